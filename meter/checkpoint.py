@@ -1,0 +1,226 @@
+"""Checkpoint files -> a ready `Meter`, without executing anything in them.
+
+Tensor names in memory are those of the published file, so nothing is renamed here. Sizes come from the tensors.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from xai import XaiError
+from xai.meter.config import HEAD_WIDTH, MeterConfig
+from xai.meter.model import Meter
+from xai.meter.vision import resize_positions
+
+POSITIONS = "vit_model.visual.positional_embedding"
+_LISTED = 5  # names shown in a message before "and n more"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by name, and the number of cross-modal heads where the file tells it."""
+
+    tensors: dict[str, Tensor]
+    heads: int | None
+
+
+def load_meter(path: Path, image_size: int | None = None) -> Meter:
+    """The network of a checkpoint (Lightning `.ckpt`, a bare state dict, or `.safetensors`), in float32, for inference.
+
+    `image_size` in pixels; another than the checkpoint's interpolates the position embedding. Parameters need no
+    gradient. Warns once, with their names, of tensors that METER does not use.
+
+    Raises `XaiError` where the file is not a readable METER checkpoint, lists what it lacks, or has non-finite weights.
+    """
+    checkpoint = read_checkpoint(path)
+    config = read_config(checkpoint, path, image_size)
+    tensors = {name: t.float() for name, t in checkpoint.tensors.items()}
+    tensors[POSITIONS] = resize_positions(tensors[POSITIONS], config.grid)
+
+    with torch.device("meta"):
+        model = Meter(config)
+    wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    if missing := [name for name in wanted if name not in tensors]:
+        raise XaiError(f"{path} is not a complete METER checkpoint: it lacks {_names(missing)}")
+    if wrong := [name for name, shape in wanted.items() if tuple(tensors[name].shape) != shape]:
+        name = wrong[0]
+        raise XaiError(
+            f"{path} is not a METER checkpoint: tensor {name} has shape {list(tensors[name].shape)}, not {list(wanted[name])}"
+        )
+    if broken := [name for name in wanted if not torch.isfinite(tensors[name]).all()]:
+        raise XaiError(f"{path} has weights that are NaN or infinite: {_names(broken)}; download or export it again")
+    if unused := [name for name in tensors if name not in wanted]:
+        warnings.warn(f"{path}: {len(unused)} tensors are not METER's and were left out: {_names(unused)}", stacklevel=2)
+    model.load_state_dict({name: tensors[name] for name in wanted}, assign=True)
+    return model.requires_grad_(False).eval()
+
+
+def save_meter(model: Meter, path: Path) -> None:
+    """Write the weights as safetensors; `load_meter` reads them back."""
+    tensors = {name: t.detach().contiguous() for name, t in model.state_dict().items()}
+    save_file(tensors, path, metadata={"num_heads": str(model.config.heads)})
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The tensors of a checkpoint file. Raises `XaiError` where it cannot be read."""
+    if not path.is_file():
+        raise XaiError(f"checkpoint {path} does not exist" if not path.exists() else f"checkpoint {path} is a folder, not a file")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        content = _read_pickle(path)
+    # torch reports a damaged file by any of these; the unpickler hands on what it meets in a hostile one.
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise XaiError(f"{path} is not a readable checkpoint: {_first_line(error)}; is the download complete?") from error
+    if not isinstance(content, Mapping):
+        raise XaiError(f"{path} is not a METER checkpoint: it holds a {type(content).__name__}, not a table of tensors")
+    state = content.get("state_dict", content)
+    if not isinstance(state, Mapping):
+        raise XaiError(f"{path} is not a METER checkpoint: its state_dict is a {type(state).__name__}")
+    tensors = {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    return Checkpoint(tensors, _heads(content))
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise XaiError(f"{path} is not a readable safetensors file: {_first_line(error)}") from error
+    heads = metadata.get("num_heads", "")
+    return Checkpoint(tensors, int(heads) if heads.isdecimal() else None)
+
+
+def _heads(content: Mapping[str, Any]) -> int | None:
+    """`hyper_parameters["config"]["num_heads"]`, if it is there and a number."""
+    value: Any = content
+    for key in ("hyper_parameters", "config", "num_heads"):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, int) else None
+
+
+def read_config(checkpoint: Checkpoint, path: Path, image_size: int | None) -> MeterConfig:
+    """Sizes from the shapes of the tensors (spec.md, Model: head counts are not in the tensors)."""
+    tensors = checkpoint.tensors
+
+    def shape(name: str, rank: int) -> tuple[int, ...]:
+        if name not in tensors:
+            raise XaiError(f"{path} is not a METER checkpoint: it lacks {name}")
+        if tensors[name].dim() != rank:
+            raise XaiError(f"{path} is not a METER checkpoint: {name} has shape {list(tensors[name].shape)}")
+        return tuple(tensors[name].shape)
+
+    def count(pattern: str) -> int:
+        return len({m[1] for m in (re.match(pattern, name) for name in tensors) if m})
+
+    vision, text = "vit_model.visual.", "text_transformer."
+    patch_size = shape(f"{vision}conv1.weight", 4)[2]
+    grid = round((shape(POSITIONS, 2)[0] - 1) ** 0.5)
+    vocab_size, text_width = shape(f"{text}embeddings.word_embeddings.weight", 2)
+    hidden = shape("cross_modal_text_transform.weight", 2)[0]
+    try:
+        return MeterConfig(
+            image_size=image_size or grid * patch_size,
+            patch_size=patch_size,
+            vision_width=shape(f"{vision}conv1.weight", 4)[0],
+            vision_layers=count(r"vit_model\.visual\.transformer\.resblocks\.(\d+)\."),
+            vision_mlp=shape(f"{vision}transformer.resblocks.0.mlp.c_fc.weight", 2)[0],
+            vocab_size=vocab_size,
+            max_positions=shape(f"{text}embeddings.position_embeddings.weight", 2)[0],
+            text_width=text_width,
+            text_layers=count(r"text_transformer\.encoder\.layer\.(\d+)\."),
+            text_mlp=shape(f"{text}encoder.layer.0.intermediate.dense.weight", 2)[0],
+            hidden=hidden,
+            heads=checkpoint.heads or hidden // HEAD_WIDTH,
+            layers=count(r"cross_modal_image_layers\.(\d+)\."),
+            mlp=shape("cross_modal_image_layers.0.intermediate.dense.weight", 2)[0],
+            answers=shape("vqa_classifier.3.weight", 2)[0],
+        )
+    except ValueError as error:
+        raise XaiError(f"{path}: {error}") from error
+
+
+class _Inert(dict[object, object]):
+    """Stands in for a class or function that a checkpoint names and that is no part of a tensor.
+
+    It runs nothing. It keeps items set on it, because METER's configuration is a dictionary of a foreign class.
+    """
+
+    def __new__(cls, *args: object, **kwargs: object) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+    def __call__(self, *args: object, **kwargs: object) -> _Inert:
+        return self
+
+    def append(self, item: object) -> None:
+        pass
+
+    def extend(self, items: Iterable[object]) -> None:
+        pass
+
+    def __hash__(self) -> int:  # type: ignore[override] - it may be a key in the file's own dictionaries
+        return id(self)
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): dict,
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+}
+
+
+class _InertUnpickler(pickle.Unpickler):
+    """Rebuilds tensors; everything else that the file names becomes `_Inert`, and no code of the file's choice runs."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _ALLOWED:
+            return _ALLOWED[module, name]
+        if module == "torch" and name.endswith("Storage") and name.isidentifier():
+            return getattr(torch, name)
+        return _Inert
+
+
+def _inert_load(file: BinaryIO, **kwargs: Any) -> Any:
+    return _InertUnpickler(file, **kwargs).load()
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    except pickle.UnpicklingError:
+        # `weights_only` refuses files that name other classes, as METER's do. Lightning's hyper-parameters are such.
+        reader = SimpleNamespace(Unpickler=_InertUnpickler, load=_inert_load, __name__="inert_pickle")
+        return torch.load(path, map_location="cpu", weights_only=False, mmap=_is_zip(path), pickle_module=reader)
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def _names(names: list[str]) -> str:
+    rest = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

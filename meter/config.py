@@ -1,0 +1,70 @@
+"""Sizes of a METER network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HEAD_WIDTH = 64
+"""Width of one attention head in CLIP and RoBERTa; their checkpoints do not store head counts."""
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class MeterConfig:
+    """Every size that the network needs; `MeterConfig.from_tensors` reads them from a checkpoint.
+
+    Widths and lengths count channels, tokens or pixels. Layer counts are those that run: `vision_layers`
+    is CLIP's count less one, because METER leaves CLIP's last block out (spec.md, Model).
+    """
+
+    image_size: int
+    patch_size: int
+    vision_width: int
+    vision_layers: int
+    vision_mlp: int
+    vocab_size: int
+    max_positions: int
+    text_width: int
+    text_layers: int
+    text_mlp: int
+    hidden: int
+    heads: int
+    layers: int
+    mlp: int
+    answers: int
+    image_mean: tuple[float, float, float] = CLIP_MEAN
+    image_std: tuple[float, float, float] = CLIP_STD
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image size {self.image_size} is not a multiple of the patch size {self.patch_size}: "
+                f"use {self.image_size // self.patch_size * self.patch_size} or the next multiple"
+            )
+        for name, width, heads in (
+            ("vision width", self.vision_width, self.vision_heads),
+            ("text width", self.text_width, self.text_heads),
+            ("hidden width", self.hidden, self.heads),
+        ):
+            if heads < 1 or width % heads:
+                raise ValueError(f"{name} {width} does not divide into {heads} attention heads")
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of the image."""
+        return self.image_size // self.patch_size
+
+    @property
+    def vision_heads(self) -> int:
+        return self.vision_width // HEAD_WIDTH
+
+    @property
+    def text_heads(self) -> int:
+        return self.text_width // HEAD_WIDTH
+
+    @property
+    def max_text_tokens(self) -> int:
+        """Longest question in tokens, special tokens included; RoBERTa's first position is 2."""
+        return self.max_positions - 2

@@ -1,0 +1,108 @@
+"""METER for visual question answering (spec.md, Model).
+
+The network is cut where the perturbation test drops tokens: `encode_image` and `embed_text` run once per image and
+question, `fuse` as often as somebody asks what the model would say without some of the tokens.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from xai.meter.attention import key_bias
+from xai.meter.config import MeterConfig
+from xai.meter.layer import LayerOutput, Stream, TransformerLayer
+from xai.meter.text import TextModel
+from xai.meter.vision import VisionModel
+
+CROSS_MODAL_EPS = 1e-12
+HEAD_EPS = 1e-5
+
+
+class Fusion(NamedTuple):
+    """Answer logits (B, answers) and every layer's output, in order."""
+
+    logits: Tensor
+    encoder: list[LayerOutput]
+    text: list[LayerOutput]
+    image: list[LayerOutput]
+
+
+class Pooler(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.dense(x[:, 0]))
+
+
+class Meter(nn.Module):
+    """METER-CLIP-RoBERTa with its answer head; parameter names are those of the published checkpoint."""
+
+    def __init__(self, config: MeterConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vit_model = VisionModel(config)
+        self.text_transformer = TextModel(config)
+        self.cross_modal_text_transform = nn.Linear(config.text_width, config.hidden)
+        self.cross_modal_image_transform = nn.Linear(config.vision_width, config.hidden)
+        self.token_type_embeddings = nn.Embedding(2, config.hidden)
+        layer = (config.hidden, config.heads, config.mlp, CROSS_MODAL_EPS)
+        self.cross_modal_image_layers = nn.ModuleList(TransformerLayer(*layer, cross=True) for _ in range(config.layers))
+        self.cross_modal_text_layers = nn.ModuleList(TransformerLayer(*layer, cross=True) for _ in range(config.layers))
+        self.cross_modal_image_pooler = Pooler(config.hidden)
+        self.cross_modal_text_pooler = Pooler(config.hidden)
+        pooled = 2 * config.hidden
+        self.vqa_classifier = nn.Sequential(
+            nn.Linear(pooled, pooled), nn.LayerNorm(pooled, eps=HEAD_EPS), nn.GELU(), nn.Linear(pooled, config.answers)
+        )
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels (B, 3, S, S) -> image tokens (B, 1 + P, vision width), class token first."""
+        return self.vit_model.visual(pixels)
+
+    def embed_text(self, ids: Tensor) -> Tensor:
+        """Token ids (B, T) -> embeddings (B, T, text width)."""
+        return self.text_transformer.embeddings(ids)
+
+    def fuse(
+        self,
+        image_tokens: Tensor,
+        image_mask: Tensor | None,
+        text_embeddings: Tensor,
+        text_mask: Tensor | None,
+        with_maps: bool = False,
+    ) -> Fusion:
+        """Answer from image tokens (B, N, vision width) and text embeddings (B, T, text width).
+
+        Masks (B, N) and (B, T) are true where a token is real; None means that all are. Each pair of cross-modal
+        layers reads the outputs of the pair before it.
+        """
+        text_bias = None if text_mask is None else key_bias(text_mask, text_embeddings.dtype)
+        image_bias = None if image_mask is None else key_bias(image_mask, image_tokens.dtype)
+
+        encoder: list[LayerOutput] = []
+        x = text_embeddings
+        for layer in self.text_transformer.encoder.layer:
+            encoder.append(layer(Stream(x, text_bias), None, with_maps))
+            x = encoder[-1].x
+
+        x = self.cross_modal_text_transform(x) + self.token_type_embeddings.weight[0]
+        y = self.cross_modal_image_transform(image_tokens) + self.token_type_embeddings.weight[1]
+        text: list[LayerOutput] = []
+        image: list[LayerOutput] = []
+        for text_layer, image_layer in zip(self.cross_modal_text_layers, self.cross_modal_image_layers, strict=True):
+            streams = Stream(x, text_bias), Stream(y, image_bias)
+            text.append(text_layer(*streams, with_maps))
+            image.append(image_layer(*reversed(streams), with_maps))
+            x, y = text[-1].x, image[-1].x
+
+        pooled = torch.cat([self.cross_modal_text_pooler(x), self.cross_modal_image_pooler(y)], -1)
+        return Fusion(self.vqa_classifier(pooled), encoder, text, image)
+
+    def forward(self, pixels: Tensor, ids: Tensor, text_mask: Tensor | None = None) -> Tensor:
+        """Answer logits (B, answers)."""
+        return self.fuse(self.encode_image(pixels), None, self.embed_text(ids), text_mask).logits

@@ -105,4 +105,5 @@ def encode_questions(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[NDArra
 
 
 def answer_ids(answers: Sequence[str]) -> NDArray[np.int64]:
+    """Ids (n,) of answers by name."""
     return np.array([ANSWERS.index(a) for a in answers])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from pathlib import Path
 
@@ -85,6 +84,7 @@ class PatchHeads(nn.Module):
 
 
 def initialise(model: nn.Module) -> None:
+    """Fill every parameter: matrices by Glorot's rule, embeddings small, biases zero, norms as they are."""
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
             if "embedding" in name:
@@ -185,7 +185,9 @@ def answer_loss(
 @click.option("--peak", default=8e-4, show_default=True, help="Highest learning rate.")
 @click.option("--threads", default=0, help="Threads; 0 leaves torch's choice.")
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Where to write the finished model.")
-def train(work: Path, scenes: int, vision_steps: int, steps: int, batch: int, per_image: int, peak: float, threads: int, output: Path | None) -> None:
+def train(
+    work: Path, scenes: int, vision_steps: int, steps: int, batch: int, per_image: int, peak: float, threads: int, output: Path | None
+) -> None:
     """Train the demo model, or go on with a training that was stopped."""
     work.mkdir(parents=True, exist_ok=True)
     if threads:
@@ -252,7 +254,7 @@ def train(work: Path, scenes: int, vision_steps: int, steps: int, batch: int, pe
                 "seconds": seconds,
             }
             torch.save(state, checkpoint.with_suffix(".new"))
-            os.replace(checkpoint.with_suffix(".new"), checkpoint)
+            checkpoint.with_suffix(".new").replace(checkpoint)
     if output:
         write_model(model, tokenizer, output)
 

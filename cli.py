@@ -22,20 +22,21 @@ NAME_FIELD = "{name}"
 
 
 class _Group(click.Group):
-    """Shows an input that cannot be used as one line, and exits with 1."""
+    """Shows a warning as one line; shows an input that cannot be used as one line too, and exits with 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except XaiError as error:
-            raise click.ClickException(str(error)) from error
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(ctx)
+            except XaiError as error:
+                raise click.ClickException(str(error)) from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(xai.__version__, prog_name="xai")
 def main() -> None:
     """See why a vision-and-language model gave its answer."""
-    warnings.showwarning = _show_warning
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -90,10 +91,13 @@ def explain(
     IMAGE is a file, a folder of images, or - for standard input.
     """
     from xai.runtime.explanation import to_json
+    from xai.runtime.report import check_folder
 
     names = _method_names(methods)
     sources = list(_sources(images))
     targets = _output_paths(outputs, sources)
+    if json_file and json_file != STDIN:
+        check_folder(Path(json_file))
     explainer = xai.load(checkpoint, tokenizer=tokenizer, answers=answers, image_size=image_size)
     failed = 0
     objects: list[dict[str, Any]] = []
@@ -143,23 +147,29 @@ def _sources(images: Sequence[str]) -> Iterator[str]:
 
 def _output_paths(outputs: Sequence[str], sources: Sequence[str]) -> dict[str, list[Path]]:
     """Where each image's explanation goes. Raises `XaiError` where two would go to the same file."""
-    from xai.runtime.report import check_suffix
+    from xai.runtime.report import check
 
     paths: dict[str, list[Path]] = {}
     for source in sources:
         stem = "stdin" if source == STDIN else Path(source).stem
         paths[source] = []
         for output in outputs:
-            if output.endswith("/") or Path(output).is_dir():
-                path = Path(output) / f"{stem}.png"
-            else:
-                path = Path(output.replace(NAME_FIELD, stem))
-            check_suffix(path)
-            paths[source].append(path)
+            folder = output.endswith("/") or Path(output).is_dir()
+            paths[source].append(Path(output) / f"{stem}.png" if folder else Path(output.replace(NAME_FIELD, stem)))
+            if output.endswith("/"):
+                _make_folder(Path(output))
+            check(paths[source][-1])
     every = [path for found in paths.values() for path in found]
     if double := [path for path in every if every.count(path) > 1]:
         raise XaiError(f"more than one explanation would be written to {double[0]}: name a folder/, or use {NAME_FIELD} in the name")
     return paths
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise XaiError(f"cannot make folder {path}: {error.strerror}") from error
 
 
 def _write(explanations: list[Explanation], paths: Sequence[Path]) -> None:
@@ -170,13 +180,13 @@ def _write(explanations: list[Explanation], paths: Sequence[Path]) -> None:
 
 
 def _write_json(objects: list[dict[str, Any]], file: str, lines: bool) -> None:
-    from xai.runtime.report import write_atomically
+    from xai.runtime.report import write
 
     text = "\n".join(json.dumps(o, ensure_ascii=False, indent=None if lines else 1) for o in objects) + "\n"
     if file == STDIN:
         click.echo(text, nl=False)
     else:
-        write_atomically(Path(file), text.encode())
+        write(Path(file), text.encode())
 
 
 def _print(explanations: list[Explanation], paths: Sequence[Path], brief: bool) -> None:

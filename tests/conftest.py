@@ -91,6 +91,12 @@ def write_lightning_checkpoint(path: Path, state: dict[str, torch.Tensor], heads
     return path
 
 
+@pytest.fixture(scope="session")
+def generate_state() -> Callable[[Path], dict[str, torch.Tensor]]:
+    """`generated_state`, for tests that build a checkpoint of their own."""
+    return generated_state
+
+
 @dataclass(frozen=True)
 class Golden:
     """A reference model and the reference's outputs for its cases."""

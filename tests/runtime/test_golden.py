@@ -78,6 +78,7 @@ def test_what_fails_in_the_reference_is_defined_and_flagged(tiny) -> None:
                 assert e.text_relevance[1] > 0
 
 
+@pytest.mark.filterwarnings("default:.*left out:UserWarning")
 def test_the_command_gives_the_same_numbers(golden, tmp_path) -> None:
     for c, case in enumerate(golden.cases):
         result = {}

@@ -121,6 +121,22 @@ def explain(
         raise XaiError(f"{failed} of {len(sources)} images could not be explained")
 
 
+@main.group()
+def bench() -> None:
+    """Measure what explanations are worth."""
+
+
+@bench.command()
+@click.option("--samples", type=click.IntRange(1), default=500, show_default=True, help="Questions.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of the scenes. Default: unseen ones.")
+def pointing(samples: int, seed: int | None) -> None:
+    """Play the pointing game: does each method's maximum fall into the true region of generated scenes?"""
+    from xai.bench.pointing import pointing_game, pointing_table
+    from xai.meter.demo.scenes import UNSEEN_SEED
+
+    click.echo(pointing_table(pointing_game(xai.load(), UNSEEN_SEED if seed is None else seed, samples)))
+
+
 def _method_names(methods: Sequence[str]) -> list[str]:
     """The methods asked for, each once; `all` stands for every one."""
     from xai.runtime.methods import METHODS, find_method

@@ -141,8 +141,8 @@ class EagerSession:
                 case "embed_text":
                     found = {"text_embeddings": self.model.embed_text(tensors["ids"])}
                 case "answer":
-                    streams = (tensors[name] for name in ("image_tokens", "image_mask", "text_embeddings", "text_mask"))
-                    found = {"logits": self.model.fuse(*streams).logits}
+                    image, text = ((tensors[f"{s}_{part}"], tensors[f"{s}_mask"]) for s, part in (("image", "tokens"), ("text", "embeddings")))
+                    found = {"logits": self.model.fuse(*image, *text).logits}
                 case "evidence" | "maps":
                     explained = differentiate(self.model, **tensors)
                     found = {"logits": explained.logits, "target": explained.target}

@@ -118,11 +118,15 @@ def explain(
             for graph, result in solved.items():
                 arrays[f"{graph}/fiedler"] = _nodes(graph, result.map[b], length).astype(found[f"{graph}/features"].dtype)
             evidence = Evidence(arrays, depth.encoder, depth.cross)
+            relevances = tuple(method.relevance(evidence, options) for method in methods)
+            for method, relevance in zip(methods, relevances, strict=True):
+                if not all(bool(namespace(part).isfinite(part).all()) for part in relevance):
+                    raise XaiError(f"the relevance by {method.name} is not a number: the evidence holds NaN or infinity")
             answered.append(
                 Answered(
                     logits=found["logits"][b],
                     target=int(found["target"][b]),
-                    relevances=tuple(method.relevance(evidence, options) for method in methods),
+                    relevances=relevances,
                     solver=tuple(_report(graph, result, b, length) for graph, result in solved.items()),
                 )
             )

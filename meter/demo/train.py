@@ -67,6 +67,8 @@ class PatchHeads(nn.Module):
     """Training-only heads: colour, kind and place of a vision token, whether the question is about a fused image token, and
     where the one or two shapes lie that it is about."""
 
+    patch_centres: Tensor
+
     def __init__(self, config: MeterConfig) -> None:
         super().__init__()
         self.color = nn.Linear(config.vision_width, 1 + len(COLORS))

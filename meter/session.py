@@ -141,8 +141,8 @@ class EagerSession:
                 case "embed_text":
                     found = {"text_embeddings": self.model.embed_text(tensors["ids"])}
                 case "answer":
-                    image, text = ((tensors[f"{s}_{part}"], tensors[f"{s}_mask"]) for s, part in (("image", "tokens"), ("text", "embeddings")))
-                    found = {"logits": self.model.fuse(*image, *text).logits}
+                    image = tensors["image_tokens"], tensors["image_mask"]
+                    found = {"logits": self.model.fuse(*image, tensors["text_embeddings"], tensors["text_mask"]).logits}
                 case "evidence" | "maps":
                     explained = differentiate(self.model, **tensors)
                     found = {"logits": explained.logits, "target": explained.target}

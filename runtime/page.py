@@ -14,8 +14,7 @@ from string import Template
 import numpy as np
 from PIL import Image
 
-from xai.runtime.explanation import Answer, Explanation
-from xai.runtime.render import (
+from xai.runtime.appearance import (
     FADED,
     bar_labels,
     colours,
@@ -30,6 +29,7 @@ from xai.runtime.render import (
     window,
     word_range,
 )
+from xai.runtime.explanation import Answer, Explanation
 
 _LONGEST = 900
 """Pixels of the picture's longer side."""

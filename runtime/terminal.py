@@ -14,8 +14,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from xai.runtime.appearance import colours, ink, one_line, percent, scale_notes, scaled
 from xai.runtime.explanation import Answer, Explanation
-from xai.runtime.render import colours, ink, one_line, percent, scale_notes, scaled
 
 _BAR = 24
 _WIDEST = 36

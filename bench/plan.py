@@ -68,9 +68,7 @@ class QuestionPlan:
     """For every modality the number of tokens that can be removed."""
 
 
-def plan_question(
-    relevances: Sequence[Relevance], modalities: Sequence[str] = MODALITIES, signs: Sequence[str] = SIGNS
-) -> QuestionPlan:
+def plan_question(relevances: Sequence[Relevance], modalities: Sequence[str] = MODALITIES, signs: Sequence[str] = SIGNS) -> QuestionPlan:
     """Subsets for every relevance, modality and sign, at the published and at the exact counts; equal ones are planned once.
 
     The text's first and last token always stay: they are left out here, and `batches` counts them in.

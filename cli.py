@@ -13,6 +13,7 @@ import click
 
 import xai
 from xai import XaiError
+from xai.bench.commands import merge, perturb
 
 if TYPE_CHECKING:
     from xai.runtime.explanation import Explanation
@@ -124,6 +125,10 @@ def explain(
 @main.group()
 def bench() -> None:
     """Measure what explanations are worth."""
+
+
+bench.add_command(perturb)
+bench.add_command(merge)
 
 
 @bench.command()

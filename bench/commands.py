@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -28,33 +28,24 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
-class _Some(click.ParamType):
-    """Some of the given names, separated by commas, in the order of `choices`."""
+def _some(*choices: str) -> Callable[[click.Context, click.Parameter, str], tuple[str, ...]]:
+    """A callback: some of `choices`, separated by commas, in their order."""
 
-    name = "names"
+    def chosen(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+        names = _names(value)
+        if not names or not set(names) <= set(choices):
+            raise click.BadParameter(f"{value!r} is not one or more of {', '.join(choices)}")
+        return tuple(choice for choice in choices if choice in names)
 
-    def __init__(self, *choices: str) -> None:
-        self.choices = choices
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        names = _names(value) if isinstance(value, str) else value
-        if not names or not set(names) <= set(self.choices):
-            self.fail(f"{value!r} is not one or more of {', '.join(self.choices)}", param, ctx)
-        return tuple(choice for choice in self.choices if choice in names)
+    return chosen
 
 
-class _Shard(click.ParamType):
-    """`i/n`: part i of n, counted from 1."""
-
-    name = "i/n"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        if not isinstance(value, str):
-            return value
-        i, _, n = value.partition("/")
-        if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
-            self.fail(f"{value!r} is not i/n with 1 <= i <= n", param, ctx)
-        return int(i), int(n)
+def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]:
+    """A callback: `i/n` is part i of n, counted from 1."""
+    i, _slash, n = value.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+        raise click.BadParameter(f"{value!r} is not i/n with 1 <= i <= n")
+    return int(i), int(n)
 
 
 @click.command()
@@ -69,8 +60,10 @@ class _Shard(click.ParamType):
     "--data", default="scenes", show_default=True, metavar="scenes|easy-vqa|DIR", help="Questions; see README for what DIR holds."
 )
 @click.option("--methods", default="all", show_default=True, metavar="NAMES", help="By comma; NAME@all uses all layers. `random` is added.")
-@click.option("--modality", type=_Some("image", "text"), default="image,text", show_default=True, help="What is removed.")
-@click.option("--sign", type=_Some("positive", "negative"), default="positive,negative", show_default=True, help="Which tokens go first.")
+@click.option("--modality", callback=_some("image", "text"), default="image,text", show_default=True, help="What is removed.")
+@click.option(
+    "--sign", callback=_some("positive", "negative"), default="positive,negative", show_default=True, help="Which tokens go first."
+)
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="The first N questions. Default: all, or 1000 scenes.")
 @click.option("--seed", type=click.IntRange(0), default=1234, show_default=True, help="Order of the questions; which scenes; `random`.")
 @click.option("--batch", type=click.IntRange(1), default=32, show_default=True, metavar="N", help="Questions planned and run together.")
@@ -79,7 +72,7 @@ class _Shard(click.ParamType):
 )
 @click.option("--skip-broken", is_flag=True, help="Leave out, and count, questions that cannot be used, instead of stopping.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
-@click.option("--shard", type=_Shard(), default="1/1", metavar="i/n", help="Run part i of n; join the folders with `xai bench merge`.")
+@click.option("--shard", callback=_shard, default="1/1", metavar="i/n", help="Run part i of n; join the folders with `xai bench merge`.")
 @click.option("--cross-check", type=click.IntRange(1), metavar="N", help="Compare N questions with the published procedure.")
 @click.option(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR", help="Folder for the results."

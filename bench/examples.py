@@ -73,7 +73,7 @@ def make(explainer: Explainer, samples: Sequence[Sample], scores: Scores, varian
 
 
 def _explain(explainer: Explainer, sample: Sample, variants: Sequence[Variant], seed: int) -> dict[str, Explanation]:
-    found = {}
+    found: dict[str, Explanation] = {}
     for layers in dict.fromkeys(variant.layers or "first" for variant in variants):
         some = [v for v in variants if (v.layers or "first") == layers]
         names = [v.method.name for v in some]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from itertools import product
 from typing import NamedTuple
 
@@ -32,11 +33,13 @@ class Curve(NamedTuple):
     sign: str
 
 
+@cache
 def published_counts(n: int) -> tuple[int, ...]:
     """Tokens of n that are kept at each of `STEPS`: truncated in floating point, so that n = 10 keeps 1 at 0.8."""
     return tuple(int((1 - step) * n) for step in STEPS)
 
 
+@cache
 def exact_counts(n: int) -> tuple[int, ...]:
     """The same without the rounding error: n = 10 keeps 2 at 0.8."""
     return tuple(int((1 - Fraction(str(step))) * n) for step in STEPS)

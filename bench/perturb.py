@@ -27,6 +27,7 @@ from xai.bench.run import Explained, Questions, answer_subsets, encode, explain_
 from xai.bench.variants import Variant
 from xai.runtime.explainer import Explainer
 from xai.runtime.image import open_image, preprocess
+from xai.runtime.session import Session
 from xai.spectral.arrays import to_numpy
 
 CHUNK = 32
@@ -149,7 +150,7 @@ def run(
     for chunk in wanted[done:]:
         prepared, skipped = prepare(explainer, found, chunk, skip_broken)
         lines = list(skipped)
-        for measured in run_chunk(explainer, prepared, request, memory):
+        for measured in run_chunk(explainer.session, prepared, request, memory):
             lines += _lines(measured, request, explainer.answers.names, explainer.session.description.grid)
         folder.append(sorted(lines, key=lambda line: line["index"]))
         finished += chunk.stop - chunk.start
@@ -185,11 +186,10 @@ def _pixels(explainer: Explainer, sample: Sample) -> NDArray[np.float32] | XaiEr
         return error
 
 
-def run_chunk(explainer: Explainer, prepared: Sequence[Prepared], request: Request, memory: Memory) -> list[Measured]:
+def run_chunk(session: Session, prepared: Sequence[Prepared], request: Request, memory: Memory) -> list[Measured]:
     """Encode each image once, explain each question once, answer every distinct subset once."""
     if not prepared:
         return []
-    session = explainer.session
     distinct = {p.sample.image: p.pixels for p in prepared}
     rows = {image: row for row, image in enumerate(distinct)}
     tokens = encode(session, list(distinct.values()), memory)

@@ -245,12 +245,11 @@ def markdown(table: Mapping[str, Any]) -> str:
         f"Perturbation test: AUC of the accuracy over the removed fraction, in percent, with 95 % intervals "
         f"({table['questions']:,} questions on {table['images']:,} images of {settings['data']}, seed {settings['seed']}; "
         f"accuracy with nothing removed {_cell(table['accuracy'])}).",
-        _rows(["method", *heads], ([r["method"], *(_cell(r["auc"][p]) for p in panels)] for r in table["methods"])),
-        "Published, on VQAv2 at 576 px (another model and other questions, unless this run used them):",
         _rows(
-            ["method", *heads],
-            ([r["method"], *(f"{r['published'][p]:.2f}" for p in panels)] for r in table["methods"] if r["published"]),
+            ["method", *(text for head in heads for text in (head, "published"))],
+            ([r["method"], *(cell for p in panels for cell in (_cell(r["auc"][p]), _published_cell(r, p)))] for r in table["methods"]),
         ),
+        "Published: METER at 576 px on 3,303 questions of VQAv2, another model on other questions unless this run used them.",
         "What the paired tests say (sign flips over images, Holm over all pairs of a column, 5 %):",
         "\n".join(f"- {panel}: {_sentence(verdict(table, panel))}" for panel in panels),
         "Further measures: area between the negative and the positive curve; AUC with exact rounding; AUC of the original answer's "
@@ -305,6 +304,10 @@ def _cell(value: Mapping[str, float | None]) -> str:
     if value["mean"] is None:
         return "-"
     return f"{value['mean']:.2f}" + (f" [{value['low']:.1f}, {value['high']:.1f}]" if value["low"] is not None else "")
+
+
+def _published_cell(row: Mapping[str, Any], panel: str) -> str:
+    return f"{row['published'][panel]:.2f}" if row["published"] else "-"
 
 
 def _plain(value: float | None) -> str:

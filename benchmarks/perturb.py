@@ -14,6 +14,7 @@ import runpy
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,10 @@ from xai.bench.reference import answer, record, relevance, with_parameter_gradie
 from xai.bench.results import Chunk
 from xai.bench.run import measure
 from xai.bench.variants import FLOOR, find_variants
+from xai.meter import demo
 from xai.meter.checkpoint import load_meter
 from xai.meter.session import REDUCTIONS, EagerSession, differentiate
-from xai.runtime.answers import numbered_answers
-from xai.runtime.explainer import Explainer
 from xai.runtime.image import open_image, preprocess
-from xai.runtime.question import QuestionEncoder
 
 RUNS_PER_METHOD = 4
 """Two modalities, two signs; each run of the published code explains and encodes anew."""
@@ -99,7 +98,7 @@ def reference_parts(session: EagerSession, prepared: Prepared) -> dict[str, floa
         start = time.perf_counter()
         found = record(model, pixels, ids)
         explaining = time.perf_counter() - start
-    methods = sum(seconds(lambda name=name: relevance(found, name, "first")) for name in names)
+    methods = sum(seconds(partial(relevance, found, name, "first")) for name in names)
     with torch.no_grad():
         start = time.perf_counter()
         image_tokens, embeddings = model.encode_image(pixels), model.embed_text(ids)
@@ -107,7 +106,7 @@ def reference_parts(session: EagerSession, prepared: Prepared) -> dict[str, floa
         answering = 0.0
         for modality, n in zip(MODALITIES, (session.description.grid**2, len(prepared.ids) - 2), strict=True):
             counts = published_counts(n)
-            once = {k: seconds(lambda k=k, m=modality: answer(model, image_tokens, embeddings, m, torch.arange(k))) for k in set(counts)}
+            once = {k: seconds(partial(answer, model, image_tokens, embeddings, modality, torch.arange(k))) for k in set(counts)}
             answering += 2 * sum(once[k] for k in counts)
     runs = RUNS_PER_METHOD * len(names)
     return {
@@ -120,10 +119,9 @@ def reference_parts(session: EagerSession, prepared: Prepared) -> dict[str, floa
 
 def ours(session: EagerSession, prepared: Sequence[Prepared], request: Request) -> tuple[float, list[NDArray[np.int64]]]:
     """Seconds per question, and every subset's answer."""
-    explainer = Explainer(session, QuestionEncoder(None, 0, 0), numbered_answers(session.description.answers))
     memory = measure(session, request.memory)
     start = time.perf_counter()
-    found = run_chunk(explainer, prepared, request, memory)
+    found = run_chunk(session, prepared, request, memory)
     return (time.perf_counter() - start) / len(prepared), [one.logits.argmax(1) for one in found]
 
 
@@ -150,7 +148,7 @@ def main(full: Path | None, questions: int, own_questions: int, threads: int) ->
         checked = cross_check(explainer, explainer, found[:questions], request)
         reference = checked.reference_seconds / questions
         prepared, _ = prepare(explainer, found, Chunk(0, own_questions), skip_broken=False)
-        name, model = "demo", explainer.session.model
+        name, model = "demo", load_meter(demo.WEIGHTS)
     else:
         session, prepared = full_size(full)
         prepared = prepared[:questions]

@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from xai.bench.datasets import by_image, load_samples
 from xai.bench.plan import MODALITIES, STEPS, published_counts
 from xai.bench.table import PANELS, PUBLISHED
 from xai.cli import main
@@ -23,6 +26,7 @@ from xai.runtime.methods import METHODS
 
 pytestmark = pytest.mark.filterwarnings("default:.*left out:UserWarning")  # the command shows it; here it is no failure
 
+VALID = Path(__file__).parents[3] / "shared" / "vqa" / "valid.json"
 FILES = {"run.json", "results.jsonl", "table.json", "table.md", "curves.png", "report.html", "examples.json"}
 REFERENCE = {m.name: m.reference_name for m in METHODS.values()}
 
@@ -276,6 +280,66 @@ def test_scenes_play_the_pointing_game(run, tmp_path) -> None:
         played = [e["pointing"] for e in lines if e["pointing"] and e["method"] == row["method"]]
         assert row["pointing"]["mean"] == pytest.approx(100 * np.mean([p["hit"] for p in played]), abs=1e-3)
         assert row["energy"]["mean"] == pytest.approx(100 * np.mean([p["energy"] for p in played]), abs=1e-3)
+
+
+def test_a_slice_of_the_published_questions_runs(run, tmp_path) -> None:
+    """With stand-ins for the images, which are not part of the project."""
+    if not VALID.is_file():
+        pytest.skip(f"the published questions are not at {VALID}")
+    folder = tmp_path / "vqa" / "val2014"
+    folder.mkdir(parents=True)
+    shutil.copyfile(VALID, tmp_path / "vqa" / "valid.json")
+    wanted = load_samples("vqa", 12)
+    rng = np.random.default_rng(0)
+    for name in {sample.image for sample in wanted}:
+        Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(folder / f"{name}.jpg")
+    result = run("-o", "out", "--samples", 12, "--methods", "rm", data="vqa")
+    assert result.exit_code == 0, result.output
+    asked = dict.fromkeys(e["question_id"] for e in lines_of(tmp_path / "out"))
+    assert list(asked) == [sample.question_id for sample in by_image(load_samples("vqa", 12))]
+
+
+def test_easy_vqa_runs(run, tmp_path) -> None:
+    result = run("-o", "out", "--samples", 3, "--methods", "rm", "--sign", "positive", data="easy-vqa")
+    assert result.exit_code == 0, result.output
+    assert len(lines_of(tmp_path / "out")) == 3 * 2 * 2
+
+
+def test_measuring_and_drawing_import_no_torch(tmp_path) -> None:
+    code = "import xai.bench.perturb, xai.bench.outputs, xai.bench.curves, xai.bench.examples, sys; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout == "False\n"
+
+
+@pytest.mark.slow
+def test_full_size_answers_equal_the_reference(shared_golden, generate_state, tmp_path) -> None:
+    """METER at 576 px: some minutes, 8 GB."""
+    folder = shared_golden / "full"
+    content = json.loads((folder / "cases.json").read_text())
+    save_file(generate_state(folder), tmp_path / "meter.safetensors", metadata={"num_heads": "12"})
+    words = {word: i for case in content["cases"] for word, i in zip(case["question"].split(), case["ids"][1:-1], strict=True)}
+    tokenizer = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 2, "<unk>": 3} | words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "answers.json").write_text(json.dumps([f"answer{i}" for i in range(3129)]))
+    entries = [
+        {"question_id": c, "image": str(folder / case["image"]), "question": case["question"], "label": case["label"]}
+        for c, case in enumerate(content["cases"])
+    ]
+    (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, entries)))
+    model = [f"--{name}={tmp_path / file}" for name, file in (("tokenizer", "tokenizer.json"), ("answers", "answers.json"))]
+    command = ["bench", "perturb", "--data", str(tmp_path), f"--checkpoint={tmp_path / 'meter.safetensors'}", *model]
+    result = CliRunner().invoke(main, [*command, "--methods", "dsmi-grad,relevance-maps", "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    expected = np.load(folder / "expected.npz")
+    compared = 0
+    for line in lines_of(tmp_path / "out"):
+        name = f"{line['question_id']}/{REFERENCE[line['method']]}/perturb/{line['modality']}/{line['sign']}"
+        if f"{name}/argmax" in expected:
+            assert line["answers"] == [f"answer{i}" for i in expected[f"{name}/argmax"]], name
+            assert np.allclose(line["accuracies"], expected[f"{name}/accuracy"]), name
+            compared += 1
+    assert compared == sum(name.endswith("/argmax") for name in expected.files) == 16
 
 
 def test_exact_rounding_is_measured_in_the_same_pass(run, tmp_path) -> None:

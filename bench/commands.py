@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -110,7 +110,8 @@ def perturb(
 
     request = Request(find_variants(_names(methods)), modality, sign, seed, batch, round(memory * GIBIBYTE))
     found = by_image(load_samples(data, samples, seed))
-    explainer = xai.load(bundle or checkpoint, tokenizer=tokenizer, answers=answers, image_size=image_size)
+    options = {"tokenizer": tokenizer, "answers": answers, "image_size": image_size}
+    explainer, reference = _load(bundle, checkpoint, bool(cross_check), options)
     folder = RunFolder(output)
     asked = settings(explainer, _model(bundle or checkpoint), data, seed, found, request)
     folder.open(asked, about(), shard, resume)
@@ -126,7 +127,7 @@ def perturb(
         click.echo(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each)", err=True)
     _finish(folder, explainer, found, request)
     if cross_check:
-        _cross_check(bundle, checkpoint, tokenizer, answers, image_size, explainer, found[:cross_check], request, folder)
+        _cross_check(explainer, reference, found[:cross_check], request, folder)
     _print(folder, as_json)
 
 
@@ -142,6 +143,21 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
     examples = [example for folder in folders for example in outputs.read_examples(results.RunFolder(folder))]
     outputs.write_all(merged, examples)
     _print(merged, as_json)
+
+
+def _load(bundle: Path | None, checkpoint: Path | None, cross_check: bool, options: dict[str, Any]) -> tuple[Explainer, Explainer]:
+    """What is measured, and what runs the published procedure."""
+    if bundle is None:
+        explainer = xai.load(checkpoint, **options)
+        return explainer, explainer
+    if cross_check and checkpoint is None:
+        raise XaiError("--cross-check runs the published procedure, which a bundle cannot: add --checkpoint FILE")
+    if checkpoint is None:
+        explainer = xai.load(bundle, **options)
+        return explainer, explainer
+    if not cross_check:
+        raise XaiError("-e and --checkpoint name two models: leave one out, or add --cross-check N to compare them")
+    return xai.load(bundle), xai.load(checkpoint, **options)
 
 
 def _model(path: Path | None) -> dict[str, str]:
@@ -191,30 +207,15 @@ def _finish(folder: RunFolder, explainer: Explainer, found: Sequence[Sample], re
     """Write what is made of the results; a shard's tables show the shard."""
     from xai.bench import outputs
     from xai.bench.examples import make
-    from xai.bench.table import read_scores
+    from xai.bench.scores import read_scores
 
     scores = read_scores(folder.lines(), folder.read_run()["settings"])
     outputs.write_all(folder, make(explainer, found, scores, request.variants, request.seed))
 
 
-def _cross_check(
-    bundle: Path | None,
-    checkpoint: Path | None,
-    tokenizer: str | None,
-    answers: Path | None,
-    image_size: int | None,
-    explainer: Explainer,
-    found: Sequence[Sample],
-    request: Request,
-    folder: RunFolder,
-) -> None:
+def _cross_check(explainer: Explainer, reference: Explainer, found: Sequence[Sample], request: Request, folder: RunFolder) -> None:
     from xai.bench.crosscheck import cross_check, write_report
 
-    reference = explainer
-    if bundle is not None:
-        if checkpoint is None:
-            raise XaiError("--cross-check runs the published procedure, which a bundle cannot: add --checkpoint FILE")
-        reference = xai.load(checkpoint, tokenizer=tokenizer, answers=answers, image_size=image_size)
     checked = cross_check(explainer, reference, found, request)
     write_report(checked, folder.path / "cross_check.json")
     click.echo(checked.summary(), err=True)

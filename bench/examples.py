@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from xai.bench.datasets import Sample
-from xai.bench.table import Scores, panel_name
+from xai.bench.scores import Scores, panel_name
 from xai.bench.variants import FLOOR, Variant
 from xai.runtime.appearance import heat
 from xai.runtime.explainer import Explainer

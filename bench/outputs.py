@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xai import XaiError
+from xai.bench.markdown import markdown
 from xai.bench.results import RunFolder
-from xai.bench.table import build, markdown, read_scores
+from xai.bench.scores import read_scores
+from xai.bench.table import build
 from xai.runtime.report import write
 
 EXAMPLES = "examples.json"

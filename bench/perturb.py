@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def settings(
 ) -> dict[str, Any]:
     """Everything that decides the results, for `run.json`; `model` says which file was loaded, with its hash."""
     return {
-        "data": data,
+        "data": Path(data).name,  # the same files may lie elsewhere on another machine: the hash tells them
         "seed": data_seed,
         "questions": len(found),
         "data_sha256": _digest([s.question_id, s.image, s.question, sorted(s.label.items())] for s in found),

@@ -20,7 +20,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from xai.bench.datasets import by_image, load_samples
 from xai.bench.plan import MODALITIES, STEPS, published_counts
-from xai.bench.table import PANELS, PUBLISHED
+from xai.bench.scores import PANELS
+from xai.bench.table import PUBLISHED
 from xai.cli import main
 from xai.runtime.methods import METHODS
 

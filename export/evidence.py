@@ -65,11 +65,11 @@ class Record(NamedTuple):
 
 
 class Site(NamedTuple):
-    """One attention with its gradient. Where only the first row of the gradient is not zero, `gradient` and `facing` hold one row."""
+    """One attention with its gradient; unless `full`, only the first row of the gradient is not zero, and is all that it holds."""
 
     attention: Tensor  # (B, H, Nq, Nk)
     gradient: Tensor  # (B, H, Nq or 1, Nk)
-    facing: Tensor  # (B, H, Nq or 1, Nk), the attention of the gradient's rows
+    full: bool
     queries: Tensor  # (B, Nq), true where the token is real
     keys: Tensor  # (B, Nk)
 
@@ -153,14 +153,15 @@ def layer_back(layer: TransformerLayer, record: Record, dy: Tensor, first_row_on
     """`dy` (B, N, width), or (B, 1, width) where all rows but the first have none."""
     own, crossed, inner, norm = record.own, record.other, record.inner, record.norm
     if first_row_only:
-        own, crossed, inner, norm = own.first(), crossed and crossed.first(), inner[:, :1], norm.first()
+        own, crossed, inner, norm = own.first(), crossed.first() if crossed else None, inner[:, :1], norm.first()
     du = normalise_back(dy, norm, layer.output.LayerNorm)
     dx = du + (gelu_slope(inner) * (du @ layer.output.dense.weight)) @ layer.intermediate.dense.weight
     d_other, cross_gradient = None, None
     if crossed is not None:
         dx, d_other, cross_gradient = attend_back(layer.crossattention, crossed, dx)
     dx, d_keys, gradient = attend_back(layer.attention, own, dx)
-    return LayerGradient(fill_rows(dx, record.x.shape[1]) + d_keys, d_other, gradient, cross_gradient, not first_row_only)
+    dx = fill_rows(dx, record.x.shape[1]) if first_row_only else dx
+    return LayerGradient(dx + d_keys, d_other, gradient, cross_gradient, not first_row_only)
 
 
 def fill_rows(x: Tensor, rows: int) -> Tensor:
@@ -183,8 +184,7 @@ def find_sites(layer: str, record: Record, back: LayerGradient, own_mask: Tensor
     found = {}
     for kind, attended, gradient, keys in (("self", record.own, back.own, own_mask), ("cross", record.other, back.crossed, other_mask)):
         if attended is not None and gradient is not None:
-            attention = attended.probabilities
-            found[f"{layer}/{kind}"] = Site(attention, gradient, attention if back.full else attention[:, :, :1], own_mask, keys)
+            found[f"{layer}/{kind}"] = Site(attended.probabilities, gradient, back.full, own_mask, keys)
     return found
 
 
@@ -193,19 +193,23 @@ def reduce(site: Site, kind: str) -> Tensor:
 
     A padded query has no gradient and a padded key no attention, so a mask is needed only where a key's gradient stands alone.
     """
-    rows = site.queries.shape[1]
+
+    def whole(x: Tensor) -> Tensor:
+        return x if site.full else fill_rows(x, site.queries.shape[1])
+
     keys = site.keys.to(site.gradient.dtype)
     match kind:
         case "attn":
             return site.attention
         case "grad":
-            return fill_rows(site.gradient * keys[:, None, None, :], rows)
+            return whole(site.gradient * keys[:, None, None, :])
         case "attention":
             return site.attention.mean(1)
         case "gradient":
-            return fill_rows(site.gradient.relu().mean(1) * keys[:, None, :], rows)
+            return whole(site.gradient.relu().mean(1) * keys[:, None, :])
         case "product":
-            return fill_rows((site.facing * site.gradient.relu()).mean(1), rows)
+            attention = site.attention if site.full else site.attention[:, :, :1]
+            return whole((attention * site.gradient.relu()).mean(1))
         case "grad-cam":
             pairs = (site.queries.sum(1) * site.keys.sum(1)).to(site.gradient.dtype)  # (B,)
             weight = (site.gradient.sum(2) * keys[:, None, :]).sum(-1) / pairs[:, None]  # (B, H)
@@ -280,7 +284,7 @@ class EvidenceGraph(nn.Module):
         logits = last(F.gelu(hidden))
         target = torch.where(target == TOP_ANSWER, logits.argmax(-1), target)
 
-        dh = normalise_back(gelu_slope(hidden) * last.weight[target], hidden_norm, hidden_layer_norm) @ first.weight
+        dh = normalise_back(gelu_slope(hidden) * F.embedding(target, last.weight), hidden_norm, hidden_layer_norm) @ first.weight
         d_text, d_image = dh.chunk(2, -1)
         dx = pool_back(model.cross_modal_text_pooler, text_pooled, d_text)
         dy = pool_back(model.cross_modal_image_pooler, image_pooled, d_image)

@@ -47,7 +47,9 @@ def export_graphs(model: Meter, with_maps: bool) -> dict[str, ir.Model]:
 def export_module(module: nn.Module, spec: GraphSpec) -> ir.Model:
     """Export one module with the free axes of `spec`."""
     limits = {TEXT: 1 << 16, IMAGE: 1 << 20}
-    free = {axis: Dim(axis, max=limits.get(axis, 1 << 16)) for tensor in spec.inputs.values() for axis in tensor.axes if isinstance(axis, str)}
+    free = {
+        axis: Dim(axis, max=limits.get(axis, 1 << 16)) for tensor in spec.inputs.values() for axis in tensor.axes if isinstance(axis, str)
+    }
     shapes = {name: {i: free[axis] for i, axis in enumerate(tensor.axes) if isinstance(axis, str)} for name, tensor in spec.inputs.items()}
     names = [output_name(name, spec) for name in spec.outputs]
     with _quiet(), torch.no_grad():

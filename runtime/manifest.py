@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -118,6 +118,22 @@ class Bundle:
             raise XaiError(f"bundle {self.folder} has no {name}: export it with that part")
         return self.folder / name
 
+    def resolve(self, graph: str, outputs: Sequence[str] | None) -> str:
+        """Which graph to run for the outputs asked of `graph`: the smaller `evidence` where it has them all.
+
+        Raises `XaiError` where the bundle has no such graph, ValueError where no graph has such outputs.
+        """
+        candidates = (graph,)
+        if graph == "evidence":
+            candidates = ("evidence_all",) if outputs is None else ("evidence", "evidence_all")
+        for name in candidates:
+            if name not in self.manifest.graphs:
+                raise XaiError(f"bundle {self.folder} has no graph {name!r}: export it with that graph")
+            if set(outputs or ()) <= set(self.manifest.graphs[name].outputs):
+                return name
+        missing = sorted(set(outputs or ()) - set(self.manifest.graphs[candidates[-1]].outputs))
+        raise ValueError(f"graph {graph} has no output {missing[0]}")
+
 
 def is_bundle(path: Path) -> bool:
     """Whether a path looks like a bundle rather than a checkpoint; nothing in it is checked."""
@@ -222,9 +238,7 @@ class _Fields:
             advice = "install a newer xai" if version > VERSION else "export it again"
             raise XaiError(f"{self.path} has format version {version}, this xai reads version {VERSION}: {advice}")
         files = self.inner("files").each(lambda fields: FileRecord(fields.get("sha256", str), fields.get("bytes", int)))
-        graphs = self.inner("graphs").each(
-            lambda fields: GraphSpec(fields.inner("inputs").tensors(), fields.inner("outputs").tensors())
-        )
+        graphs = self.inner("graphs").each(lambda fields: GraphSpec(fields.inner("inputs").tensors(), fields.inner("outputs").tensors()))
         formats, precision = self.items("formats", str), self.get("precision", str)
         self.among(tuple(files), FILES, "file")
         self.among(tuple(graphs), GRAPHS, "graph")

@@ -56,9 +56,7 @@ def load_meter(path: Path, image_size: int | None = None) -> Meter:
         raise XaiError(f"{path} is not a complete METER checkpoint: it lacks {_names(missing)}")
     if wrong := [name for name, shape in wanted.items() if tuple(tensors[name].shape) != shape]:
         name = wrong[0]
-        raise XaiError(
-            f"{path} is not a METER checkpoint: tensor {name} has shape {list(tensors[name].shape)}, not {list(wanted[name])}"
-        )
+        raise XaiError(f"{path} is not a METER checkpoint: tensor {name} has shape {list(tensors[name].shape)}, not {list(wanted[name])}")
     if broken := [name for name in wanted if not torch.isfinite(tensors[name]).all()]:
         raise XaiError(f"{path} has weights that are NaN or infinite: {_names(broken)}; download or export it again")
     if unused := [name for name in tensors if name not in wanted]:
@@ -177,7 +175,7 @@ class _Inert(dict[object, object]):
     def extend(self, items: Iterable[object]) -> None:
         pass
 
-    def __hash__(self) -> int:  # type: ignore[override] - it may be a key in the file's own dictionaries
+    def __hash__(self) -> int:  # type: ignore[override]  # it may be a key in the file's own dictionaries
         return id(self)
 
 
@@ -205,7 +203,9 @@ def _inert_load(file: BinaryIO, **kwargs: Any) -> Any:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)  # what it cannot read goes on below
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError:
         # `weights_only` refuses files that name other classes, as METER's do. Lightning's hyper-parameters are such.
         reader = SimpleNamespace(Unpickler=_InertUnpickler, load=_inert_load, __name__="inert_pickle")

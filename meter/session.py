@@ -7,7 +7,7 @@ an exported bundle. Graphs, inputs and outputs carry the names that bundles use.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -131,7 +131,7 @@ class EagerSession:
         self.model = model
         self.description = model.config
 
-    def run(self, graph: str, inputs: Mapping[str, NDArray], outputs: Sequence[str] | None = None) -> dict[str, NDArray]:
+    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """Run a graph; `outputs` names what to return, all of it where None."""
         tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}
         with torch.no_grad():
@@ -141,7 +141,8 @@ class EagerSession:
                 case "embed_text":
                     found = {"text_embeddings": self.model.embed_text(tensors["ids"])}
                 case "answer":
-                    found = {"logits": self.model.fuse(**tensors).logits}
+                    streams = (tensors[name] for name in ("image_tokens", "image_mask", "text_embeddings", "text_mask"))
+                    found = {"logits": self.model.fuse(*streams).logits}
                 case "evidence" | "maps":
                     explained = differentiate(self.model, **tensors)
                     found = {"logits": explained.logits, "target": explained.target}

@@ -65,7 +65,9 @@ def open_image(source: ImageSource) -> Image.Image:
     except (OSError, ValueError, TypeError, SyntaxError, EOFError, IndexError, KeyError) as error:
         if isinstance(error, XaiError):
             raise
-        raise XaiError(f"{name} cannot be read as an image: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
+        raise XaiError(
+            f"{name} cannot be read as an image: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
 
 
 def _check_size(image: Image.Image, name: str) -> None:

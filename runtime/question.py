@@ -36,12 +36,14 @@ class EncodedQuestion:
     text: str
     tokens: tuple[Token, ...]
     words: tuple[Word, ...]
+    truncated: bool = False
+    """Whether the end of the question was cut off."""
 
     @property
     def ids(self) -> NDArray[np.int64]:
         return np.array([token.id for token in self.tokens], dtype=np.int64)
 
-    def word_relevance(self, relevance: NDArray) -> NDArray:
+    def word_relevance(self, relevance: NDArray[np.floating]) -> NDArray[np.floating]:
         """(T,) -> (words,): a word is as relevant as its most relevant token."""
         return np.array([max(relevance[i] for i in word.tokens) for word in self.words])
 
@@ -63,9 +65,7 @@ class QuestionEncoder:
         if count < 3:
             raise XaiError(f"the question {question!r} has no token that the tokenizer knows")
         if count > self.limit and not truncate:
-            raise XaiError(
-                f"the question has {count} tokens and the model takes {self.limit}: shorten it, or cut its end with --truncate"
-            )
+            raise XaiError(f"the question has {count} tokens and the model takes {self.limit}: shorten it, or cut its end with --truncate")
         keep = list(range(count)) if count <= self.limit else [*range(self.limit - 1), count - 1]
         tokens, spans = [], []
         for i in keep:
@@ -79,21 +79,31 @@ class QuestionEncoder:
                 f"the tokenizer gives id {max(t.id for t in tokens)} for {wrong[0]!r}, the model knows {self.vocab_size} ids: "
                 "give the tokenizer that the model was trained with"
             )
-        return EncodedQuestion(question, tuple(tokens), _words(question, spans))
+        return EncodedQuestion(question, tuple(tokens), _words(question, spans), truncated=count > self.limit)
 
 
 def _words(question: str, spans: list[tuple[int, int] | None]) -> tuple[Word, ...]:
-    """Group tokens by the spaces between them; a byte-level token may cover only part of a character."""
+    """Group tokens by the spaces between them.
+
+    A byte-level token may cover part of a character only, and one of spaces alone belongs to the word that follows.
+    """
     groups: list[tuple[int, int, list[int]]] = []
+    spaces: list[int] = []
     for i, span in enumerate(spans):
         if span is None:
             continue
         start, end = span
-        if groups and not any(c.isspace() for c in question[groups[-1][1] : end]) and not question[start:end][:1].isspace():
+        if not question[start:end].strip():
+            spaces.append(i)
+        elif groups and not spaces and not any(c.isspace() for c in question[groups[-1][1] : start + 1]):
             first, last, members = groups[-1]
             groups[-1] = (first, max(last, end), [*members, i])
         else:
-            groups.append((start, end, [i]))
+            groups.append((start, end, [*spaces, i]))
+            spaces = []
+    if spaces:
+        first, last, members = groups[-1] if groups else (0, len(question), [])
+        groups[-1:] = [(first, last, members + spaces)]
     return tuple(Word(question[start:end].strip(), tuple(members)) for start, end, members in groups)
 
 

@@ -18,9 +18,9 @@ def fiedler(weights: Array | None = None, *, features: Array | None = None, mask
 
     Raises ValueError where the arguments do not fit together.
     """
-    if (weights is None) == (features is None):
+    given: Array = weights if features is None else features
+    if given is None or (weights is not None and features is not None):
         raise ValueError("give either weights or features")
-    given = weights if features is None else features
     if given.ndim != 3 or (features is None and given.shape[1] != given.shape[2]):
         wanted = "weights must be (B, n, n)" if features is None else "features must be (B, n, d)"
         raise ValueError(f"{wanted}, not {given.shape}")

@@ -54,6 +54,16 @@ def region_labels(question: Question, owners: NDArray[np.int8]) -> NDArray[np.fl
     return np.isin(owners.reshape(-1), question.region).astype(np.float32)
 
 
+def place_labels(question: Question, scene: Scene) -> NDArray[np.float32]:
+    """Centres x, y, x, y (4,) in [-1, 1] of the one or two shapes that the question is about, as it names them; else NaN."""
+    places = np.full(4, np.nan, np.float32)
+    if len(question.region) <= 2:
+        for i, index in enumerate(question.region):
+            shape = scene.shapes[index]
+            places[2 * i : 2 * i + 2] = 2 * shape.x - 1, 2 * shape.y - 1
+    return places
+
+
 def respell(text: str, rng: np.random.Generator) -> str:
     """British spelling now and then, so that both are understood."""
     for pattern, spelling in _SPELLINGS:
@@ -105,4 +115,5 @@ def encode_questions(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[NDArra
 
 
 def answer_ids(answers: Sequence[str]) -> NDArray[np.int64]:
+    """Ids (n,) of answers by name."""
     return np.array([ANSWERS.index(a) for a in answers])

@@ -118,10 +118,7 @@ def _random_shape(rng: np.random.Generator) -> Shape:
 
 
 def _clear(a: Shape, b: Shape) -> bool:
-    return (
-        abs(a.x - b.x) > a.half_width + b.half_width + _CLEARANCE
-        or abs(a.y - b.y) > a.half_height + b.half_height + _CLEARANCE
-    )
+    return abs(a.x - b.x) > a.half_width + b.half_width + _CLEARANCE or abs(a.y - b.y) > a.half_height + b.half_height + _CLEARANCE
 
 
 # Each function below asks one question of its category, or returns None where the scene allows none.

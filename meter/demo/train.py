@@ -1,8 +1,8 @@
 """Train the demo model: `python -m xai.meter.demo.train --work DIR`.
 
 First the vision encoder learns every patch's colour and shape (METER, too, starts from a trained CLIP), then the whole
-network learns to answer, easy questions first. While it trains, a linear head on the fused image tokens also tells which
-patches the question is about; the head is thrown away. A run that was stopped goes on from its last checkpoint, and
+network learns to answer, easy questions first. While it trains, linear heads on the fused tokens also tell which patches
+the question is about and where they lie; the heads are thrown away. A run that was stopped goes on from its last checkpoint, and
 every batch depends on the seed and the step alone.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from xai.meter.checkpoint import POSITIONS
 from xai.meter.config import CLIP_MEAN, CLIP_STD, MeterConfig
 from xai.meter.demo.data import (
     EasyVqa,
@@ -32,6 +32,7 @@ from xai.meter.demo.data import (
     encode_questions,
     load_easy_vqa,
     patch_labels,
+    place_labels,
     region_labels,
     respell,
     tokenizer_corpus,
@@ -63,19 +64,26 @@ HARD = ("position", "relation", "count")
 
 
 class PatchHeads(nn.Module):
-    """Training-only heads: colour and kind of a vision token, and whether the question is about a fused image token."""
+    """Training-only heads: colour, kind and place of a vision token, whether the question is about a fused image token, and
+    where the one or two shapes lie that it is about."""
 
     def __init__(self, config: MeterConfig) -> None:
         super().__init__()
         self.color = nn.Linear(config.vision_width, 1 + len(COLORS))
         self.kind = nn.Linear(config.vision_width, 1 + len(KINDS))
+        self.coordinates = nn.Linear(config.vision_width, 2)  # without it the encoder forgets where a patch lies
+        self.register_buffer("patch_centres", patch_centres(config.grid), persistent=False)
         self.region = nn.Linear(config.hidden, 1)
+        self.place = nn.Linear(2 * config.hidden, 4)
 
     def patch_loss(self, image_tokens: Tensor, colors: Tensor, kinds: Tensor) -> Tensor:
         """`image_tokens` (B, 1 + P, width), labels (B, P)."""
         patches = image_tokens[:, 1:]
-        return F.cross_entropy(self.color(patches).flatten(0, 1).float(), colors.flatten()) + F.cross_entropy(
-            self.kind(patches).flatten(0, 1).float(), kinds.flatten()
+        places = self.coordinates(patches).float()
+        return (
+            F.cross_entropy(self.color(patches).flatten(0, 1).float(), colors.flatten())
+            + F.cross_entropy(self.kind(patches).flatten(0, 1).float(), kinds.flatten())
+            + F.smooth_l1_loss(places, self.patch_centres.expand_as(places))
         )
 
     def region_loss(self, fused: Tensor, regions: Tensor) -> Tensor:
@@ -83,12 +91,36 @@ class PatchHeads(nn.Module):
         logits = self.region(fused[:, 1:]).squeeze(-1).float()
         return F.binary_cross_entropy_with_logits(logits, regions, pos_weight=logits.new_tensor(4.0))
 
+    def place_loss(self, text: Tensor, image: Tensor, places: Tensor) -> Tensor:
+        """Both streams' token 0 (B, hidden), and the centres x, y, x, y (B, 4) in [-1, 1] in the order of the question's
+        region, NaN where there is none."""
+        found = self.place(torch.cat([text, image], -1)).float()
+        known = ~places.isnan()
+        return F.smooth_l1_loss(found[known], places[known])
+
+
+def patch_centres(grid: int) -> Tensor:
+    """Coordinates x, y (grid * grid, 2) of the patches' centres in [-1, 1], row-major."""
+    line = (torch.arange(grid) + 0.5) * 2 / grid - 1
+    return torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).reshape(-1, 2)
+
+
+def sine_positions(grid: int, width: int) -> Tensor:
+    """Sines and cosines (grid * grid, width) of both patch coordinates (Vaswani et al. 2017, in two dimensions)."""
+    frequencies = 10_000 ** (-torch.arange(width // 4) / (width // 4))
+    line = torch.arange(grid)[:, None] * frequencies
+    waves = torch.cat([line.sin(), line.cos()], 1)  # (grid, width / 2)
+    return torch.cat([waves.repeat(grid, 1), waves.repeat_interleave(grid, 0)], 1)
+
 
 def initialise(model: nn.Module) -> None:
+    """Fill every parameter: matrices by Glorot's rule, embeddings small, patch positions with waves, biases with zeros."""
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
             if "embedding" in name:
                 nn.init.normal_(parameter, std=0.05)
+                if name == POSITIONS:
+                    parameter.data[1:] = 0.5 * sine_positions(round((len(parameter) - 1) ** 0.5), parameter.shape[1])
             else:
                 nn.init.xavier_uniform_(parameter.view(parameter.shape[0], -1))
         elif name.endswith("class_embedding"):
@@ -137,7 +169,7 @@ def answer_loss(
     """Loss of one batch of `batch` scenes with `per_image` questions each, and of easy-VQA pictures beside them."""
     rows = rng.integers(len(scenes.scenes), size=batch)
     hard = min(1.0, max(0.0, (progress - 0.08) / 0.12))  # easy questions first
-    questions, regions = [], []
+    questions, regions, places = [], [], []
     for row in rows:
         for _ in range(per_image):
             pool = HARD if rng.random() < 0.6 * hard else EASY
@@ -145,6 +177,7 @@ def answer_loss(
             question = ask(scenes.scenes[row], rng, (category, "existence"))
             questions.append(question)
             regions.append(region_labels(question, scenes.owners[row]))
+            places.append(place_labels(question, scenes.scenes[row]))
     labels = [patch_labels(scenes.scenes[r], scenes.owners[r]) for r in rows]
     colors, kinds = (torch.from_numpy(np.stack(part)) for part in zip(*labels, strict=True))
 
@@ -160,10 +193,12 @@ def answer_loss(
 
     asked = len(questions)
     region = torch.from_numpy(np.stack(regions))
+    place = torch.from_numpy(np.stack(places))
     losses = {
         "answer": F.cross_entropy(fusion.logits.float(), answers),
         "patch": heads.patch_loss(tokens[:batch], colors, kinds),
         "region": sum((heads.region_loss(layer.x[:asked], region) for layer in fusion.image[-2:]), start=torch.zeros(())),
+        "place": heads.place_loss(fusion.text[-1].x[:asked, 0], fusion.image[-1].x[:asked, 0], place),
     }
     right = (fusion.logits.argmax(-1) == answers).float()
     report = {name: loss.item() for name, loss in losses.items()}
@@ -172,20 +207,22 @@ def answer_loss(
         if of.any():
             report[category] = right[:asked][of].mean().item()
     report["easy-vqa"] = right[asked:].mean().item()
-    return losses["answer"] + 0.3 * losses["patch"] + 0.5 * losses["region"], report
+    return losses["answer"] + 0.3 * losses["patch"] + 0.5 * losses["region"] + losses["place"], report
 
 
 @click.command()
 @click.option("--work", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the data and checkpoints.")
 @click.option("--scenes", default=40_000, show_default=True, help="Training scenes.")
-@click.option("--vision-steps", default=1500, show_default=True)
-@click.option("--steps", default=12_000, show_default=True)
+@click.option("--vision-steps", default=800, show_default=True)
+@click.option("--steps", default=4000, show_default=True)
 @click.option("--batch", default=48, show_default=True, help="Scenes per step.")
 @click.option("--per-image", default=4, show_default=True, help="Questions per scene and step.")
 @click.option("--peak", default=8e-4, show_default=True, help="Highest learning rate.")
 @click.option("--threads", default=0, help="Threads; 0 leaves torch's choice.")
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Where to write the finished model.")
-def train(work: Path, scenes: int, vision_steps: int, steps: int, batch: int, per_image: int, peak: float, threads: int, output: Path | None) -> None:
+def train(
+    work: Path, scenes: int, vision_steps: int, steps: int, batch: int, per_image: int, peak: float, threads: int, output: Path | None
+) -> None:
     """Train the demo model, or go on with a training that was stopped."""
     work.mkdir(parents=True, exist_ok=True)
     if threads:
@@ -232,6 +269,8 @@ def train(work: Path, scenes: int, vision_steps: int, steps: int, batch: int, pe
             else:
                 progress = (step - vision_steps) / steps
                 loss, report = answer_loss(model, heads, tokenizer, data, easy, rng, progress, batch, per_image)
+        if not loss.isfinite():
+            raise click.ClickException(f"the loss of step {step} is not a number")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -252,7 +291,7 @@ def train(work: Path, scenes: int, vision_steps: int, steps: int, batch: int, pe
                 "seconds": seconds,
             }
             torch.save(state, checkpoint.with_suffix(".new"))
-            os.replace(checkpoint.with_suffix(".new"), checkpoint)
+            checkpoint.with_suffix(".new").replace(checkpoint)
     if output:
         write_model(model, tokenizer, output)
 

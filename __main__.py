@@ -1,0 +1,5 @@
+"""`python -m xai` is the command `xai`."""
+
+from xai.cli import main
+
+main()

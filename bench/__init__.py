@@ -1,0 +1,1 @@
+"""Measurements: what an explanation is worth, and what it costs."""

@@ -1,0 +1,180 @@
+"""The pipeline: images and questions in, explanations out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from xai import XaiError
+from xai.runtime.answers import Answers
+from xai.runtime.engine import Answered, Clock, SolverReport, encode_images, explain
+from xai.runtime.explanation import Answer, Explanation
+from xai.runtime.image import Crop, ImageSource, open_image, preprocess, source_name
+from xai.runtime.methods import LAYERS, METHODS, Depth, Method, Options, find_method
+from xai.runtime.question import EncodedQuestion, QuestionEncoder
+from xai.runtime.session import TOP_ANSWER, Session
+from xai.spectral.arrays import to_numpy
+
+_FLAGS = {
+    "disconnected": "its graph falls into {components} pieces: the map shows their sizes, not a cut within one",
+    "degenerate": "its second eigenvalue is {multiplicity}-fold: the map is the one that no choice of vector changes",
+    "trivial": "its graph has fewer than two nodes with edges: there is nothing to cut",
+}
+
+
+class Explainer:
+    """Answers questions about images and says why. `xai.load` makes one.
+
+    `encoder` wraps the model's tokenizer, `answers` names the rows of its classifier; `remark`, where given, says of a
+    picture what a reader should know before trusting an answer about it.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        encoder: QuestionEncoder,
+        answers: Answers,
+        remark: Callable[[Image.Image], str | None] | None = None,
+    ) -> None:
+        self.session = session
+        self.encoder = encoder
+        self.answers = answers
+        self.remark = remark
+
+    def explain(
+        self,
+        image: ImageSource,
+        question: str,
+        method: str = "dsmi-grad",
+        target: str | int | None = None,
+        layers: str = "first",
+        **options: Any,
+    ) -> Explanation:
+        """Answer `question` about `image`, and explain the answer, or `target` (an answer's name or id), by one method.
+
+        `layers` ("first" or "all") chooses the layers of the weighted spectral methods. For other options see
+        `explain_batch`. Raises `XaiError` on an input that cannot be used.
+        """
+        return self.explain_methods(image, question, [method], target, layers, **options)[0]
+
+    def explain_methods(
+        self,
+        image: ImageSource,
+        question: str,
+        methods: Sequence[str] = tuple(METHODS),
+        target: str | int | None = None,
+        layers: str = "first",
+        **options: Any,
+    ) -> list[Explanation]:
+        """The same answer explained by several methods: the model runs once for all."""
+        return self.explain_batch([(image, question)], methods, target, layers, **options)[0]
+
+    def explain_batch(
+        self,
+        pairs: Sequence[tuple[ImageSource, str]],
+        methods: Sequence[str] = ("dsmi-grad",),
+        target: str | int | None = None,
+        layers: str = "first",
+        *,
+        top_k: int = 5,
+        truncate: bool = False,
+        seed: int = 0,
+    ) -> list[list[Explanation]]:
+        """Explain many (image, question) pairs in one batch; one list of explanations per pair, in order.
+
+        Questions may differ in length. Images that are equal are encoded once. `top_k` answers are listed,
+        `truncate` cuts a question that is too long, `seed` feeds the method `random`.
+        """
+        if layers not in LAYERS:
+            raise XaiError(f"layers must be {' or '.join(LAYERS)}, not {layers!r}")
+        if not pairs:
+            return []
+        chosen = [find_method(name) for name in methods]
+        explained = TOP_ANSWER if target is None else self.answers.find(target)
+        questions = [self.encoder.encode(question, truncate) for _, question in pairs]
+        clock = Clock()
+        with clock.time("decode"):
+            pictures = [open_image(image) for image, _ in pairs]
+        with clock.time("preprocess"):
+            prepared = [preprocess(picture, self.session.description) for picture in pictures]
+        with clock.time("encode_image"):
+            image_tokens = self._encode_distinct([pixels for pixels, _ in prepared])
+        ids = [question.ids for question in questions]
+        answered = explain(self.session, image_tokens, ids, [explained] * len(pairs), chosen, Options(layers, seed), clock)
+        timings = clock.milliseconds | {"total": sum(clock.milliseconds.values())}
+        return [
+            self._explanations(source_name(image), picture, crop, question, result, chosen, layers, top_k, timings)
+            for (image, _), picture, (_, crop), question, result in zip(pairs, pictures, prepared, questions, answered, strict=True)
+        ]
+
+    def _encode_distinct(self, pixels: list[NDArray[np.float32]]) -> Any:
+        """Image tokens (B, N, width), each distinct image encoded once."""
+        keys = [hashlib.sha256(p.tobytes()).digest() for p in pixels]
+        distinct = list(dict.fromkeys(keys))
+        tokens = encode_images(self.session, np.stack([pixels[keys.index(key)] for key in distinct]))
+        return tokens[np.array([distinct.index(key) for key in keys])]
+
+    def _explanations(
+        self,
+        name: str,
+        picture: Image.Image,
+        crop: Crop,
+        question: EncodedQuestion,
+        result: Answered,
+        methods: list[Method],
+        layers: str,
+        top_k: int,
+        timings: dict[str, float],
+    ) -> list[Explanation]:
+        model = self.session.description
+        logits = np.asarray(to_numpy(result.logits), dtype=np.float64)
+        shares = np.exp(logits - logits.max())
+        shares /= shares.sum()
+
+        def answer(i: int) -> Answer:
+            return Answer(int(i), self.answers.names[i], float(logits[i]), float(shares[i]))
+
+        top = tuple(answer(i) for i in np.argsort(-logits, kind="stable")[:top_k])
+        depth = Depth(model.text_layers, model.layers)
+        remark = self.remark(picture) if self.remark else None
+        notes = ([remark] if remark else []) + _truncation(question)
+        found = []
+        for method, relevance in zip(methods, result.relevances, strict=True):
+            used = method.needs(depth, Options(layers))
+            solver = tuple(report for report in result.solver if f"{report.graph}/fiedler" in used)
+            found.append(
+                Explanation(
+                    image_name=name,
+                    picture=picture,
+                    crop=crop,
+                    question=question,
+                    answer=answer(int(logits.argmax())),
+                    target=answer(result.target),
+                    top=top,
+                    method=method.name,
+                    layers=layers if method.layered else None,
+                    image_relevance=to_numpy(relevance.image).reshape(model.grid, model.grid),
+                    text_relevance=to_numpy(relevance.text),
+                    solver=solver,
+                    session=self.session.name,
+                    precision=self.session.precision,
+                    timings_ms=timings,
+                    notes=(*notes, *_flags(solver)),
+                )
+            )
+        return found
+
+
+def _truncation(question: EncodedQuestion) -> list[str]:
+    return [f"the question was cut to its first {len(question.tokens)} tokens"] if question.truncated else []
+
+
+def _flags(solver: Sequence[SolverReport]) -> list[str]:
+    return [
+        f"{r.graph}: {_FLAGS[r.status].format(components=r.components, multiplicity=r.multiplicity)}" for r in solver if r.status in _FLAGS
+    ]

@@ -1,0 +1,191 @@
+"""What every test shares: the tiny reference models with the reference's outputs."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import types
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import xai
+from xai.runtime.explainer import Explainer
+
+DATA = Path(__file__).parent / "data"
+SHARED_GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
+NOT_METERS = {"itm_score.fc.weight": (2, 128), "text_transformer.embeddings.position_ids": (1, 514)}
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which copy is tested: after a plain `pip install .` it is the installed one, not the checkout."""
+    return f"xai: {xai.__file__}"
+
+
+def generated_tensor(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The tensor of that name in the reference models with generated weights: it depends on name and shape alone."""
+    x = np.random.Generator(np.random.Philox(key=zlib.crc32(name.encode()))).standard_normal(shape, dtype=np.float32)
+    if len(shape) == 1:
+        return (1 + 0.05 * x if name.endswith("weight") else 0.02 * x).astype(np.float32)
+    if "embedding" in name.lower():
+        return (0.05 * x).astype(np.float32)
+    gain = 1.0
+    if name.endswith(("query.weight", "key.weight")):
+        gain = 2.5
+    elif name.endswith(("output.dense.weight", "out_proj.weight", "c_proj.weight")):
+        gain = 0.2
+    return (gain * x / math.sqrt(math.prod(shape[1:]))).astype(np.float32)
+
+
+def generated_state(folder: Path) -> dict[str, torch.Tensor]:
+    """Every tensor that `folder/state_dict_shapes.json` lists."""
+    shapes = json.loads((folder / "state_dict_shapes.json").read_text())
+    tensors = {name: torch.from_numpy(generated_tensor(name, tuple(shape))) for name, shape in shapes.items()}
+    tensors["vqa_classifier.3.bias"] = torch.from_numpy(np.load(folder / "vqa_classifier.3.bias.npy"))
+    return tensors
+
+
+class _ForeignModule:
+    """Makes a class of a package that is not installed importable while a checkpoint is pickled."""
+
+    def __init__(self, module: str, name: str, base: type) -> None:
+        self.module, self.cls = module, type(name, (base,), {"__module__": module})
+        self.cls.__qualname__ = name
+
+    def __enter__(self) -> type:
+        parts = self.module.split(".")
+        self.added = [".".join(parts[: i + 1]) for i in range(len(parts))]
+        for name in self.added:
+            sys.modules[name] = types.ModuleType(name)
+        setattr(sys.modules[self.module], self.cls.__name__, self.cls)
+        return self.cls
+
+    def __exit__(self, *_: object) -> None:
+        for name in self.added:
+            del sys.modules[name]
+
+
+def write_lightning_checkpoint(path: Path, state: dict[str, torch.Tensor], heads: int) -> Path:
+    """A checkpoint as Lightning 1.x writes METER's: classes that are not installed, and tensors that METER does not use."""
+    with (
+        _ForeignModule("foreign_config.containers", "ReadOnlyDict", dict) as config_type,
+        _ForeignModule("foreign_lightning.callbacks", "ModelCheckpoint", object) as callback,
+    ):
+        extra = {name: torch.zeros(shape) for name, shape in NOT_METERS.items()}
+        config = config_type(num_heads=heads, tokenizer="roberta-base")
+        content = {
+            "state_dict": state | extra,
+            "callbacks": {callback: {"best": torch.tensor(0.77)}},
+            "hyper_parameters": {"config": config},
+        }
+        torch.save(content, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def generate_state() -> Callable[[Path], dict[str, torch.Tensor]]:
+    """`generated_state`, for tests that build a checkpoint of their own."""
+    return generated_state
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A reference model and the reference's outputs for its cases."""
+
+    name: str
+    folder: Path
+    checkpoint: Path
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        return json.loads((self.folder / "cases.json").read_text())
+
+    @property
+    def cases(self) -> list[dict[str, Any]]:
+        return self.content["cases"]
+
+    @property
+    def image_size(self) -> int:
+        return self.content["config"]["image_size"]
+
+    @cached_property
+    def expected(self) -> dict[str, NDArray]:
+        with np.load(self.folder / "expected.npz") as arrays:
+            return dict(arrays)
+
+    @cached_property
+    def answers(self) -> Path:
+        path = self.checkpoint.with_name("answers.json")
+        path.write_text(json.dumps(self.content["labels"]))
+        return path
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.folder / "tokenizer.json"
+
+    def image(self, case: int) -> Path:
+        return self.folder / self.cases[case]["image"]
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        with pytest.warns(UserWarning, match="left out"):
+            return xai.load(self.checkpoint, tokenizer=self.tokenizer, answers=self.answers, image_size=self.image_size)
+
+    @property
+    def cli_options(self) -> list[str]:
+        files = ["--checkpoint", str(self.checkpoint), "--tokenizer", str(self.tokenizer), "--answers", str(self.answers)]
+        return [*files, "--image-size", str(self.image_size)]
+
+
+@pytest.fixture(scope="session")
+def goldens(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Golden]:
+    """The golden set of a name, made once."""
+    made: dict[str, Golden] = {}
+
+    def make(name: str) -> Golden:
+        if name not in made:
+            folder = DATA / name
+            heads = json.loads((folder / "cases.json").read_text())["config"]["heads"]
+            path = tmp_path_factory.mktemp(name) / "meter.ckpt"
+            made[name] = Golden(name, folder, write_lightning_checkpoint(path, generated_state(folder), heads))
+        return made[name]
+
+    return make
+
+
+@pytest.fixture(scope="session", params=["tiny", "tiny_resized"])
+def golden(request: pytest.FixtureRequest, goldens: Callable[[str], Golden]) -> Golden:
+    """Each golden set in turn."""
+    return goldens(request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny(goldens: Callable[[str], Golden]) -> Golden:
+    """The golden set that also holds attention, gradients and features."""
+    return goldens("tiny")
+
+
+@pytest.fixture(scope="session")
+def shared_golden() -> Path:
+    """The folder of the large golden cases, which are no part of the project."""
+    if not SHARED_GOLDEN.is_dir():
+        pytest.skip(f"the large golden cases are not at {SHARED_GOLDEN}")
+    return SHARED_GOLDEN
+
+
+@pytest.fixture(autouse=True)
+def _few_threads() -> Iterator[None]:
+    """Tiny products are slower on many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

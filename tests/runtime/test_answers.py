@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from xai import XaiError
+from xai.runtime.answers import Answers, load_answers, numbered_answers
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name="answers.json"):
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return write
+
+
+def test_lists_objects_and_text_files_name_the_rows(write) -> None:
+    names = ["yes", "no", "red"]
+    assert load_answers(write(names), 3).names == tuple(names)
+    assert load_answers(write({str(i): n for i, n in enumerate(names)}), 3).names == tuple(names)
+    assert load_answers(write("yes\nno\nred\n", "a.txt"), 3).names == tuple(names)
+
+
+def test_an_id_without_a_name_gets_one_and_warns_once(write, recwarn) -> None:
+    with pytest.warns(UserWarning, match="lacks id 1: called answer_1") as caught:
+        assert load_answers(write({"0": "yes", "2": "red"}), 3).names == ("yes", "answer_1", "red")
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("content", [["yes"], ["a", "b", "c", "d"], {"0": "yes"}, {"0": "a", "3": "d"}, {}])
+def test_a_list_of_another_length_is_refused(write, content) -> None:
+    with pytest.raises(XaiError, match="give the list it was trained with"):
+        load_answers(write(content), 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("{", "not JSON"), ("3", "neither a list"), ('{"a": "b"}', "neither a list"), ("[1]", "neither")]
+)
+def test_other_content_is_refused(write, content, message) -> None:
+    with pytest.raises(XaiError, match=message):
+        load_answers(write(content), 3)
+
+
+def test_a_file_that_is_not_there(tmp_path) -> None:
+    with pytest.raises(XaiError, match="does not exist"):
+        load_answers(tmp_path / "none.json", 3)
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(XaiError, match="cannot be read"):
+        load_answers(tmp_path / "binary.json", 3)
+
+
+def test_answers_are_found_by_name_and_by_id() -> None:
+    answers = Answers(["yes", "no", "2", "yes"])
+    assert answers.find("yes") == 0  # the first of equal names
+    assert answers.find("2") == 2  # a name goes before an id
+    assert answers.find(3) == answers.find("3") == 3
+    for unknown in ("maybe", 4, "4", -1):
+        with pytest.raises(XaiError, match=r"does not know the answer .*: it knows 4, among them yes, no"):
+            answers.find(unknown)
+    assert numbered_answers(2).names == ("answer_0", "answer_1")

@@ -79,7 +79,7 @@ def export_bundle(
     with_maps: bool = False,
     overwrite: bool = False,
     force: bool = False,
-    progress: Callable[[str], None] = lambda step: None,
+    progress: Callable[[str], object] = str,
 ) -> Exported:
     """Write a bundle and prove it: questions run through the eager float32 model and through every exported graph.
 
@@ -148,20 +148,28 @@ def lower(model: Meter, precision: str) -> Meter:
     return model
 
 
+def check_place(folder: Path, overwrite: bool) -> bool:
+    """Whether a bundle is there that is to be replaced. Raises `XaiError` where none can be written."""
+    parent = folder.absolute().parent
+    if not parent.is_dir():
+        raise XaiError(f"folder {parent} does not exist: create it, or choose another place for the bundle")
+    if not (folder.exists() or folder.is_symlink()):
+        return False
+    if not overwrite:
+        raise XaiError(f"{folder} exists: choose another name, or replace it with --overwrite")
+    if folder.is_symlink() or not is_bundle(folder):
+        raise XaiError(f"{folder} exists and is not a bundle: it is not overwritten, choose another name")
+    return True
+
+
 @contextmanager
 def new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
     """A draft of a folder, beside it, that takes its place when the block ends well and disappears when it does not.
 
-    Raises `XaiError` where the folder cannot be written, or exists; `overwrite` replaces a bundle and nothing else.
+    Raises `XaiError` where the folder cannot be written, or exists; `overwrite` replaces a bundle, and nothing else.
     """
     folder = folder.absolute()
-    if not folder.parent.is_dir():
-        raise XaiError(f"folder {folder.parent} does not exist: create it, or choose another place for the bundle")
-    exists = folder.exists() or folder.is_symlink()
-    if exists and not overwrite:
-        raise XaiError(f"{folder} exists: choose another name, or replace it with --overwrite")
-    if exists and not (is_bundle(folder) and not folder.is_symlink()):
-        raise XaiError(f"{folder} exists and is not a bundle: it is not overwritten, choose another name")
+    exists = check_place(folder, overwrite)
     draft, former = (folder.with_name(f".{folder.name}.{kind}.{secrets.token_hex(4)}") for kind in ("draft", "former"))
     try:
         draft.mkdir()

@@ -26,8 +26,8 @@ OPSET = 20
 INLINE_BYTES = 1024
 """Smaller constants stay in the graph: ONNX Runtime reads shapes and axes while it optimises."""
 
-ALIGNMENT = 4096
-"""Of weights in their file, so that they can be mapped into memory."""
+ALIGNMENT = 64
+"""Bytes, of weights in their file."""
 
 
 def export_graphs(model: Meter, with_maps: bool) -> dict[str, ir.Model]:
@@ -86,7 +86,7 @@ def prune(model: ir.Model, spec: GraphSpec) -> ir.Model:
 
 def write_graphs(graphs: Mapping[str, ir.Model], folder: Path) -> None:
     """Write `NAME.onnx` for each graph and all their weights, equal ones once, to `weights.bin`; check the result."""
-    written: dict[str, ir.ExternalTensor] = {}
+    offsets: dict[bytes, int] = {}
     with (folder / WEIGHTS).open("wb") as file:
         for model in graphs.values():
             for value in model.graph.initializers.values():
@@ -94,16 +94,14 @@ def write_graphs(graphs: Mapping[str, ir.Model], folder: Path) -> None:
                 if tensor is None or tensor.nbytes < INLINE_BYTES:
                     continue
                 content = tensor.tobytes()
-                key = f"{hashlib.sha256(content).hexdigest()} {tensor.dtype} {tensor.shape}"
-                if key not in written:
+                key = hashlib.sha256(content).digest()
+                if key not in offsets:
                     file.write(b"\0" * (-file.tell() % ALIGNMENT))
-                    written[key] = ir.ExternalTensor(
-                        WEIGHTS, file.tell(), len(content), tensor.dtype, shape=tensor.shape, name=value.name or "", base_dir=folder
-                    )
+                    offsets[key] = file.tell()
                     file.write(content)
-                shared = written[key]
+                shape = ir.Shape(tensor.shape.numpy())
                 value.const_value = ir.ExternalTensor(
-                    WEIGHTS, shared.offset, shared.length, shared.dtype, shape=shared.shape, name=value.name or "", base_dir=folder
+                    WEIGHTS, offsets[key], len(content), tensor.dtype, shape=shape, name=value.name or "", base_dir=folder
                 )
     for name, model in graphs.items():
         path = folder / onnx_file(name)

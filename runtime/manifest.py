@@ -123,7 +123,7 @@ class Bundle:
 
         Raises `XaiError` where the bundle has no such graph, ValueError where no graph has such outputs.
         """
-        candidates = (graph,)
+        candidates: tuple[str, ...] = (graph,)
         if graph == "evidence":
             candidates = ("evidence_all",) if outputs is None else ("evidence", "evidence_all")
         for name in candidates:

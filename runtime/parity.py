@@ -10,14 +10,14 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from xai import XaiError
-from xai.runtime.engine import Answered, explain
+from xai.runtime.engine import explain
 from xai.runtime.image import preprocess
 from xai.runtime.methods import LAYERS, METHODS, Options
 from xai.runtime.session import TOP_ANSWER, ModelDescription, Session
@@ -69,7 +69,7 @@ class Observed:
     of every Fiedler problem, such as `image0`.
     """
 
-    arrays: Mapping[str, NDArray]
+    arrays: Mapping[str, NDArray[Any]]
     gaps: Mapping[str, float]
 
 
@@ -118,7 +118,7 @@ def observe(session: Session, trial: Trial, with_maps: bool) -> list[Observed]:
     return found
 
 
-def _run_graphs(session: Session, image_tokens: NDArray, question: Question, with_maps: bool) -> dict[str, NDArray]:
+def _run_graphs(session: Session, image_tokens: NDArray[Any], question: Question, with_maps: bool) -> dict[str, NDArray[Any]]:
     text_embeddings = session.run("embed_text", {"ids": question.ids[None]})["text_embeddings"]
     inputs = {
         "image_tokens": image_tokens,
@@ -137,10 +137,12 @@ def _run_graphs(session: Session, image_tokens: NDArray, question: Question, wit
     return found
 
 
-def _explain(session: Session, image_tokens: NDArray, questions: Sequence[Question]) -> list[tuple[dict[str, NDArray], dict[str, float]]]:
+def _explain(
+    session: Session, image_tokens: NDArray[Any], questions: Sequence[Question]
+) -> list[tuple[dict[str, NDArray[Any]], dict[str, float]]]:
     """Relevances by `METHOD LAYERS/STREAM` and gaps of each question, asked as one batch."""
     ids, targets = [question.ids for question in questions], [question.target for question in questions]
-    found: list[tuple[dict[str, NDArray], dict[str, float]]] = [({}, {}) for _ in questions]
+    found: list[tuple[dict[str, NDArray[Any]], dict[str, float]]] = [({}, {}) for _ in questions]
     for layers in LAYERS:
         methods = [m for m in METHODS.values() if m.name != "random" and (m.layered or layers == LAYERS[0])]
         for (relevances, gaps), one in zip(found, explain(session, image_tokens, ids, targets, methods, Options(layers)), strict=True):
@@ -177,7 +179,7 @@ def failures(measures: Mapping[str, Measure], precision: str) -> list[str]:
     return [group for group, measure in measures.items() if group.startswith("relevance") and not measure.cosine >= MIN_COSINE]
 
 
-def _measure(found: NDArray, wanted: NDArray, floor: float) -> Measure:
+def _measure(found: NDArray[Any], wanted: NDArray[Any], floor: float) -> Measure:
     if found.shape != wanted.shape or not np.isfinite(found).all():
         return Measure(float("inf"), -1.0)
     a, b = found.astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
@@ -206,20 +208,20 @@ def _group(name: str) -> str:
     return group
 
 
-def _sample(array: NDArray) -> NDArray:
+def _sample(array: NDArray[Any]) -> NDArray[Any]:
     flat = array.ravel()
     return flat[np.linspace(0, flat.size - 1, SAMPLE).astype(np.int64)] if flat.size > SAMPLE else array
 
 
 def save_trial(path: Path, trial: Trial, expected: Sequence[Observed]) -> None:
     """Write a trial and what it should give, large arrays as samples."""
-    arrays: dict[str, NDArray] = {"images": trial.images}
+    arrays: dict[str, NDArray[Any]] = {"images": trial.images}
     for i, (question, observed) in enumerate(zip(trial.questions, expected, strict=True)):
         arrays |= {f"{i}/image": np.array(question.image), f"{i}/ids": question.ids, f"{i}/target": np.array(question.target)}
         arrays |= {f"{i}/arrays/{name}": _sample(value) for name, value in observed.arrays.items()}
         arrays |= {f"{i}/gaps/{name}": np.array(value) for name, value in observed.gaps.items()}
     with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def load_trial(path: Path) -> tuple[Trial, list[Observed]]:
@@ -227,7 +229,8 @@ def load_trial(path: Path) -> tuple[Trial, list[Observed]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             content = {name: file[name] for name in file.files}
-        questions, expected = [], []
+        questions: list[Question] = []
+        expected: list[Observed] = []
         while f"{len(questions)}/ids" in content:
             i = len(questions)
             questions.append(Question(int(content[f"{i}/image"]), content[f"{i}/ids"], int(content[f"{i}/target"])))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ class TorchScriptSession:
         except RuntimeError as error:
             raise XaiError(f"PyTorch cannot load {path}: {str(error).strip().splitlines()[0]}") from error
 
-    def run(self, graph: str, inputs: Mapping[str, NDArray], outputs: Sequence[str] | None = None) -> dict[str, NDArray]:
+    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """Run a graph; `outputs` names what to return, all of it where None."""
         name = self.bundle.resolve(graph, outputs)
         spec = self.bundle.manifest.graphs[name]

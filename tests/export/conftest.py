@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from xai.export.bundle import Exported, export_bundle
 from xai.meter.config import MeterConfig
 from xai.meter.model import Meter
+from xai.runtime.manifest import FORMATS, Bundle
+from xai.runtime.session import Session
+from xai.runtime.sessions import open_session
 
 CONFIG = MeterConfig(
     image_size=32,
@@ -77,3 +82,32 @@ def make_inputs() -> Callable[..., Inputs]:
         }
 
     return make
+
+
+@pytest.fixture(scope="session")
+def exporter(goldens: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Exported]:
+    """A golden model exported in both formats, once for all tests."""
+    made: dict[str, Exported] = {}
+
+    def export(name: str) -> Exported:
+        if name not in made:
+            explainer = goldens(name).explainer
+            folder = tmp_path_factory.mktemp(name) / "bundle"
+            made[name] = export_bundle(
+                explainer.session.model, explainer.encoder.tokenizer, explainer.answers, folder, formats=FORMATS, with_maps=True
+            )
+        return made[name]
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def bundle(exporter: Callable[[str], Exported]) -> Bundle:
+    """The bundle of the tiny golden model."""
+    return exporter("tiny").bundle
+
+
+@pytest.fixture(scope="session", params=FORMATS)
+def exported_session(request: pytest.FixtureRequest, bundle: Bundle) -> Session:
+    """Each session that runs the tiny bundle."""
+    return open_session(bundle, request.param, trust=True, threads=1)

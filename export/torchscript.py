@@ -54,7 +54,5 @@ def write_torchscript(model: Meter, specs: Mapping[str, GraphSpec], folder: Path
         warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
         traced = torch.jit.trace_module(Graphs(model, specs).eval(), examples, check_trace=False)
         frozen = torch.jit.freeze(traced, preserved_attrs=list(specs))
-        try:
-            frozen.save(folder / TORCHSCRIPT)
-        except RuntimeError as error:  # PyTorch's word for a disk that is full
-            raise OSError(f"{TORCHSCRIPT}: {str(error).strip().splitlines()[0]}") from error
+        # Through memory: PyTorch aborts the whole process where it writes to a disk that is full.
+        (folder / TORCHSCRIPT).write_bytes(frozen.save_to_buffer())

@@ -21,7 +21,8 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "te
 """Short names; ONNX Runtime's own names are taken too."""
 
 CPU = PROVIDERS["cpu"]
-ERRORS_ONLY = 3
+NO_LOG = 4
+"""What goes wrong is raised; ONNX Runtime would print it as well."""
 
 RUNTIME_ERRORS = (
     errors.EPFail,
@@ -34,6 +35,7 @@ RUNTIME_ERRORS = (
     errors.NoSuchFile,
     errors.NotImplemented,
     errors.RuntimeException,
+    RuntimeError,  # from runs with bound arrays
 )
 
 
@@ -92,7 +94,7 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.enable_mem_pattern = False  # its plans for shapes seen before cost more memory than they save
         options.intra_op_num_threads = self.threads or 0
-        options.log_severity_level = ERRORS_ONLY
+        options.log_severity_level = NO_LOG
         path = self.bundle.file(onnx_file(graph))
         try:
             # By path: of a session made from bytes, ONNX Runtime would look for the weights in the current folder.

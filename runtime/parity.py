@@ -227,7 +227,7 @@ def save_trial(path: Path, trial: Trial, expected: Sequence[Observed]) -> None:
 def load_trial(path: Path) -> tuple[Trial, list[Observed]]:
     """Read what `save_trial` wrote. Raises `XaiError` where it cannot."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             content = {name: file[name] for name in file.files}
         questions: list[Question] = []
         expected: list[Observed] = []

@@ -69,7 +69,9 @@ def test_any_shape_gives_what_autograd_gives(
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 12), (2, 40)])
-def test_any_text_is_embedded_and_any_number_of_images_encoded(exported_session: Session, eager: EagerSession, shape: tuple[int, int]) -> None:
+def test_any_text_is_embedded_and_any_number_of_images_encoded(
+    exported_session: Session, eager: EagerSession, shape: tuple[int, int]
+) -> None:
     rng = np.random.default_rng(1)
     for graph, inputs in (
         ("embed_text", {"ids": rng.integers(0, 120, shape)}),
@@ -148,7 +150,15 @@ def test_the_certificate_says_what_was_compared(exporter: Callable[[str], Export
         measures = manifest.parity["formats"][form]
         variants = {name for name in measures if name.startswith("relevance ")}
         assert len(variants) == 10
-        assert {"logits", "tokens", "evidence attention", "evidence gradient", "evidence product", "evidence grad-cam", "evidence grad"} <= set(measures)
+        assert {
+            "logits",
+            "tokens",
+            "evidence attention",
+            "evidence gradient",
+            "evidence product",
+            "evidence grad-cam",
+            "evidence grad",
+        } <= set(measures)
         assert all(0 <= measure["error"] < 1e-3 for measure in measures.values())
     assert manifest.parity["forced"] == []
 

@@ -21,6 +21,7 @@ from xai.export.bundle import ParityError, check_place, export_bundle, new_folde
 from xai.export.commands import export, verify
 from xai.meter.model import Meter
 from xai.runtime.answers import numbered_answers
+from xai.runtime.commands import inspect
 from xai.runtime.manifest import MANIFEST, PARITY, TORCHSCRIPT, Bundle, hash_file, read_bundle
 from xai.runtime.parity import load_trial, save_trial
 from xai.runtime.sessions import open_session
@@ -221,3 +222,17 @@ def test_what_is_no_checkpoint_exports_nothing(goldens, tmp_path: Path, half: bo
     assert isinstance(result.exception, XaiError)
     assert "meter.ckpt" in str(result.exception)
     assert left_behind(tmp_path) == ["meter.ckpt"]
+
+
+def test_inspect_says_what_is_in_a_bundle(bundle: Bundle) -> None:
+    result = CliRunner().invoke(inspect, [str(bundle.folder)])
+    assert result.exit_code == 0, result.output
+    for words in (
+        "float32, onnx and torchscript, opset 20",
+        "evidence_all",
+        "image_tokens float32[batch, image, 128]",
+        "weights.bin",
+        "relevance",
+        "torch 2",
+    ):
+        assert words in result.output

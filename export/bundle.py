@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+from torch import nn
 
 from xai import XaiError
 from xai.export.graphs import describe_graphs, describe_model
@@ -23,6 +24,7 @@ from xai.export.onnx import OPSET, export_graphs, write_graphs
 from xai.export.torchscript import write_torchscript
 from xai.meter.model import Meter
 from xai.meter.session import EagerSession
+from xai.meter.vision import VisionAttention
 from xai.runtime.answers import Answers
 from xai.runtime.manifest import (
     ANSWERS,
@@ -140,11 +142,23 @@ def export_bundle(
 
 
 def lower(model: Meter, precision: str) -> Meter:
-    """The model in the type that its graphs compute in."""
+    """The model in the type that its graphs compute in; of bfloat16, products only, and not those of the answer's one token."""
     if precision == "float16":
         return copy.deepcopy(model).half()
     if precision == "bfloat16":
-        return copy.deepcopy(model).bfloat16()
+        lowered = copy.deepcopy(model)
+        for part in (
+            lowered.vit_model,
+            lowered.text_transformer,
+            lowered.cross_modal_text_transform,
+            lowered.cross_modal_image_transform,
+            lowered.cross_modal_text_layers,
+            lowered.cross_modal_image_layers,
+        ):
+            for module in part.modules():
+                if isinstance(module, nn.Linear | nn.Conv2d | VisionAttention):
+                    module.bfloat16()
+        return lowered
     return model
 
 

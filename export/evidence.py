@@ -89,6 +89,16 @@ def normalise_back(dy: Tensor, saved: Norm, layer: nn.LayerNorm) -> Tensor:
     return du.to(dy.dtype)
 
 
+def apply(layer: nn.Linear, x: Tensor) -> Tensor:
+    """A linear layer in the type of its weights, which may be narrower than that of `x`."""
+    return layer(x.to(layer.weight.dtype))
+
+
+def apply_back(layer: nn.Linear, dy: Tensor) -> Tensor:
+    """Gradient with respect to a linear layer's input."""
+    return dy.to(layer.weight.dtype) @ layer.weight
+
+
 def gelu_slope(a: Tensor) -> Tensor:
     """Derivative of the erf form of GELU: the normal distribution's cdf + a * pdf."""
     return 0.5 * (1 + torch.erf(a * math.sqrt(0.5))) + a * torch.exp(-0.5 * a * a) * (1 / math.sqrt(2 * math.pi))
@@ -96,13 +106,14 @@ def gelu_slope(a: Tensor) -> Tensor:
 
 def attend(block: Attention, x: Tensor, keys: Tensor, bias: Tensor) -> tuple[Tensor, Attended]:
     """Attention of `x` (B, Nq, width) on `keys` (B, Nk, width), added to `x` and normalised."""
-    q = split_heads(block.self.query(x), block.heads)
+    q = split_heads(apply(block.self.query, x), block.heads)
     q = q * q.shape[-1] ** -0.5
-    k = split_heads(block.self.key(keys), block.heads)
-    v = split_heads(block.self.value(keys), block.heads)
-    probabilities = (q @ k.transpose(-1, -2) + bias).softmax(-1)
-    mixed = probabilities @ v
-    y, norm = normalise(block.output.dense(merge_heads(mixed)) + x, block.output.LayerNorm)
+    k = split_heads(apply(block.self.key, keys), block.heads)
+    v = split_heads(apply(block.self.value, keys), block.heads)
+    # Scores keep the type of `x` where products are narrower: the softmax turns their rounding into a factor.
+    probabilities = (q.to(x.dtype) @ k.to(x.dtype).transpose(-1, -2) + bias).softmax(-1)
+    mixed = probabilities.to(v.dtype) @ v
+    y, norm = normalise(apply(block.output.dense, merge_heads(mixed)) + x, block.output.LayerNorm)
     return y, Attended(q, k, v, probabilities, mixed, norm)
 
 
@@ -117,15 +128,16 @@ class AttentionGradient(NamedTuple):
 def attend_back(block: Attention, saved: Attended, dy: Tensor) -> AttentionGradient:
     """`dy` (B, Nq, width) is the gradient of the block's output; it and `saved` may both have been cut to the first query."""
     du = normalise_back(dy, saved.norm, block.output.LayerNorm)
-    d_mixed = split_heads(du @ block.output.dense.weight, block.heads)
+    d_mixed = split_heads(apply_back(block.output.dense, du), block.heads)
     gradient = d_mixed @ saved.v.transpose(-1, -2)
     # The softmax's row sum of P * G equals this sum over d, which is shorter.
     d_scores = saved.probabilities * (gradient - (d_mixed * saved.mixed).sum(-1, keepdim=True))
+    d_scores = d_scores.to(saved.k.dtype)
     dq = d_scores @ saved.k * saved.k.shape[-1] ** -0.5
     dk = d_scores.transpose(-1, -2) @ saved.q
-    dv = saved.probabilities.transpose(-1, -2) @ d_mixed
-    d_keys = merge_heads(dk) @ block.self.key.weight + merge_heads(dv) @ block.self.value.weight
-    return AttentionGradient(du + merge_heads(dq) @ block.self.query.weight, d_keys, gradient)
+    dv = saved.probabilities.to(d_mixed.dtype).transpose(-1, -2) @ d_mixed
+    d_keys = apply_back(block.self.key, merge_heads(dk)) + apply_back(block.self.value, merge_heads(dv))
+    return AttentionGradient(du + apply_back(block.self.query, merge_heads(dq)), d_keys, gradient)
 
 
 def run_layer(layer: TransformerLayer, x: Tensor, bias: Tensor, other: Tensor | None, other_bias: Tensor) -> Record:
@@ -134,8 +146,8 @@ def run_layer(layer: TransformerLayer, x: Tensor, bias: Tensor, other: Tensor | 
     crossed = None
     if other is not None:
         x, crossed = attend(layer.crossattention, x, other, other_bias)
-    inner = layer.intermediate.dense(x)
-    x, norm = normalise(layer.output.dense(F.gelu(inner)) + x, layer.output.LayerNorm)
+    inner = apply(layer.intermediate.dense, x)
+    x, norm = normalise(apply(layer.output.dense, F.gelu(inner)) + x, layer.output.LayerNorm)
     return Record(x, own, crossed, inner, norm)
 
 
@@ -155,7 +167,7 @@ def layer_back(layer: TransformerLayer, record: Record, dy: Tensor, first_row_on
     if first_row_only:
         own, crossed, inner, norm = own.first(), crossed.first() if crossed else None, inner[:, :1], norm.first()
     du = normalise_back(dy, norm, layer.output.LayerNorm)
-    dx = du + (gelu_slope(inner) * (du @ layer.output.dense.weight)) @ layer.intermediate.dense.weight
+    dx = du + apply_back(layer.intermediate.dense, gelu_slope(inner.to(du.dtype)) * apply_back(layer.output.dense, du))
     d_other, cross_gradient = None, None
     if crossed is not None:
         dx, d_other, cross_gradient = attend_back(layer.crossattention, crossed, dx)
@@ -171,12 +183,12 @@ def fill_rows(x: Tensor, rows: int) -> Tensor:
 
 def pool(pooler: Pooler, x: Tensor) -> Tensor:
     """(B, N, width) -> (B, width)."""
-    return torch.tanh(pooler.dense(x[:, 0]))
+    return torch.tanh(apply(pooler.dense, x[:, 0]))
 
 
 def pool_back(pooler: Pooler, pooled: Tensor, dy: Tensor) -> Tensor:
     """-> (B, 1, width), the gradient of token 0."""
-    return ((dy * (1 - pooled * pooled)) @ pooler.dense.weight)[:, None]
+    return apply_back(pooler.dense, dy * (1 - pooled * pooled))[:, None]
 
 
 def find_sites(layer: str, record: Record, back: LayerGradient, own_mask: Tensor, other_mask: Tensor) -> dict[str, Site]:
@@ -247,7 +259,8 @@ class EvidenceGraph(nn.Module):
     """Image tokens (B, N, vision width), text embeddings (B, T, text width), their masks (B, N) and (B, T), which are true
     where a token is real, and target answers (B,), `TOP_ANSWER` for the highest -> the outputs named, in that order.
 
-    Computes in the type of the model's weights; takes and returns the type of `image_tokens`. Shares the model's weights.
+    Each product is computed in the type of its weights, the rest in the type of the embeddings and of what is normalised, which
+    may be wider; outputs have the type of `image_tokens`. Shares the model's weights.
     """
 
     def __init__(self, model: Meter, outputs: Sequence[str]) -> None:
@@ -259,19 +272,19 @@ class EvidenceGraph(nn.Module):
         self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor, target: Tensor
     ) -> tuple[Tensor, ...]:
         model = self.model
-        weight = model.cross_modal_text_transform.weight
+        types = model.token_type_embeddings.weight
         encoder_layers = typed_layers(model.text_transformer.encoder.layer)
         text_layers, image_layers = typed_layers(model.cross_modal_text_layers), typed_layers(model.cross_modal_image_layers)
         first, hidden_layer_norm, _, last = cast(tuple[nn.Linear, nn.LayerNorm, nn.GELU, nn.Linear], tuple(model.vqa_classifier))
-        text_bias, image_bias = key_bias(text_mask, weight.dtype), key_bias(image_mask, weight.dtype)
+        text_bias, image_bias = key_bias(text_mask, types.dtype), key_bias(image_mask, types.dtype)
 
         encoder: list[Record] = []
-        x = text_embeddings.to(weight.dtype)
+        x = text_embeddings.to(types.dtype)
         for layer in encoder_layers:
             encoder.append(run_layer(layer, x, text_bias, None, text_bias))
             x = encoder[-1].x
-        x = model.cross_modal_text_transform(x) + model.token_type_embeddings.weight[0]
-        y = model.cross_modal_image_transform(image_tokens.to(weight.dtype)) + model.token_type_embeddings.weight[1]
+        x = apply(model.cross_modal_text_transform, x) + types[0]
+        y = apply(model.cross_modal_image_transform, image_tokens) + types[1]
         text: list[Record] = []
         image: list[Record] = []
         for text_layer, image_layer in zip(text_layers, image_layers, strict=True):
@@ -280,12 +293,12 @@ class EvidenceGraph(nn.Module):
             x, y = text[-1].x, image[-1].x
 
         text_pooled, image_pooled = pool(model.cross_modal_text_pooler, x), pool(model.cross_modal_image_pooler, y)
-        hidden, hidden_norm = normalise(first(torch.cat([text_pooled, image_pooled], -1)), hidden_layer_norm)
-        logits = last(F.gelu(hidden))
+        hidden, hidden_norm = normalise(apply(first, torch.cat([text_pooled, image_pooled], -1)), hidden_layer_norm)
+        logits = apply(last, F.gelu(hidden))
         target = torch.where(target == TOP_ANSWER, logits.argmax(-1), target)
 
-        dh = normalise_back(gelu_slope(hidden) * F.embedding(target, last.weight), hidden_norm, hidden_layer_norm) @ first.weight
-        d_text, d_image = dh.chunk(2, -1)
+        dh = normalise_back(gelu_slope(hidden) * F.embedding(target, last.weight), hidden_norm, hidden_layer_norm)
+        d_text, d_image = apply_back(first, dh).chunk(2, -1)
         dx = pool_back(model.cross_modal_text_pooler, text_pooled, d_text)
         dy = pool_back(model.cross_modal_image_pooler, image_pooled, d_image)
         sites: dict[str, Site] = {}
@@ -296,7 +309,7 @@ class EvidenceGraph(nn.Module):
             sites |= find_sites(f"text{i}", text[i], back, text_mask, image_mask)
             sites |= find_sites(f"image{i}", image[i], image_back, image_mask, text_mask)
             dx, dy = back.x + cast(Tensor, image_back.other), image_back.x + cast(Tensor, back.other)
-        dx = dx @ weight
+        dx = apply_back(model.cross_modal_text_transform, dx).to(types.dtype)
         for i in reversed(range(len(encoder))):
             back = layer_back(encoder_layers[i], encoder[i], dx, False)
             sites |= find_sites(f"encoder{i}", encoder[i], back, text_mask, text_mask)

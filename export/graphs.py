@@ -88,15 +88,23 @@ def describe_output(name: str, config: MeterConfig) -> TensorSpec:
     return TensorSpec("float32", (BATCH, own, keys))
 
 
+def mixed(model: Meter) -> torch.autocast:
+    """PyTorch's own mixing of types around a model whose products are narrower than the rest; does nothing around another."""
+    narrow = model.cross_modal_text_transform.weight.dtype
+    enabled = narrow == torch.bfloat16
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)
+
+
 class ImageGraph(nn.Module):
-    """`Meter.encode_image`, float32 in and out."""
+    """`Meter.encode_image`, float32 in and out; products in bfloat16 where the weights are."""
 
     def __init__(self, model: Meter) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.model.encode_image(pixels.to(self.model.cross_modal_image_transform.weight.dtype)).to(pixels.dtype)
+        with mixed(self.model):
+            return self.model.encode_image(pixels.to(self.model.token_type_embeddings.weight.dtype)).to(pixels.dtype)
 
 
 class TextGraph(nn.Module):

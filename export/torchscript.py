@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.export.evidence import EvidenceGraph
-from xai.export.graphs import ImageGraph, TextGraph, example_inputs
+from xai.export.graphs import ImageGraph, TextGraph, example_inputs, mixed
 from xai.meter.model import Meter
 from xai.runtime.manifest import TORCHSCRIPT, GraphSpec
 
@@ -33,9 +33,8 @@ class Graphs(nn.Module):
         return (self.text_graph(ids),)
 
     def answer(self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor) -> tuple[Tensor, ...]:
-        dtype = self.model.cross_modal_text_transform.weight.dtype
-        fusion = self.model.fuse(image_tokens.to(dtype), image_mask, text_embeddings.to(dtype), text_mask)
-        return (fusion.logits.to(image_tokens.dtype),)
+        with mixed(self.model):
+            return (self.model.fuse(image_tokens, image_mask, text_embeddings, text_mask).logits.to(image_tokens.dtype),)
 
     def evidence(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         return self.explained["evidence"](*inputs)

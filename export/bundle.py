@@ -8,6 +8,7 @@ import json
 import platform
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from torch import nn
 from xai import XaiError
 from xai.export.graphs import describe_graphs, describe_model
 from xai.export.onnx import OPSET, export_graphs, write_graphs
+from xai.export.quantise import quantise
 from xai.export.torchscript import write_torchscript
 from xai.meter.model import Meter
 from xai.meter.session import EagerSession
@@ -40,7 +42,7 @@ from xai.runtime.manifest import (
     is_bundle,
     read_bundle,
 )
-from xai.runtime.parity import MIN_COSINE, TOLERANCES, Measure, compare, failures, make_trial, observe, save_trial
+from xai.runtime.parity import MIN_COSINE, TOLERANCES, Measure, check, failures, make_trial, observe, save_trial
 from xai.runtime.sessions import open_session
 
 WRITERS = ("xai-vqa", "torch", "onnx", "onnxscript", "onnxruntime")
@@ -109,8 +111,8 @@ def export_bundle(
         if "onnx" in formats:
             with step("export ONNX"):
                 graphs = export_graphs(lowered, with_maps)
-            with step("write ONNX"):
-                write_graphs(graphs, draft)
+            with step("write ONNX"), tempfile.TemporaryDirectory(prefix="int8.", dir=draft) as scratch:
+                write_graphs(quantise(graphs, Path(scratch)) if precision == "int8" else graphs, draft)
             del graphs
         if "torchscript" in formats:
             with step("trace TorchScript"):
@@ -135,7 +137,7 @@ def export_bundle(
         parity = {}
         for name in manifest.formats:
             with step(f"run {name}"):
-                parity[name] = compare(observe(open_session(Bundle(draft, manifest), name, trust=True), trial, with_maps), expected)
+                parity[name] = check(open_session(Bundle(draft, manifest), name, trust=True), trial, expected, with_maps)
         certificate = _certify(parity, precision, force)
         (draft / MANIFEST).write_text(replace(manifest, parity=certificate).to_json(), encoding="utf-8")
     return Exported(read_bundle(folder), parity, seconds)

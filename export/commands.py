@@ -93,7 +93,7 @@ def export(
 def verify(bundle: Path, checkpoint: Path | None, provider: str, threads: int | None, trust: bool) -> None:
     """Run a bundle's own questions through its graphs and compare with what float32 METER gave when it was exported."""
     from xai.runtime.manifest import PARITY, read_bundle
-    from xai.runtime.parity import compare, failures, load_trial, observe
+    from xai.runtime.parity import failures, load_trial, observe
     from xai.runtime.sessions import open_session
 
     checked = read_bundle(bundle)
@@ -112,9 +112,8 @@ def verify(bundle: Path, checkpoint: Path | None, provider: str, threads: int | 
         expected = observe(EagerSession(load_meter(checkpoint, manifest.model.image_size)), trial, with_maps)
     wrong = []
     for name in formats:
-        measures = compare(
-            observe(open_session(checked, name, provider=provider, threads=threads, trust=trust), trial, with_maps), expected
-        )
+        session = open_session(checked, name, provider=provider, threads=threads, trust=trust)
+        measures = check(session, trial, expected, with_maps)
         click.echo(parity_table(name, measures))
         wrong += [group for group in failures(measures, manifest.precision) if group not in manifest.parity.get("forced", [])]
     if wrong:

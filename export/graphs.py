@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -88,11 +89,11 @@ def describe_output(name: str, config: MeterConfig) -> TensorSpec:
     return TensorSpec("float32", (BATCH, own, keys))
 
 
-def mixed(model: Meter) -> torch.autocast:
-    """PyTorch's own mixing of types around a model whose products are narrower than the rest; does nothing around another."""
-    narrow = model.cross_modal_text_transform.weight.dtype
-    enabled = narrow == torch.bfloat16
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled, cache_enabled=False)
+def mixed(model: Meter) -> AbstractContextManager[object]:
+    """PyTorch's own mixing of types, around a model whose products are narrower than the rest."""
+    if model.cross_modal_text_transform.weight.dtype == model.token_type_embeddings.weight.dtype:
+        return nullcontext()
+    return torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False)
 
 
 class ImageGraph(nn.Module):

@@ -52,7 +52,7 @@ def export_module(module: nn.Module, spec: GraphSpec) -> ir.Model:
     }
     shapes = {name: {i: free[axis] for i, axis in enumerate(tensor.axes) if isinstance(axis, str)} for name, tensor in spec.inputs.items()}
     names = [output_name(name, spec) for name in spec.outputs]
-    with _quiet(), torch.no_grad():
+    with quiet("torch.onnx"), torch.no_grad():
         # In two steps: `torch.onnx.export` of a module falls back to fixed sizes without a word where an axis cannot be free.
         program = torch.export.export(module, (), example_inputs(spec), dynamic_shapes=shapes, strict=False)
         exported = torch.onnx.export(program, output_names=names, opset_version=OPSET, dynamo=True, verbose=False)
@@ -123,9 +123,9 @@ def _name_axes(model: ir.Model, spec: GraphSpec) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's notes on packages that are not installed."""
-    logger = logging.getLogger("torch.onnx")
+def quiet(name: str) -> Iterator[None]:
+    """Without what a logger says below an error, such as the exporter's notes on packages that are not installed."""
+    logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:

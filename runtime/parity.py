@@ -101,6 +101,21 @@ def make_trial(model: ModelDescription) -> Trial:
     return Trial(images, questions)
 
 
+def name_targets(trial: Trial, expected: Sequence[Observed]) -> Trial:
+    """The same questions with the answers that were explained named, where rounding may make another answer the top one."""
+    targets = [
+        int(observed.arrays["logits/answer"].argmax()) if question.target == TOP_ANSWER else question.target
+        for question, observed in zip(trial.questions, expected, strict=True)
+    ]
+    return Trial(trial.images, tuple(q._replace(target=target) for q, target in zip(trial.questions, targets, strict=True)))
+
+
+def check(session: Session, trial: Trial, expected: Sequence[Observed], with_maps: bool) -> dict[str, Measure]:
+    """Run a trial and compare with what it should give."""
+    asked = trial if session.precision == "float32" else name_targets(trial, expected)
+    return compare(observe(session, asked, with_maps), expected)
+
+
 def observe(session: Session, trial: Trial, with_maps: bool) -> list[Observed]:
     """Every question of a trial through every graph, one by one, and two of them again as one padded batch."""
     model = session.description

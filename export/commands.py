@@ -93,7 +93,7 @@ def export(
 def verify(bundle: Path, checkpoint: Path | None, provider: str, threads: int | None, trust: bool) -> None:
     """Run a bundle's own questions through its graphs and compare with what float32 METER gave when it was exported."""
     from xai.runtime.manifest import PARITY, read_bundle
-    from xai.runtime.parity import failures, load_trial, observe
+    from xai.runtime.parity import check, failures, load_trial, observe
     from xai.runtime.sessions import open_session
 
     checked = read_bundle(bundle)

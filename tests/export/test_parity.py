@@ -64,7 +64,7 @@ def test_any_shape_gives_what_autograd_gives(
         scale = max(abs(value).max() for name, value in expected.items() if name.endswith(("/gradient", "/grad")))
         for name in set(found) - {"target"}:
             # Sums that cancel cannot be better than what is summed: Grad-CAM's by design, others where a stream has one token.
-            size = max(abs(expected[name]).max(), scale * (1 if name.endswith("grad-cam") else 0.1))
+            size = max(abs(expected[name]).max(), scale * (1 if name.endswith("grad-cam") else 0.2))
             assert abs(found[name] - expected[name]).max() <= 2e-5 * size, name
 
 

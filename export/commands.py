@@ -52,9 +52,9 @@ def export(
         raise XaiError(f"exporting needs {error.name}: pip install 'xai-vqa[cpu,export]'") from error
 
     check_place(output, overwrite)
-    explainer = xai.load(None if source == DEMO else source, tokenizer=tokenizer, answers=answers, image_size=image_size)
-    if not isinstance(explainer.session, EagerSession):
-        raise XaiError(f"{source} is not a checkpoint: export from the checkpoint that it was made of")
+    place = None if source == DEMO else source
+    explainer = xai.load(place, tokenizer=tokenizer, answers=answers, image_size=image_size, session="eager")
+    assert isinstance(explainer.session, EagerSession)
     formats = FORMATS if form == "both" else (form or FORMATS_OF[precision][0],)
     try:
         exported = export_bundle(

@@ -1,0 +1,201 @@
+"""Deflated Lanczos with thick restarts on sparse affinities.
+
+Sparse graphs have no small energy and no cheap factorisation: what is left beside the Fiedler vector is bounded by
+`certificate.filter_bound`, with probability. Where the filter finds another eigenvector instead, the eigenvalue is taken for multiple
+and its vectors are collected one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xai.spectral.answers import Answers, Found
+from xai.spectral.arrays import Array, Sparse, namespace, sparse_namespace
+from xai.spectral.certificate import PROBES, angle_bound, filter_bound, filter_degree
+from xai.spectral.graphs import Items, SparseGraphs, chunks
+from xai.spectral.krylov import Checked, Krylov
+from xai.spectral.lanczos import simple
+from xai.spectral.result import DEGENERATE_GAP, Certificate, Method
+from xai.spectral.scaling import Scaling, scaling, start_vectors
+
+STEPS, KEEP = 32, 8
+"""Vectors in a basis, and how many of them a restart keeps."""
+
+CYCLES = 60
+"""Restarts before giving up."""
+
+MARGIN = 0.25
+"""Share of the distance to the next Ritz value that the residual may use up; the filter needs the rest to keep its degree low."""
+
+MAX_DEGREE = 4000
+"""Of the filter: more products than `CYCLES` take are not worth an answer."""
+
+MAX_MULTIPLICITY = 8
+"""Eigenvectors that are collected one by one before giving up."""
+
+
+class SparseOperator:
+    """D^-1/2 W D^-1/2 for CSR blocks (each at most n x n) that hold its entries, as one block-diagonal matrix."""
+
+    def __init__(self, blocks: Sequence[Sparse], n: int):
+        self._blocks, self._n = blocks, n
+        self._matrix = blocks[0] if len(blocks) == 1 else _block_diagonal(blocks, n)
+
+    def apply(self, x: Array) -> Array:
+        """A x, (b, n) -> (b, n)."""
+        return (self._matrix @ x.reshape(-1)).reshape(x.shape)
+
+    def apply_many(self, x: Array) -> Array:
+        """A x for several vectors each, (b, n, p) -> (b, n, p)."""
+        return (self._matrix @ x.reshape(-1, x.shape[2])).reshape(x.shape)
+
+    def select(self, index: NDArray[np.int64]) -> SparseOperator:
+        """The operators of a part of the batch."""
+        return SparseOperator([self._blocks[i] for i in index], self._n)
+
+
+def _block_diagonal(blocks: Sequence[Sparse], n: int) -> Sparse:
+    """CSR (b n, b n) of blocks that are filled up to n x n with empty rows."""
+    xp = namespace(blocks[0])
+    ends = np.cumsum([0, *(block.nnz for block in blocks)])
+    pointers = [block.indptr[1:] + int(end) for block, end in zip(blocks, ends, strict=False)]
+    filled = [xp.concatenate([p, xp.full(n - len(p), int(end), p.dtype)]) for p, end in zip(pointers, ends[1:], strict=True)]
+    data = xp.concatenate([block.data for block in blocks])
+    indices = xp.concatenate([block.indices + i * n for i, block in enumerate(blocks)])
+    size = n * len(blocks)
+    return sparse_namespace(data).csr_matrix((data, indices, xp.concatenate([xp.zeros(1, filled[0].dtype), *filled])), shape=(size, size))
+
+
+def solve_thick_restart(graphs: SparseGraphs, items: Items, answers: Answers, seed: int) -> Items:
+    """Record the items whose answer could be proven; return the others."""
+    for dtype in dict.fromkeys((np.dtype(graphs.dtype), np.dtype(np.float64))):
+        # A CPU gains nothing from a batch (research/eigensolver.md, section 2): one graph at a time stays in the cache.
+        vectors = 0 if graphs.xp is np else 2 * STEPS * graphs.n * dtype.itemsize
+        groups = chunks(items, vectors, graphs.xp) if vectors else (items[i : i + 1] for i in range(len(items)))
+        items = np.concatenate([items[:0], *(_solve_chunk(graphs, group, answers, seed, dtype) for group in groups)])
+    return items
+
+
+def _solve_chunk(graphs: SparseGraphs, items: Items, answers: Answers, seed: int, dtype: np.dtype) -> Items:
+    xp, n = graphs.xp, int(graphs.size[items].max())
+    degrees = xp.zeros((len(items), n))
+    for i, item in enumerate(items.tolist()):
+        matrix = graphs.matrices[item]
+        degrees[i, : matrix.shape[0]] = matrix @ xp.ones(matrix.shape[0])
+    todo = answers.settle(items, degrees)
+    for which in np.flatnonzero(todo):
+        matrix = graphs.matrices[items[which]]
+        todo[which] = not answers.split(int(items[which]), matrix, degrees[which, : matrix.shape[0]])
+    items, scale = items[todo], scaling(degrees[np.flatnonzero(todo)])
+    if not len(items):
+        return items
+    blocks = []
+    for item, inverse in zip(items, scale.inverse_root, strict=True):
+        matrix = graphs.matrices[item].astype(dtype)  # a copy where the type stays the same, too
+        rows = xp.repeat(xp.arange(matrix.shape[0]), np.diff(matrix.indptr) if xp is np else xp.diff(matrix.indptr).tolist())
+        matrix.data *= (inverse[rows] * inverse[matrix.indices]).astype(dtype)
+        blocks.append(matrix)
+    return _solve_batch(Batch(SparseOperator(blocks, n), scale, items, answers, seed, dtype))
+
+
+class Batch(NamedTuple):
+    """Connected graphs that are solved together."""
+
+    operator: SparseOperator
+    scale: Scaling
+    items: Items
+    answers: Answers
+    seed: int
+    dtype: np.dtype
+
+    def select(self, index: NDArray[np.int64]) -> Batch:
+        """A part of the batch."""
+        return self._replace(operator=self.operator.select(index), scale=self.scale.select(index), items=self.items[index])
+
+
+class Converged(NamedTuple):
+    """First Ritz pairs of a batch; `edge` (b,) lies above the second Ritz values."""
+
+    pair: Checked
+    edge: NDArray[np.float64]
+
+
+def _solve_batch(batch: Batch) -> Items:
+    xp = namespace(batch.scale.trivial)
+    trivial = batch.scale.trivial.astype(batch.dtype)[:, None]
+    first = _converge(batch, trivial, batch.seed)
+    locked = xp.concatenate([trivial, first.pair.vector[:, None]], axis=1)
+    bound = _bound(batch, locked, first.pair.value, first.pair.residual, first.edge)
+    found = simple(first.pair, batch.scale.inverse_root, bound, batch.dtype)
+    proven = batch.answers.record(batch.items, found, Method.THICK_RESTART, Certificate.PROBABILISTIC, 8 * batch.dtype.itemsize)
+    left = [
+        i
+        for i in np.flatnonzero(~proven)
+        if not _collect(batch.select(np.array([i])), locked[i : i + 1], Checked(*(part[i : i + 1] for part in first.pair)))
+    ]
+    return batch.items[left]
+
+
+def _converge(batch: Batch, locked: Array, seed: int) -> Converged:
+    """Restart until each residual is small against the distance to the next Ritz value, or as small as rounding leaves it."""
+    krylov = Krylov(batch.operator, locked, start_vectors(batch.scale.degrees > 0, seed, batch.dtype), STEPS)
+    for cycle in range(CYCLES):
+        batch.answers.products[batch.items] += STEPS - krylov.size
+        krylov.extend(STEPS)
+        ritz = krylov.ritz()
+        edge = ritz.values[:, 1] + ritz.coupling[:, 1]
+        good = angle_bound(ritz.coupling[:, 0], (ritz.values[:, 0] - edge) * MARGIN, batch.dtype) <= batch.answers.tolerance
+        if cycle == CYCLES - 1 or (good | (ritz.coupling[:, 0] <= 4 * float(np.finfo(batch.dtype).eps))).all():
+            break
+        krylov.restart(ritz, KEEP)
+    batch.answers.products[batch.items] += 1
+    return Converged(krylov.first(ritz, np.arange(len(edge))), edge)
+
+
+def _bound(
+    batch: Batch, locked: Array, low: NDArray[np.float64], residual: NDArray[np.float64], edge: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """U (b,) beside `locked` (b, k, n), aimed at what proves eigenvalues from `low` on; infinite where there is no hope of it."""
+    xp, n = namespace(locked), locked.shape[2]
+    target = low - angle_bound(residual, np.full(len(low), batch.answers.tolerance), batch.dtype)
+    bound = np.full(len(low), np.inf)
+    hope = np.flatnonzero(target > edge)
+    if not len(hope):
+        return bound
+    degree = min(MAX_DEGREE, max(filter_degree(edge[i], target[i], n) for i in hope))
+    batch.answers.products[batch.items[hope]] += degree * PROBES
+    noise = np.random.default_rng([batch.seed, 1]).standard_normal((n, PROBES))  # not the start: that chose what is to be proven
+    probes = xp.asarray(noise.astype(batch.dtype)) * (batch.scale.degrees[hope] > 0)[:, :, None]
+    bound[hope] = filter_bound(batch.select(hope).operator.apply_many, locked[hope], probes, edge[hope], degree)
+    return bound
+
+
+def _collect(batch: Batch, locked: Array, first: Checked) -> bool:
+    """Take one graph's eigenvalue for multiple and find its vectors one by one, each from a start of its own; true if proven."""
+    xp = namespace(locked)
+    values, residuals = [float(first.value[0])], [float(first.residual[0])]
+    while len(values) <= MAX_MULTIPLICITY:
+        run = _converge(batch, locked, batch.seed + len(values))
+        value = float(run.pair.value[0])
+        if abs(value - values[0]) > DEGENERATE_GAP:
+            break
+        values.append(value)
+        residuals.append(float(run.pair.residual[0]))
+        locked = xp.concatenate([locked, run.pair.vector[:, None]], axis=1)
+    else:
+        return False
+    low, residual = np.array([min(values)]), np.array([np.linalg.norm(residuals)])
+    edge = np.array([value + run.pair.residual[0]])
+    bound = _bound(batch, locked, low, residual, edge)
+    basis = xp.linalg.qr(locked[0, 1:].T.astype(np.float64))[0]  # (n, multiplicity)
+    inverse = batch.scale.inverse_root[0]
+    shape = xp.sqrt((basis**2).sum(1)) * inverse
+    y = basis @ basis[int(shape.argmax())]
+    vector = y / xp.sqrt(y @ y) * inverse
+    gap = low - bound
+    found = Found(vector[None], shape[None], low, residual, gap, angle_bound(residual, gap, batch.dtype), np.array([len(values)]))
+    return bool(batch.answers.record(batch.items, found, Method.THICK_RESTART, Certificate.PROBABILISTIC, 8 * batch.dtype.itemsize)[0])

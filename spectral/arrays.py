@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -84,5 +85,12 @@ def gpu_state() -> str | None:
 
 
 def working_set(xp: ModuleType) -> int:
-    """Bytes of one chunk of matrices: what a CPU core's cache holds, or what a GPU gives one batch of products."""
-    return 5 << 20 if xp is np else 4 << 30
+    """Bytes of one chunk of matrices: what the caches of a CPU hold, or what a GPU gives one batch of products."""
+    return 16 << 20 if xp is np else 4 << 30
+
+
+def blocks(matrix: Array) -> Iterator[slice]:
+    """The rows of a matrix in blocks: on the CPU of 256 kB, to be read several times from the nearest cache."""
+    rows = len(matrix) if namespace(matrix) is not np else max(1, (1 << 18) // max(1, matrix[0].nbytes))
+    for low in range(0, len(matrix), rows):
+        yield slice(low, low + rows)

@@ -29,8 +29,11 @@ SOLVERS: dict[Method, Solver] = {
 }
 
 
-def choose(graphs: Graphs) -> list[tuple[Items, tuple[Method, ...]]]:
-    """Groups of items, each with the methods to try on it in turn; `FiedlerResult.method` tells which one answered."""
+def choose(graphs: Graphs, only: Method | None) -> list[tuple[Items, tuple[Method, ...]]]:
+    """Groups of items, each with the methods to try on it in turn; `FiedlerResult.method` tells which one answered.
+
+    `only` allows one method. Raises ValueError where it cannot solve graphs that are given like these.
+    """
     large: tuple[Method, ...]
     if isinstance(graphs, SparseGraphs):
         large = (Method.THICK_RESTART, Method.EIGH)
@@ -38,6 +41,10 @@ def choose(graphs: Graphs) -> list[tuple[Items, tuple[Method, ...]]]:
         large = (Method.IMPLICIT, Method.LANCZOS, Method.EIGH)
     else:
         large = (Method.LANCZOS, Method.EIGH)
+    if only is not None:
+        if only not in large:
+            raise ValueError(f"method {only.name} does not solve graphs given like these; {', '.join(m.name for m in large)} do")
+        return [(np.arange(graphs.batch), (only,))]
     small = graphs.size <= SMALL
     groups = ((np.flatnonzero(small), (Method.EIGH,)), (np.flatnonzero(~small), large))
     return [(items, methods) for items, methods in groups if len(items)]

@@ -47,6 +47,18 @@ class Checked(NamedTuple):
     residual: NDArray[np.float64]
 
 
+def check(operator: Operator, x: Array) -> Checked:
+    """Vectors x (k, n) checked by a product of their own.
+
+    Lanczos' estimate of a residual goes on falling where rounding has stopped the real one.
+    """
+    y, wide = operator.apply(x).astype(np.float64), x.astype(np.float64)
+    square = (wide * wide).sum(1)
+    value = (wide * y).sum(1) / square
+    y -= value[:, None] * wide
+    return Checked(x, to_numpy(value), to_numpy(namespace(x).sqrt((y * y).sum(1) / square)))
+
+
 class Krylov:
     """An orthonormal basis for each problem of a batch, and A projected onto it."""
 
@@ -97,17 +109,9 @@ class Krylov:
         return Ritz(to_numpy(values)[:, ::-1], to_numpy(coupling).astype(np.float64), coordinates)
 
     def first(self, ritz: Ritz, index: NDArray[np.int64]) -> Checked:
-        """The first Ritz vectors of some of the problems, checked by one product.
-
-        The recurrence's own estimate of a residual goes on falling where rounding has stopped the real one.
-        """
+        """The first Ritz vectors of some of the problems, checked by one product."""
         x = self.vectors(ritz.coordinates[:, :, :1])[index, 0]
-        operator = self.operator if len(index) == len(ritz.values) else self.operator.select(index)
-        y, wide = operator.apply(x).astype(np.float64), x.astype(np.float64)
-        value = (wide * y).sum(1) / (wide * wide).sum(1)
-        y -= value[:, None] * wide
-        residual = self._xp.sqrt((y * y).sum(1) / (wide * wide).sum(1))
-        return Checked(x, to_numpy(value), to_numpy(residual))
+        return check(self.operator if len(index) == len(ritz.values) else self.operator.select(index), x)
 
     def vectors(self, coordinates: Array) -> Array:
         """Vectors (b, k, n) of given coordinates (b, size, k) in the basis."""

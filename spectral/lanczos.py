@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.spectral.answers import NEAR_ONE, Answers, Found
-from xai.spectral.arrays import Array, namespace, to_numpy
+from xai.spectral.arrays import Array, blocks, namespace, to_numpy
 from xai.spectral.certificate import angle_bound, cholesky_bound, frobenius_bound
 from xai.spectral.eigh import LARGEST
 from xai.spectral.graphs import FeatureGraphs, Items, WeightGraphs, chunks
@@ -21,7 +21,7 @@ from xai.spectral.krylov import Checked, Krylov, Operator, Ritz
 from xai.spectral.result import DEGENERATE_GAP, Certificate, Method
 from xai.spectral.scaling import Scaling, row_sums, scaling, start_vectors
 
-CHECKS = (4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48)
+CHECKS = (6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48)
 """Steps after which the CPU looks which graphs are finished: a look costs about two products of n = 576."""
 
 DEVICE_CHECKS = (24, 48)
@@ -57,18 +57,14 @@ class DenseOperator:
     def energy(self) -> NDArray[np.float64]:
         """||A||_F^2 (b,)."""
         squares = self._inverse_root**2
-        if self._xp is not np:
+        if self._xp is np:
+            rows = np.empty_like(squares)
+            for weights, square, row in zip(self._weights, squares, rows, strict=True):
+                for part in blocks(weights):
+                    row[part] = (weights[part] * weights[part]) @ square
+        else:
             rows = ((self._weights * self._weights) @ squares[:, :, None])[:, :, 0]
-            return np.asarray(to_numpy((rows.astype(np.float64) * squares).sum(1)))
-        n = squares.shape[1]
-        block = np.empty((max(1, (1 << 16) // n), n), squares.dtype)  # the squares of a few rows stay in the cache
-        total = np.zeros(len(squares))
-        for i, weights in enumerate(self._weights):
-            for low in range(0, n, len(block)):
-                rows = weights[low : low + len(block)]
-                part = np.multiply(rows, rows, out=block[: len(rows)]) @ squares[i]
-                total[i] += part.astype(np.float64) @ squares[i, low : low + len(block)]
-        return total
+        return np.asarray(to_numpy((rows.astype(np.float64) * squares).sum(1)))
 
 
 class Problem(NamedTuple):
@@ -117,11 +113,11 @@ def iterate(problem: Problem, answers: Answers, seed: int, dtype: np.dtype) -> L
             which = index[claimed]
             found = simple(checked, scale.inverse_root[which], bound[claimed], dtype)
             keep[claimed] = ~answers.record(items[which], found, problem.method, Certificate.ENERGY, 8 * dtype.itemsize)
+        if not keep.any():
+            return None
         if not keep.all():
             index = index[keep]
             krylov.select(np.flatnonzero(keep))
-        if not len(index):
-            return None
     ritz = krylov.ritz()
     answers.products[items[index]] += 1
     return Left(index, krylov.first(ritz, np.arange(len(index))), ritz)

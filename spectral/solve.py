@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xai.spectral.answers import Answers
-from xai.spectral.arrays import Array, Sparse, as_array, is_sparse, namespace, sparse_namespace, to_numpy
+from xai.spectral.arrays import Array, Sparse, as_array, blocks, is_sparse, namespace, sparse_namespace, to_numpy
 from xai.spectral.choose import SOLVERS, choose
 from xai.spectral.graphs import FeatureGraphs, Graphs, SparseGraphs, WeightGraphs, split_blocks
 from xai.spectral.result import FiedlerResult, Method
@@ -53,11 +53,9 @@ def fiedler(
     graphs = _graphs(weights, features, mask, offsets)
     answers = Answers(graphs, tol)
     with np.errstate(all="ignore"):  # NaN and infinity are a status, not a warning
-        for items, methods in choose(graphs):
-            if method is not None and method not in {*methods, Method.EIGH}:
-                raise ValueError(f"method {method.name} does not solve graphs given like these")
-            for solver in (SOLVERS[each] for each in (methods if method is None else (method,))):
-                items = solver(graphs, items, answers, seed)
+        for items, methods in choose(graphs, method):
+            for each in methods:
+                items = SOLVERS[each](graphs, items, answers, seed)
     return answers.result(norm)
 
 
@@ -110,11 +108,18 @@ def _floats(array: Any) -> Any:
 
 def _check_weights(weights: Array | Sparse) -> None:
     """Raise ValueError where one graph's weights (n, n) are negative, or not symmetric by their row and column sums."""
-    xp = namespace(weights)
-    values = weights.data if is_sparse(weights) else weights
-    if values.size and float(values.min()) < 0:
+    xp, n = namespace(weights), weights.shape[0]
+    ones = xp.ones(n, weights.dtype)
+    if is_sparse(weights):
+        least, rows, columns = weights.data.min(initial=0), weights @ ones, weights.T @ ones
+    else:
+        rows, columns, least = xp.empty_like(ones), xp.zeros_like(ones), xp.zeros_like(ones, shape=())
+        for part in blocks(weights):  # all three from one pass through memory
+            block = weights[part]
+            rows[part] = block @ ones
+            columns += ones[: len(block)] @ block
+            least = xp.minimum(least, block.min())
+    if float(least) < 0:
         raise ValueError("weights must not be negative")
-    ones = xp.ones(weights.shape[0], weights.dtype)
-    rows, columns = weights @ ones, weights.T @ ones
     if bool((abs(rows - columns) > 1e-3 * rows.max(initial=0)).any()):
         raise ValueError("weights must be symmetric")

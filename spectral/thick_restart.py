@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xai.spectral.answers import Answers, Found
+from xai.spectral.answers import NEAR_ONE, Answers
 from xai.spectral.arrays import Array, Sparse, namespace, sparse_namespace
 from xai.spectral.certificate import PROBES, angle_bound, filter_bound, filter_degree
 from xai.spectral.graphs import Items, SparseGraphs, chunks
-from xai.spectral.krylov import Checked, Krylov
+from xai.spectral.krylov import Checked, Krylov, check
 from xai.spectral.lanczos import simple
 from xai.spectral.result import DEGENERATE_GAP, Certificate, Method
 from xai.spectral.scaling import Scaling, scaling, start_vectors
@@ -31,6 +31,9 @@ CYCLES = 60
 MARGIN = 0.25
 """Share of the distance to the next Ritz value that the residual may use up; the filter needs the rest to keep its degree low."""
 
+LOWEST_EDGE = -0.5
+"""Of the filter, whose interval [-1, edge] must have a length; so deep there are second eigenvalues of tiny graphs only."""
+
 MAX_DEGREE = 4000
 """Of the filter: more products than `CYCLES` take are not worth an answer."""
 
@@ -42,7 +45,7 @@ class SparseOperator:
     """D^-1/2 W D^-1/2 for CSR blocks (each at most n x n) that hold its entries, as one block-diagonal matrix."""
 
     def __init__(self, blocks: Sequence[Sparse], n: int):
-        self._blocks, self._n = blocks, n
+        self.blocks, self._n = blocks, n
         self._matrix = blocks[0] if len(blocks) == 1 else _block_diagonal(blocks, n)
 
     def apply(self, x: Array) -> Array:
@@ -55,7 +58,7 @@ class SparseOperator:
 
     def select(self, index: NDArray[np.int64]) -> SparseOperator:
         """The operators of a part of the batch."""
-        return SparseOperator([self._blocks[i] for i in index], self._n)
+        return SparseOperator([self.blocks[i] for i in index], self._n)
 
 
 def _block_diagonal(blocks: Sequence[Sparse], n: int) -> Sparse:
@@ -87,9 +90,6 @@ def _solve_chunk(graphs: SparseGraphs, items: Items, answers: Answers, seed: int
         matrix = graphs.matrices[item]
         degrees[i, : matrix.shape[0]] = matrix @ xp.ones(matrix.shape[0])
     todo = answers.settle(items, degrees)
-    for which in np.flatnonzero(todo):
-        matrix = graphs.matrices[items[which]]
-        todo[which] = not answers.split(int(items[which]), matrix, degrees[which, : matrix.shape[0]])
     items, scale = items[todo], scaling(degrees[np.flatnonzero(todo)])
     if not len(items):
         return items
@@ -103,7 +103,7 @@ def _solve_chunk(graphs: SparseGraphs, items: Items, answers: Answers, seed: int
 
 
 class Batch(NamedTuple):
-    """Connected graphs that are solved together."""
+    """Graphs that are solved together."""
 
     operator: SparseOperator
     scale: Scaling
@@ -123,21 +123,31 @@ class Converged(NamedTuple):
     pair: Checked
     edge: NDArray[np.float64]
 
+    def select(self, index: NDArray[np.int64]) -> Converged:
+        """A part of the batch."""
+        vector, value, residual = self.pair
+        return Converged(Checked(vector[index], value[index], residual[index]), self.edge[index])
+
 
 def _solve_batch(batch: Batch) -> Items:
     xp = namespace(batch.scale.trivial)
     trivial = batch.scale.trivial.astype(batch.dtype)[:, None]
     first = _converge(batch, trivial, batch.seed)
+    whole = np.ones(len(batch.items), bool)
+    for i in np.flatnonzero(first.pair.value > NEAR_ONE).tolist():
+        block = batch.operator.blocks[i]
+        whole[i] = not batch.answers.split(int(batch.items[i]), block, batch.scale.degrees[i, : block.shape[0]])
+    if not whole.any():
+        return batch.items[:0]
+    if not whole.all():
+        index = np.flatnonzero(whole)
+        batch, trivial, first = batch.select(index), trivial[index], first.select(index)
     locked = xp.concatenate([trivial, first.pair.vector[:, None]], axis=1)
     bound = _bound(batch, locked, first.pair.value, first.pair.residual, first.edge)
     found = simple(first.pair, batch.scale.inverse_root, bound, batch.dtype)
     proven = batch.answers.record(batch.items, found, Method.THICK_RESTART, Certificate.PROBABILISTIC, 8 * batch.dtype.itemsize)
-    left = [
-        i
-        for i in np.flatnonzero(~proven)
-        if not _collect(batch.select(np.array([i])), locked[i : i + 1], Checked(*(part[i : i + 1] for part in first.pair)))
-    ]
-    return batch.items[left]
+    several = [_collect(batch.select(i), locked[i], first.select(i).pair) for i in np.argwhere(~proven)]
+    return batch.items[~proven][~np.array(several, bool)]
 
 
 def _converge(batch: Batch, locked: Array, seed: int) -> Converged:
@@ -147,7 +157,7 @@ def _converge(batch: Batch, locked: Array, seed: int) -> Converged:
         batch.answers.products[batch.items] += STEPS - krylov.size
         krylov.extend(STEPS)
         ritz = krylov.ritz()
-        edge = ritz.values[:, 1] + ritz.coupling[:, 1]
+        edge = np.maximum(ritz.values[:, 1] + ritz.coupling[:, 1], LOWEST_EDGE)
         good = angle_bound(ritz.coupling[:, 0], (ritz.values[:, 0] - edge) * MARGIN, batch.dtype) <= batch.answers.tolerance
         if cycle == CYCLES - 1 or (good | (ritz.coupling[:, 0] <= 4 * float(np.finfo(batch.dtype).eps))).all():
             break
@@ -188,14 +198,15 @@ def _collect(batch: Batch, locked: Array, first: Checked) -> bool:
         locked = xp.concatenate([locked, run.pair.vector[:, None]], axis=1)
     else:
         return False
-    low, residual = np.array([min(values)]), np.array([np.linalg.norm(residuals)])
-    edge = np.array([value + run.pair.residual[0]])
-    bound = _bound(batch, locked, low, residual, edge)
+    low, spread = np.array([min(values)]), np.array([np.linalg.norm(residuals)])
+    edge = run.pair.value + run.pair.residual
+    bound = _bound(batch, locked, low, spread, np.maximum(edge, LOWEST_EDGE))
     basis = xp.linalg.qr(locked[0, 1:].T.astype(np.float64))[0]  # (n, multiplicity)
     inverse = batch.scale.inverse_root[0]
     shape = xp.sqrt((basis**2).sum(1)) * inverse
     y = basis @ basis[int(shape.argmax())]
-    vector = y / xp.sqrt(y @ y) * inverse
-    gap = low - bound
-    found = Found(vector[None], shape[None], low, residual, gap, angle_bound(residual, gap, batch.dtype), np.array([len(values)]))
+    chosen = check(batch.operator, (y / xp.sqrt(y @ y)).astype(batch.dtype)[None])
+    found = simple(chosen, inverse[None], bound, batch.dtype)._replace(
+        map=shape[None], angle=angle_bound(spread, low - bound, batch.dtype), multiplicity=np.array([len(values)])
+    )
     return bool(batch.answers.record(batch.items, found, Method.THICK_RESTART, Certificate.PROBABILISTIC, 8 * batch.dtype.itemsize)[0])

@@ -84,6 +84,24 @@ def gpu_state() -> str | None:
     return None if count else "no CUDA device"
 
 
+def to_device(value: Any) -> Any:
+    """An array, a sparse matrix or a list of them on the GPU; needs one (`gpu_state`)."""
+    import cupy
+    import cupyx.scipy.sparse
+
+    if isinstance(value, list):
+        return [to_device(each) for each in value]
+    return cupyx.scipy.sparse.csr_matrix(value) if is_sparse(value) else cupy.asarray(value)
+
+
+def synchronised(value: Any) -> Any:
+    """`value`, when the GPU has finished all that it was given."""
+    import cupy
+
+    cupy.cuda.get_current_stream().synchronize()
+    return value
+
+
 def working_set(xp: ModuleType) -> int:
     """Bytes of one chunk of matrices: what the caches of a CPU hold, or what a GPU gives one batch of products."""
     return 16 << 20 if xp is np else 4 << 30

@@ -52,17 +52,16 @@ def trace_bound(total: NDArray[np.float64], ritz: Ritz, slack: float) -> NDArray
 
 
 def _complement_bound(rest: NDArray[np.float64], ritz: Ritz) -> NDArray[np.float64]:
-    """U (b,) where `rest` (b, m) bounds A without D^1/2 1 and the first 1..m Ritz vectors.
-
-    On the complement of the first Ritz vector, A is [[Theta, c], [c^T, R]] with Theta the next k - 1 Ritz values, so its
-    largest eigenvalue is at most that of [[theta_2, ||c||], [||c||, ||R||]]. Every k bounds it; the best is taken.
-    """
-    second = ritz.values[:, 1:2]
+    """U (b,) where `rest` (b, m) bounds A without D^1/2 1 and the first 1..m Ritz vectors. Every m does; the best is taken."""
     joint = np.sqrt(np.cumsum(ritz.coupling[:, 1:] ** 2, axis=1))
-    half = (second - rest[:, 1:]) / 2
-    several = (second + rest[:, 1:]) / 2 + np.sqrt(half**2 + joint**2)
+    several = joined(ritz.values[:, 1:2], rest[:, 1:], joint)
     bound: NDArray[np.float64] = np.minimum(rest[:, 0], several.min(axis=1, initial=np.inf))
     return bound
+
+
+def joined(first: NDArray[np.float64], rest: NDArray[np.float64], joint: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bound on [[Theta, C], [C^T, R]] whose blocks are at most `first` and `rest`, ||C|| at most `joint`: that of the 2 x 2 matrix."""
+    return (first + rest) / 2 + np.hypot((first - rest) / 2, joint)
 
 
 def cholesky_bound(scaled: Array, trivial: Array, vector: Array, value: float, bound: float) -> float:
@@ -85,10 +84,11 @@ def cholesky_bound(scaled: Array, trivial: Array, vector: Array, value: float, b
     return bound + n * float(np.finfo(scaled.dtype).eps) if proven else math.inf
 
 
-def filter_degree(edge: float, target: float, dimension: int) -> int:
-    """Degree at which `filter_bound` shows U <= target > edge, if nothing but rounding is left above the edge."""
-    growth = math.acosh(1 + 2 * (target - edge) / (edge + 1))
-    return math.ceil(math.acosh(1 / _least_component(dimension)) / growth)
+def filter_degree(edge: NDArray[np.float64], target: NDArray[np.float64], dimension: int) -> NDArray[np.float64]:
+    """Degree at which `filter_bound` shows U <= target, if only rounding is left above the edge; infinite where target <= edge."""
+    growth = np.arccosh(np.maximum(1 + 2 * (target - edge) / (edge + 1), 1))
+    degree: NDArray[np.float64] = np.ceil(math.acosh(1 / _least_component(dimension)) / growth)
+    return degree
 
 
 def _least_component(dimension: int) -> float:
@@ -122,7 +122,6 @@ def filter_bound(
     for _ in range(degree - 1):
         before, z = z, deflated(2 / half * (apply(z) - centre * z) - before)
     norm = to_numpy(xp.sqrt((z.astype(np.float64) ** 2).sum(1)).max(1))  # (b,)
-    least = np.array([_least_component(probes.shape[1])])
-    outside = np.cosh(np.arccosh(np.maximum(norm / least, 1)) / degree)
+    outside = np.cosh(np.arccosh(np.maximum(norm / _least_component(probes.shape[1]), 1)) / degree)
     bound: NDArray[np.float64] = ((edge + 1) * outside + edge - 1) / 2
     return np.where(np.isfinite(norm), bound, np.inf)

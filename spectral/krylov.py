@@ -70,42 +70,40 @@ class Krylov:
         self._basis = xp.empty((len(start), self._locked + capacity + 1, start.shape[1]), start.dtype)
         self._basis[:, : self._locked] = locked
         self._projected = xp.zeros((len(start), capacity, capacity))
-        self._broken = xp.zeros(len(start), bool)
+        self._lengths = xp.zeros((len(start), capacity + 1))
         self._tiny = 64 * float(np.finfo(start.dtype).eps)
         self.size = 0
-        self._append(start, self._locked)
+        self._append(start, 0)
 
-    def _append(self, vector: Array, row: int) -> Array:
-        """Orthogonalise `vector` (b, n) against the first rows, store it as the next; the coefficients (b, row)."""
-        xp = self._xp
+    def _append(self, vector: Array, position: int) -> Array:
+        """Store `vector` (b, n), orthogonalised against all before that position; its coefficients (b, locked + position)."""
+        xp, row = self._xp, self._locked + position
         known = self._basis[:, :row]
         first = known @ vector[:, :, None]  # (b, row, 1)
         vector = vector - (first.swapaxes(1, 2) @ known)[:, 0]
         second = known @ vector[:, :, None]
         vector -= (second.swapaxes(1, 2) @ known)[:, 0]
-        self._length = xp.sqrt((vector * vector).sum(1))
-        # No new direction: the space is invariant. A zero vector takes no further part, without a branch on the data.
-        self._broken = self._broken | (self._length <= self._tiny)
-        self._length[self._broken] = 0
-        xp.multiply(vector, xp.where(self._broken, 0, 1 / xp.where(self._broken, 1, self._length))[:, None], out=self._basis[:, row])
+        length = xp.sqrt((vector * vector).sum(1))
+        # Too short for a direction: the space is invariant. A zero vector takes no further part, without a branch on the data.
+        new = length > self._tiny
+        self._lengths[:, position] = length * new
+        xp.multiply(vector, (new / xp.maximum(length, self._tiny))[:, None], out=self._basis[:, row], casting="same_kind")
         return (first + second)[:, :, 0]
 
     def extend(self, size: int) -> None:
         """Grow the basis to `size` vectors, one product each. Never waits for the device."""
-        xp = self._xp
         for j in range(self.size, size):
-            row = self._locked + j
-            broken = self._broken
-            coefficients = self._append(self.operator.apply(self._basis[:, row]), row + 1)
+            coefficients = self._append(self.operator.apply(self._basis[:, self._locked + j]), j + 1)
             self._projected[:, : j + 1, j] = coefficients[:, self._locked :]
-            self._projected[:, j, j] = xp.where(broken, BROKEN, self._projected[:, j, j])
         self.size = size
 
     def ritz(self) -> Ritz:
         """The Ritz pairs of the basis, from the projected matrix in float64."""
-        values, coordinates = self._xp.linalg.eigh(self._projected[:, : self.size, : self.size], UPLO="U")
+        size = self.size
+        missing = (self._lengths[:, :size, None] == 0) * (BROKEN * self._xp.eye(size))
+        values, coordinates = self._xp.linalg.eigh(self._projected[:, :size, :size] + missing, UPLO="U")
         coordinates = coordinates[:, :, ::-1]
-        coupling = self._length[:, None] * abs(coordinates[:, -1])
+        coupling = self._lengths[:, size, None] * abs(coordinates[:, -1])
         return Ritz(to_numpy(values)[:, ::-1], to_numpy(coupling).astype(np.float64), coordinates)
 
     def first(self, ritz: Ritz, index: NDArray[np.int64]) -> Checked:
@@ -123,6 +121,8 @@ class Krylov:
         kept = slice(self._locked, self._locked + keep)
         self._basis[:, kept] = self.vectors(ritz.coordinates[:, :, :keep])
         self._basis[:, kept.stop] = self._basis[:, self._locked + self.size]
+        self._lengths[:, keep] = self._lengths[:, self.size]
+        self._lengths[:, :keep] = 1
         self._projected[:] = 0
         for i in range(keep):
             self._projected[:, i, i] = self._xp.asarray(ritz.values[:, i])
@@ -132,4 +132,4 @@ class Krylov:
         """Go on with a part of the batch."""
         self.operator = self.operator.select(index)
         self._basis, self._projected = self._basis[index], self._projected[index]
-        self._broken, self._length = self._broken[index], self._length[index]
+        self._lengths = self._lengths[index]

@@ -21,7 +21,7 @@ from xai.spectral.krylov import Checked, Krylov, Operator, Ritz
 from xai.spectral.result import DEGENERATE_GAP, Certificate, Method
 from xai.spectral.scaling import Scaling, row_sums, scaling, start_vectors
 
-CHECKS = (6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48)
+CHECKS = (8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48)
 """Steps after which the CPU looks which graphs are finished: a look costs about two products of n = 576."""
 
 DEVICE_CHECKS = (24, 48)
@@ -54,17 +54,26 @@ class DenseOperator:
         weights = [self._weights[i] for i in index] if self._xp is np else self._weights[index]
         return DenseOperator(weights, self._inverse_root[index])
 
-    def energy(self) -> NDArray[np.float64]:
-        """||A||_F^2 (b,)."""
-        squares = self._inverse_root**2
-        if self._xp is np:
-            rows = np.empty_like(squares)
-            for weights, square, row in zip(self._weights, squares, rows, strict=True):
-                for part in blocks(weights):
-                    row[part] = (weights[part] * weights[part]) @ square
-        else:
-            rows = ((self._weights * self._weights) @ squares[:, :, None])[:, :, 0]
-        return np.asarray(to_numpy((rows.astype(np.float64) * squares).sum(1)))
+
+def survey(weights: Array) -> tuple[Array, NDArray[np.float64]]:
+    """Degrees (b, n) and ||D^-1/2 W D^-1/2||_F^2 (b,) of weights (b, n, n)."""
+    xp = namespace(weights)
+    if xp is not np:
+        degrees = row_sums(weights)
+        squares = scaling(degrees).inverse_root ** 2
+        rows = ((weights * weights) @ squares.astype(weights.dtype)[:, :, None])[:, :, 0]
+        return degrees, np.asarray(to_numpy((rows * squares).sum(1)))
+    degrees, energy = np.empty(weights.shape[:2]), np.empty(len(weights))
+    for i, graph in enumerate(weights):  # the second pass finds it in the cache
+        degrees[i] = row_sums(graph)
+        squares = scaling(degrees[i : i + 1]).inverse_root[0] ** 2
+        narrow, rows = squares.astype(weights.dtype), np.empty(len(squares), weights.dtype)
+        buffer = np.empty_like(graph[next(blocks(graph), slice(0))])
+        for part in blocks(graph):
+            block = graph[part]
+            rows[part] = np.multiply(block, block, out=buffer[: len(block)]) @ narrow
+        energy[i] = rows @ squares
+    return degrees, energy
 
 
 class Problem(NamedTuple):
@@ -139,20 +148,19 @@ def solve_lanczos(graphs: WeightGraphs | FeatureGraphs, items: Items, answers: A
         left = [items[:0]]
         for chunk in chunks(items, dtype.itemsize * graphs.n**2, graphs.xp):
             weights = graphs.dense(chunk, dtype.type)
-            degrees = row_sums(weights)
+            degrees, energy = survey(weights)
             todo = np.flatnonzero(answers.settle(chunk, degrees))
             if len(todo) < len(chunk):
-                chunk, weights, degrees = chunk[todo], weights[todo], degrees[todo]
+                chunk, weights, degrees, energy = chunk[todo], weights[todo], degrees[todo], energy[todo]
             if len(chunk):
-                left.append(_solve_chunk(weights, scaling(degrees), chunk, answers, seed))
+                left.append(_solve_chunk(weights, scaling(degrees), energy, chunk, answers, seed))
         items = np.concatenate(left)
     return items
 
 
-def _solve_chunk(weights: Array, scale: Scaling, items: Items, answers: Answers, seed: int) -> Items:
+def _solve_chunk(weights: Array, scale: Scaling, energy: NDArray[np.float64], items: Items, answers: Answers, seed: int) -> Items:
     dtype = weights.dtype
     operator = DenseOperator(weights, scale.inverse_root.astype(dtype))
-    energy = operator.energy()
     slack = 8 * np.sqrt(weights.shape[1]) * float(np.finfo(dtype).eps)
 
     def bound(index: NDArray[np.int64], ritz: Ritz) -> NDArray[np.float64]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xai.spectral.arrays import Array, namespace
 
@@ -45,5 +47,10 @@ def start_vectors(nodes: Array, seed: int, dtype: np.dtype) -> Array:
     Each graph's start depends on the seed and on its own number and order of nodes, not on the batch or on padding.
     """
     xp = namespace(nodes)
-    noise = xp.asarray(np.random.default_rng(seed).standard_normal(nodes.shape[1]).astype(dtype))
+    noise = xp.asarray(_noise(nodes.shape[1], seed), dtype)
     return noise[xp.cumsum(nodes, axis=1) - 1] * nodes
+
+
+@lru_cache(maxsize=64)
+def _noise(n: int, seed: int) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).standard_normal(n)

@@ -7,6 +7,7 @@ and its vectors are collected one by one.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,15 +16,18 @@ from numpy.typing import NDArray
 
 from xai.spectral.answers import NEAR_ONE, Answers
 from xai.spectral.arrays import Array, Sparse, namespace, sparse_namespace
-from xai.spectral.certificate import PROBES, angle_bound, filter_bound, filter_degree
+from xai.spectral.certificate import PROBES, angle_bound, filter_bound, filter_degree, joined
 from xai.spectral.graphs import Items, SparseGraphs, chunks
-from xai.spectral.krylov import Checked, Krylov, check
+from xai.spectral.krylov import Checked, Krylov, Ritz, check
 from xai.spectral.lanczos import simple
 from xai.spectral.result import DEGENERATE_GAP, Certificate, Method
 from xai.spectral.scaling import Scaling, scaling, start_vectors
 
 STEPS, KEEP = 32, 8
 """Vectors in a basis, and how many of them a restart keeps."""
+
+CHECKS = (16, 24, STEPS)
+"""Sizes of the basis at which to look whether the first Ritz pairs are good enough."""
 
 CYCLES = 60
 """Restarts before giving up."""
@@ -34,6 +38,9 @@ MARGIN = 0.25
 LOWEST_EDGE = -0.5
 """Of the filter, whose interval [-1, edge] must have a length; so deep there are second eigenvalues of tiny graphs only."""
 
+CAUTION = 8
+"""Times its residual, this far above a Ritz value that has not converged is the filter's edge: there may be more up there."""
+
 MAX_DEGREE = 4000
 """Of the filter: more products than `CYCLES` take are not worth an answer."""
 
@@ -42,23 +49,26 @@ MAX_MULTIPLICITY = 8
 
 
 class SparseOperator:
-    """D^-1/2 W D^-1/2 for CSR blocks (each at most n x n) that hold its entries, as one block-diagonal matrix."""
+    """D^-1/2 W D^-1/2 for CSR blocks W (each at most n x n), as one block-diagonal matrix, and D^-1/2 (b, n)."""
 
-    def __init__(self, blocks: Sequence[Sparse], n: int):
-        self.blocks, self._n = blocks, n
-        self._matrix = blocks[0] if len(blocks) == 1 else _block_diagonal(blocks, n)
+    def __init__(self, blocks: Sequence[Sparse], inverse_root: Array):
+        self.blocks, self._inverse_root = blocks, inverse_root
+        self._matrix = blocks[0] if len(blocks) == 1 else _block_diagonal(blocks, inverse_root.shape[1])
 
     def apply(self, x: Array) -> Array:
         """A x, (b, n) -> (b, n)."""
-        return (self._matrix @ x.reshape(-1)).reshape(x.shape)
+        return (self._matrix @ (x * self._inverse_root).reshape(-1)).reshape(x.shape) * self._inverse_root
 
     def apply_many(self, x: Array) -> Array:
         """A x for several vectors each, (b, n, p) -> (b, n, p)."""
-        return (self._matrix @ x.reshape(-1, x.shape[2])).reshape(x.shape)
+        inverse = self._inverse_root[:, :, None]
+        return (self._matrix @ (x * inverse).reshape(-1, x.shape[2])).reshape(x.shape) * inverse
 
     def select(self, index: NDArray[np.int64]) -> SparseOperator:
         """The operators of a part of the batch."""
-        return SparseOperator([self.blocks[i] for i in index], self._n)
+        if len(index) == len(self.blocks):
+            return self
+        return SparseOperator([self.blocks[i] for i in index], self._inverse_root[index])
 
 
 def _block_diagonal(blocks: Sequence[Sparse], n: int) -> Sparse:
@@ -93,13 +103,9 @@ def _solve_chunk(graphs: SparseGraphs, items: Items, answers: Answers, seed: int
     items, scale = items[todo], scaling(degrees[np.flatnonzero(todo)])
     if not len(items):
         return items
-    blocks = []
-    for item, inverse in zip(items, scale.inverse_root, strict=True):
-        matrix = graphs.matrices[item].astype(dtype)  # a copy where the type stays the same, too
-        rows = xp.repeat(xp.arange(matrix.shape[0]), np.diff(matrix.indptr) if xp is np else xp.diff(matrix.indptr).tolist())
-        matrix.data *= (inverse[rows] * inverse[matrix.indices]).astype(dtype)
-        blocks.append(matrix)
-    return _solve_batch(Batch(SparseOperator(blocks, n), scale, items, answers, seed, dtype))
+    blocks = [graphs.matrices[item].astype(dtype, copy=False) for item in items]
+    operator = SparseOperator(blocks, scale.inverse_root.astype(dtype))
+    return _solve_batch(Batch(operator, scale, items, answers, seed, dtype))
 
 
 class Batch(NamedTuple):
@@ -117,70 +123,94 @@ class Batch(NamedTuple):
         return self._replace(operator=self.operator.select(index), scale=self.scale.select(index), items=self.items[index])
 
 
+class Beside(NamedTuple):
+    """Ritz pairs beside those that are to be proven: `values`, `coupling` (b, m) and `vectors` (b, m, n)."""
+
+    values: NDArray[np.float64]
+    coupling: NDArray[np.float64]
+    vectors: Array
+
+
 class Converged(NamedTuple):
-    """First Ritz pairs of a batch; `edge` (b,) lies above the second Ritz values."""
+    """The first Ritz pair of each graph of a batch, checked, and the first `KEEP` as they came."""
 
     pair: Checked
-    edge: NDArray[np.float64]
+    ritz: Ritz
+    vectors: Array
 
     def select(self, index: NDArray[np.int64]) -> Converged:
         """A part of the batch."""
-        vector, value, residual = self.pair
-        return Converged(Checked(vector[index], value[index], residual[index]), self.edge[index])
+        parts = ([part[index] for part in whole] for whole in (self.pair, self.ritz))
+        return Converged(Checked(*next(parts)), Ritz(*next(parts)), self.vectors[index])
+
+    def beside(self, first: int) -> Beside:
+        """All pairs but so many."""
+        return Beside(self.ritz.values[:, first:KEEP], self.ritz.coupling[:, first:KEEP], self.vectors[:, first:])
 
 
 def _solve_batch(batch: Batch) -> Items:
     xp = namespace(batch.scale.trivial)
     trivial = batch.scale.trivial.astype(batch.dtype)[:, None]
-    first = _converge(batch, trivial, batch.seed)
+    run = _converge(batch, trivial, batch.seed)
     whole = np.ones(len(batch.items), bool)
-    for i in np.flatnonzero(first.pair.value > NEAR_ONE).tolist():
+    for i in np.flatnonzero(run.pair.value > NEAR_ONE).tolist():
         block = batch.operator.blocks[i]
         whole[i] = not batch.answers.split(int(batch.items[i]), block, batch.scale.degrees[i, : block.shape[0]])
     if not whole.any():
         return batch.items[:0]
     if not whole.all():
         index = np.flatnonzero(whole)
-        batch, trivial, first = batch.select(index), trivial[index], first.select(index)
-    locked = xp.concatenate([trivial, first.pair.vector[:, None]], axis=1)
-    bound = _bound(batch, locked, first.pair.value, first.pair.residual, first.edge)
-    found = simple(first.pair, batch.scale.inverse_root, bound, batch.dtype)
+        batch, trivial, run = batch.select(index), trivial[index], run.select(index)
+    locked = xp.concatenate([trivial, run.pair.vector[:, None]], axis=1)
+    bound = _bound(batch, locked, run.beside(1), run.pair.value, run.pair.residual)
+    found = simple(run.pair, batch.scale.inverse_root, bound, batch.dtype)
     proven = batch.answers.record(batch.items, found, Method.THICK_RESTART, Certificate.PROBABILISTIC, 8 * batch.dtype.itemsize)
-    several = [_collect(batch.select(i), locked[i], first.select(i).pair) for i in np.argwhere(~proven)]
+    several = [_collect(batch.select(i), locked[i], run.select(i).pair) for i in np.argwhere(~proven)]
     return batch.items[~proven][~np.array(several, bool)]
 
 
 def _converge(batch: Batch, locked: Array, seed: int) -> Converged:
     """Restart until each residual is small against the distance to the next Ritz value, or as small as rounding leaves it."""
     krylov = Krylov(batch.operator, locked, start_vectors(batch.scale.degrees > 0, seed, batch.dtype), STEPS)
-    for cycle in range(CYCLES):
-        batch.answers.products[batch.items] += STEPS - krylov.size
-        krylov.extend(STEPS)
+    for cycle, size in itertools.product(range(CYCLES), CHECKS):
+        batch.answers.products[batch.items] += size - krylov.size
+        krylov.extend(size)
         ritz = krylov.ritz()
-        edge = np.maximum(ritz.values[:, 1] + ritz.coupling[:, 1], LOWEST_EDGE)
-        good = angle_bound(ritz.coupling[:, 0], (ritz.values[:, 0] - edge) * MARGIN, batch.dtype) <= batch.answers.tolerance
-        if cycle == CYCLES - 1 or (good | (ritz.coupling[:, 0] <= 4 * float(np.finfo(batch.dtype).eps))).all():
+        distance = ritz.values[:, 0] - ritz.values[:, 1] - ritz.coupling[:, 1]
+        good = angle_bound(ritz.coupling[:, 0], distance * MARGIN, batch.dtype) <= batch.answers.tolerance
+        if (good | (ritz.coupling[:, 0] <= 4 * float(np.finfo(batch.dtype).eps))).all():
             break
-        krylov.restart(ritz, KEEP)
+        if size == STEPS and cycle < CYCLES - 1:
+            krylov.restart(ritz, KEEP)
     batch.answers.products[batch.items] += 1
-    return Converged(krylov.first(ritz, np.arange(len(edge))), edge)
+    return Converged(krylov.first(ritz, np.arange(len(ritz.values))), ritz, krylov.vectors(ritz.coordinates[:, :, :KEEP]))
 
 
-def _bound(
-    batch: Batch, locked: Array, low: NDArray[np.float64], residual: NDArray[np.float64], edge: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """U (b,) beside `locked` (b, k, n), aimed at what proves eigenvalues from `low` on; infinite where there is no hope of it."""
+def _bound(batch: Batch, locked: Array, beside: Beside, low: NDArray[np.float64], residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """U (b,) beside `locked` (b, k, n), aimed at what proves eigenvalues from `low` on; infinite where there is no hope of it.
+
+    The more of the Ritz vectors beside are taken out of the filter's way, the further its edge lies below the target; but
+    they couple to what is left, so that it has to be pushed lower.
+    """
     xp, n = namespace(locked), locked.shape[2]
     target = low - angle_bound(residual, np.full(len(low), batch.answers.tolerance), batch.dtype)
+    second = beside.values[:, 0]
+    edges = np.maximum(beside.values + CAUTION * beside.coupling, LOWEST_EDGE)  # (b, m): with so many taken out
+    joint = np.sqrt(np.cumsum(beside.coupling**2, axis=1))[:, :-1]
+    goals = np.column_stack([target, target[:, None] - joint**2 / (target - second)[:, None]])
+    degrees = np.where((target > second)[:, None], filter_degree(edges, goals, n), np.inf)
+    hope = np.flatnonzero(degrees.min(1) <= MAX_DEGREE)
     bound = np.full(len(low), np.inf)
-    hope = np.flatnonzero(target > edge)
     if not len(hope):
         return bound
-    degree = min(MAX_DEGREE, max(filter_degree(edge[i], target[i], n) for i in hope))
+    out = int(degrees[hope].max(0).argmin())
+    degree = int(min(MAX_DEGREE, degrees[hope, out].max()))
     batch.answers.products[batch.items[hope]] += degree * PROBES
     noise = np.random.default_rng([batch.seed, 1]).standard_normal((n, PROBES))  # not the start: that chose what is to be proven
     probes = xp.asarray(noise.astype(batch.dtype)) * (batch.scale.degrees[hope] > 0)[:, :, None]
-    bound[hope] = filter_bound(batch.select(hope).operator.apply_many, locked[hope], probes, edge[hope], degree)
+    taken = xp.concatenate([locked[hope], beside.vectors[hope, :out]], axis=1)
+    rest = filter_bound(batch.operator.select(hope).apply_many, taken, probes, edges[hope, out], degree)
+    bound[hope] = joined(second[hope], rest, joint[hope, out - 1]) if out else rest
     return bound
 
 
@@ -190,17 +220,15 @@ def _collect(batch: Batch, locked: Array, first: Checked) -> bool:
     values, residuals = [float(first.value[0])], [float(first.residual[0])]
     while len(values) <= MAX_MULTIPLICITY:
         run = _converge(batch, locked, batch.seed + len(values))
-        value = float(run.pair.value[0])
-        if abs(value - values[0]) > DEGENERATE_GAP:
+        if abs(run.pair.value[0] - values[0]) > DEGENERATE_GAP:
             break
-        values.append(value)
+        values.append(float(run.pair.value[0]))
         residuals.append(float(run.pair.residual[0]))
         locked = xp.concatenate([locked, run.pair.vector[:, None]], axis=1)
     else:
         return False
     low, spread = np.array([min(values)]), np.array([np.linalg.norm(residuals)])
-    edge = run.pair.value + run.pair.residual
-    bound = _bound(batch, locked, low, spread, np.maximum(edge, LOWEST_EDGE))
+    bound = _bound(batch, locked, run.beside(0), low, spread)
     basis = xp.linalg.qr(locked[0, 1:].T.astype(np.float64))[0]  # (n, multiplicity)
     inverse = batch.scale.inverse_root[0]
     shape = xp.sqrt((basis**2).sum(1)) * inverse

@@ -20,8 +20,8 @@ _ROWS = 1024
 def unit_rows(features: Array) -> Array:
     """Rows of `features` (..., n, d) scaled to length 1; a zero row stays zero, one with NaN or infinity becomes NaN."""
     xp = namespace(features)
-    largest = xp.abs(features).max(axis=-1, keepdims=True, initial=0)  # first, so that squares neither overflow nor vanish
-    scaled = features / xp.where(largest == 0, 1, largest)
+    size = xp.abs(features).sum(-1, keepdims=True)  # first, so that squares neither overflow nor vanish
+    scaled = features / xp.where(size == 0, 1, size)
     norms = xp.sqrt((scaled * scaled).sum(-1, keepdims=True))
     return scaled / xp.where(norms == 0, 1, norms)
 
@@ -40,7 +40,9 @@ def cosine_relu(features: Array) -> Array:
     """
     xp = namespace(features)
     weights = relu_gram(unit_rows(features))
-    largest = weights.max(axis=(-1, -2), keepdims=True, initial=0)
+    if not weights.size:
+        return weights
+    largest = weights.max(axis=(-1, -2), keepdims=True)
     return weights / xp.where(largest == 0, 1, largest)
 
 

@@ -72,6 +72,8 @@ def _graphs(weights: Any, features: Any, mask: Any, offsets: Any) -> Graphs:
     given = _floats(as_array(features if weights is None else weights, name))
     if given.ndim != 3 or (features is None and given.shape[1] != given.shape[2]):
         raise ValueError(f"{name} must be {'(B, n, d)' if weights is None else '(B, n, n)'}, not {given.shape}")
+    if weights is None and not given.shape[2]:
+        raise ValueError(f"features must have at least one column, not {given.shape}")
     if mask is not None:
         mask = namespace(given).asarray(as_array(mask, "mask"), dtype=bool)
         if mask.shape != given.shape[:2]:
@@ -109,9 +111,11 @@ def _floats(array: Any) -> Any:
 def _check_weights(weights: Array | Sparse) -> None:
     """Raise ValueError where one graph's weights (n, n) are negative, or not symmetric by their row and column sums."""
     xp, n = namespace(weights), weights.shape[0]
+    if not n:
+        return
     ones = xp.ones(n, weights.dtype)
     if is_sparse(weights):
-        least, rows, columns = weights.data.min(initial=0), weights @ ones, weights.T @ ones
+        least, rows, columns = weights.data.min() if weights.nnz else 0, weights @ ones, weights.T @ ones
     else:
         rows, columns, least = xp.empty_like(ones), xp.zeros_like(ones), xp.zeros_like(ones, shape=())
         for part in blocks(weights):  # all three from one pass through memory
@@ -121,5 +125,5 @@ def _check_weights(weights: Array | Sparse) -> None:
             least = xp.minimum(least, block.min())
     if float(least) < 0:
         raise ValueError("weights must not be negative")
-    if bool((abs(rows - columns) > 1e-3 * rows.max(initial=0)).any()):
+    if bool((abs(rows - columns) > 1e-3 * rows.max()).any()):
         raise ValueError("weights must be symmetric")

@@ -314,6 +314,7 @@ def test_implicit_products_are_used_only_where_no_cosine_is_negative():
         ({"weights": np.ones((1, 2, 2)), "features": np.ones((1, 2, 2))}, "give either weights or features"),
         ({"weights": np.ones((1, 2, 3))}, "weights must be"),
         ({"features": np.ones((2, 3))}, "features must be"),
+        ({"features": np.ones((1, 2, 0))}, "features must have"),
         ({"features": np.ones((1, 2, 3)), "mask": np.ones((1, 3), bool)}, "mask must be"),
         ({"features": np.ones((1, 2, 3)), "offsets": [0, 2]}, "offsets go with"),
         ({"weights": scipy.sparse.eye(4), "offsets": [0, 3]}, "offsets must rise"),

@@ -18,12 +18,11 @@ _ROWS = 1024
 
 
 def unit_rows(features: Array) -> Array:
-    """Rows of `features` (..., n, d) scaled to length 1; a zero row stays zero, one with NaN or infinity becomes NaN."""
+    """Rows of `features` (..., n, d) scaled to length 1; a zero row stays zero, one of no finite length becomes NaN."""
     xp = namespace(features)
-    size = xp.abs(features).sum(-1, keepdims=True)  # first, so that squares neither overflow nor vanish
-    scaled = features / xp.where(size == 0, 1, size)
-    norms = xp.sqrt((scaled * scaled).sum(-1, keepdims=True))
-    return scaled / xp.where(norms == 0, 1, norms)
+    squares = xp.einsum("...d,...d->...", features, features, dtype=np.float64)  # float32 would over- and underflow
+    norms = xp.sqrt(squares).astype(features.dtype)[..., None]
+    return features / xp.where(norms == 0, 1, xp.where(xp.isfinite(norms), norms, np.nan)).astype(features.dtype)
 
 
 def relu_gram(unit: Array) -> Array:

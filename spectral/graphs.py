@@ -57,6 +57,12 @@ class FeatureGraphs:
         self.dtype = features.dtype
         self.size = np.full(self.batch, self.n) if mask is None else _counts(mask)
 
+    def agree_with_first(self, items: Items) -> NDArray[np.bool_]:
+        """Of which items (len(items),) no row has a negative product with the first row: a look, not a proof, at O(n d)."""
+        features = take(self._features, items).astype(self.dtype, copy=False)
+        agree: NDArray[np.bool_] = to_numpy((features @ features[:, 0, :, None]).min((1, 2)) >= 0)
+        return agree
+
     def rows(self, items: Items, dtype: type) -> Array:
         """Unit rows (len(items), n, d); padding is zero."""
         return unit_rows(take(self._features, items).astype(dtype, copy=False))

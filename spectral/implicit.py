@@ -57,6 +57,11 @@ def solve_implicit(graphs: FeatureGraphs, items: Items, answers: Answers, seed: 
     dtype = np.dtype(graphs.dtype)
     left = [items[:0]]
     for chunk in chunks(items, dtype.itemsize * graphs.n * graphs.dimension, graphs.xp):
+        agree = graphs.agree_with_first(chunk)
+        left.append(chunk[~agree])
+        chunk = chunk[agree]
+        if not len(chunk):
+            continue
         rows = graphs.rows(chunk, dtype.type)
         allowed = np.flatnonzero(to_numpy(has_no_negative_cosine(rows)))
         left.append(np.delete(chunk, allowed))

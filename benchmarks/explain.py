@@ -119,12 +119,13 @@ def measure_reference(model_file: Path, threads: int, repeat: int) -> dict[str, 
         model.zero_grad()
         tokens, embeddings = model.encode_image(torch.from_numpy(pixels)), model.embed_text(torch.from_numpy(ids)[None])
         fusion = model.fuse(tokens, torch.ones(tokens.shape[:2]), embeddings, torch.ones(embeddings.shape[:2]), with_maps=True)
-        maps = [fusion.text[0].self_attention, fusion.image[0].self_attention]
+        maps = [attention for layer in (fusion.text[0], fusion.image[0]) if (attention := layer.self_attention) is not None]
         for attention in maps:
             attention.retain_grad()
         fusion.logits.max().backward()
         for attention, features, inner in zip(maps, (fusion.text[0].x, fusion.image[0].x), (slice(1, -1), slice(1, None)), strict=True):
-            attention.grad[0].relu().mean(0)[inner, inner].numpy() @ fiedler(features[0, inner])
+            gradient = attention.grad if attention.grad is not None else torch.zeros_like(attention)
+            gradient[0].relu().mean(0)[inner, inner].numpy() @ fiedler(features[0, inner])
 
     return {"load": loaded, "one": time_best(run, repeat)}
 

@@ -206,6 +206,8 @@ def test_the_export_command(goldens, tmp_path: Path) -> None:
     for words in ("trace TorchScript", "relevance dsmi-grad first", TORCHSCRIPT, "MB", f"written: {tmp_path / 'out'}"):
         assert words in result.output
     assert read_bundle(tmp_path / "out").manifest.formats == ("torchscript",)
+    of_a_bundle = CliRunner().invoke(export, [str(tmp_path / "out"), "-o", str(tmp_path / "other")])
+    assert "is a bundle already" in str(of_a_bundle.exception)
     again = CliRunner().invoke(export, [str(golden.checkpoint), "-o", str(tmp_path / "out"), *options])
     assert isinstance(again.exception, XaiError)  # before the checkpoint is read
     verified = CliRunner().invoke(verify, [str(tmp_path / "out")])

@@ -49,7 +49,7 @@ def load(
     from xai.runtime.question import QuestionEncoder, load_tokenizer
 
     if path is None:
-        if tokenizer or answers or image_size:
+        if tokenizer or answers or image_size is not None:
             raise XaiError("the demo model brings its own tokenizer, answers and image size: name a checkpoint to set them")
         path, tokenizer, answers = demo.WEIGHTS, demo.TOKENIZER, demo.ANSWERS
     model = load_meter(Path(path), image_size)

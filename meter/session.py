@@ -141,8 +141,8 @@ class EagerSession:
                 case "embed_text":
                     found = {"text_embeddings": self.model.embed_text(tensors["ids"])}
                 case "answer":
-                    streams = (tensors[name] for name in ("image_tokens", "image_mask", "text_embeddings", "text_mask"))
-                    found = {"logits": self.model.fuse(*streams).logits}
+                    image = tensors["image_tokens"], tensors["image_mask"]
+                    found = {"logits": self.model.fuse(*image, tensors["text_embeddings"], tensors["text_mask"]).logits}
                 case "evidence" | "maps":
                     explained = differentiate(self.model, **tensors)
                     found = {"logits": explained.logits, "target": explained.target}

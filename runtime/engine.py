@@ -78,10 +78,12 @@ def explain(
     methods: Sequence[Method],
     options: Options,
     clock: Clock | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> list[Answered]:
     """Answer a batch of questions and explain each answer by every method, in one pass of the evidence graph.
 
-    `image_tokens` (B, N, width), one row per question; `targets` are answer ids or `session.TOP_ANSWER`.
+    `image_tokens` (B, N, width), one row per question; `targets` are answer ids or `session.TOP_ANSWER`; `seeds` (B,) take
+    the place of `options.seed`.
     Raises `XaiError` where the model's output is not finite.
     """
     clock = clock or Clock()
@@ -118,11 +120,16 @@ def explain(
             for graph, result in solved.items():
                 arrays[f"{graph}/fiedler"] = _nodes(graph, result.map[b], length).astype(found[f"{graph}/features"].dtype)
             evidence = Evidence(arrays, depth.encoder, depth.cross)
+            own = options if seeds is None else options._replace(seed=seeds[b])
+            relevances = tuple(method.relevance(evidence, own) for method in methods)
+            for method, relevance in zip(methods, relevances, strict=True):
+                if not all(bool(namespace(part).isfinite(part).all()) for part in relevance):
+                    raise XaiError(f"the relevance by {method.name} is not a number: the evidence holds NaN or infinity")
             answered.append(
                 Answered(
                     logits=found["logits"][b],
                     target=int(found["target"][b]),
-                    relevances=tuple(method.relevance(evidence, options) for method in methods),
+                    relevances=relevances,
                     solver=tuple(_report(graph, result, b, length) for graph, result in solved.items()),
                 )
             )

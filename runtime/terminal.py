@@ -14,8 +14,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from xai.runtime.appearance import colours, ink, scale_notes, scaled
 from xai.runtime.explanation import Answer, Explanation
-from xai.runtime.render import colours, ink, one_line, percent, scale_notes, scaled
+from xai.runtime.text import one_line, percent
 
 _BAR = 24
 _WIDEST = 36

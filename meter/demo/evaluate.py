@@ -15,12 +15,9 @@ from tokenizers import Tokenizer
 from xai.meter.checkpoint import load_meter
 from xai.meter.demo import TOKENIZER, WEIGHTS
 from xai.meter.demo.data import answer_ids, encode_questions, load_easy_vqa
-from xai.meter.demo.scenes import CATEGORIES, samples
+from xai.meter.demo.scenes import CATEGORIES, UNSEEN_SEED, samples
 from xai.meter.demo.train import normalise
 from xai.meter.model import Meter
-
-UNSEEN_SEED = 1000
-"""The scenes of this seed are no part of the training."""
 
 
 def predict(

@@ -26,6 +26,8 @@ COLORS = {
 }
 COUNTS = tuple(str(n) for n in range(7))
 SIDES = ("bottom", "left", "right", "top")
+UNSEEN_SEED = 1000
+"""For `samples` to measure the demo model on: no part of its training."""
 ANSWERS = ("no", "yes", *COLORS, *KINDS, *SIDES, *COUNTS)
 
 _CLEARANCE = 0.02  # between two shapes, as a fraction of the side

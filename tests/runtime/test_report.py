@@ -16,13 +16,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from xai import XaiError
+from xai.runtime.appearance import distinct, heat, ink, scaled
 from xai.runtime.engine import SolverReport
 from xai.runtime.explanation import Answer, Explanation, to_json
 from xai.runtime.image import Crop
 from xai.runtime.page import html
 from xai.runtime.question import EncodedQuestion, Token, Word
-from xai.runtime.render import distinct, draw, heat, ink, percent, scaled
+from xai.runtime.render import draw
 from xai.runtime.report import SUFFIXES, save
+from xai.runtime.text import percent
 
 NASTY = "Is <b>this</b> & \"that\" 😀 worth $5 or $6_x^2, 日本 \x1b[31m 'end'?"
 METHODS = [

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from xai.runtime.appearance import colours
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.image import Crop
 from xai.runtime.question import EncodedQuestion, Token, Word
-from xai.runtime.render import colours
 from xai.runtime.terminal import show
 
 

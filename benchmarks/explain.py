@@ -26,7 +26,7 @@ from typing import Any
 import click
 import numpy as np
 
-SIZES = {
+SIZES: dict[str, Any] = {
     "image_size": 576,
     "patch_size": 16,
     "vision_width": 768,
@@ -110,8 +110,8 @@ def measure_reference(model_file: Path, threads: int, repeat: int) -> dict[str, 
 
     def fiedler(features: torch.Tensor) -> np.ndarray:
         f = torch.nn.functional.normalize(features, dim=-1)
-        w = (f @ f.T).relu()
-        w = (w / w.max()).detach().numpy()
+        affinity = (f @ f.T).relu()
+        w = (affinity / affinity.max()).detach().numpy()
         degrees = np.diag(w.sum(1))
         return np.abs(eigs(degrees - w, k=5, which="LM", sigma=-0.5, M=degrees)[1][:, 1].real)
 

@@ -14,6 +14,8 @@ import click
 
 import xai
 from xai import XaiError
+from xai.export.commands import export, verify
+from xai.runtime.commands import answers, doctor, inspect
 from xai.runtime.text import one_line
 
 if TYPE_CHECKING:
@@ -51,13 +53,19 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 @main.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.argument("question")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="METER checkpoint (.ckpt, .pt, .safetensors). Default: the demo model.")
+@click.option("-e", "--bundle", type=click.Path(path_type=Path), metavar="BUNDLE", help="Exported model. Default: the demo model.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="METER checkpoint (.ckpt, .pt, .safetensors), in place of a bundle.")
 @click.option(
     "--tokenizer", metavar="FILE|NAME", help="tokenizer.json, its folder, or a model in the local cache.  [default: roberta-base]"
 )
 @click.option("--answers", type=click.Path(path_type=Path), help="Answer names: JSON list, JSON object id -> answer, or text file.")
 @click.option("--image-size", type=click.IntRange(1), metavar="S", help="Side of the model's input in pixels. Default: the checkpoint's.")
 @click.option("-m", "--method", "methods", multiple=True, metavar="NAME|all", help="Method; may be repeated.  [default: dsmi-grad]")
+@click.option("--session", type=click.Choice(["onnx", "torchscript", "eager"]), help="What runs the model. Default: what fits the model.")
+@click.option("--provider", default="cpu", show_default=True, metavar="NAME", help="ONNX Runtime's provider: cpu, cuda, ...")
+@click.option("--allow-fallback", is_flag=True, help="Let ONNX Runtime take another provider than the one asked for.")
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of one operator.")
+@click.option("--trust", is_flag=True, help="Run the bundle's TorchScript, which is code.")
 @click.option(
     "--layers", type=click.Choice(["first", "all"]), default="first", show_default=True, help="Layers of the weighted spectral methods."
 )
@@ -77,11 +85,17 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 def explain(
     images: tuple[str, ...],
     question: str,
+    bundle: Path | None,
     checkpoint: Path | None,
     tokenizer: str | None,
     answers: Path | None,
     image_size: int | None,
     methods: tuple[str, ...],
+    session: str | None,
+    provider: str,
+    allow_fallback: bool,
+    threads: int | None,
+    trust: bool,
     layers: str,
     target: str | None,
     top_k: int,
@@ -102,7 +116,21 @@ def explain(
     paths = _output_paths(outputs, sources)
     lines = Path(json_file) if json_file and json_file != DASH else None
     _check_paths(paths, lines, sources, {Path(output) for output in outputs if output.endswith("/")})
-    explainer = xai.load(checkpoint, tokenizer=tokenizer, answers=answers, image_size=image_size)
+    if bundle and checkpoint:
+        raise click.UsageError("name a bundle or a checkpoint, not both")
+    if bundle and not bundle.is_dir():
+        raise XaiError(f"{bundle} is a file; a bundle is a folder" if bundle.exists() else f"bundle {bundle} does not exist")
+    explainer = xai.load(
+        bundle or checkpoint,
+        tokenizer=tokenizer,
+        answers=answers,
+        image_size=image_size,
+        session=session,
+        provider=provider,
+        threads=threads,
+        trust=trust,
+        allow_fallback=allow_fallback,
+    )
     explainer.check(question, target, truncate)
     failed = 0
     objects: list[dict[str, Any]] = []
@@ -146,6 +174,10 @@ def pointing(samples: int, seed: int | None) -> None:
 
     result = pointing_game(xai.load(), UNSEEN_SEED if seed is None else seed, samples, track=lambda steps: _progress(steps, "Pointing"))
     click.echo(pointing_table(result))
+
+
+for _command in (export, verify, inspect, doctor, answers):
+    main.add_command(_command)
 
 
 def _method_names(methods: Sequence[str]) -> list[str]:

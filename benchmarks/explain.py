@@ -110,8 +110,8 @@ def measure_reference(model_file: Path, threads: int, repeat: int) -> dict[str, 
 
     def fiedler(features: torch.Tensor) -> np.ndarray:
         f = torch.nn.functional.normalize(features, dim=-1)
-        affinity = (f @ f.T).relu()
-        w = (affinity / affinity.max()).detach().numpy()
+        product = (f @ f.T).relu()
+        w = (product / product.max()).detach().numpy()
         degrees = np.diag(w.sum(1))
         return np.abs(eigs(degrees - w, k=5, which="LM", sigma=-0.5, M=degrees)[1][:, 1].real)
 
@@ -119,13 +119,13 @@ def measure_reference(model_file: Path, threads: int, repeat: int) -> dict[str, 
         model.zero_grad()
         tokens, embeddings = model.encode_image(torch.from_numpy(pixels)), model.embed_text(torch.from_numpy(ids)[None])
         fusion = model.fuse(tokens, torch.ones(tokens.shape[:2]), embeddings, torch.ones(embeddings.shape[:2]), with_maps=True)
-        maps = [attention for layer in (fusion.text[0], fusion.image[0]) if (attention := layer.self_attention) is not None]
+        maps = [attention for attention in (fusion.text[0].self_attention, fusion.image[0].self_attention) if attention is not None]
         for attention in maps:
             attention.retain_grad()
         fusion.logits.max().backward()
         for attention, features, inner in zip(maps, (fusion.text[0].x, fusion.image[0].x), (slice(1, -1), slice(1, None)), strict=True):
-            gradient = attention.grad if attention.grad is not None else torch.zeros_like(attention)
-            gradient[0].relu().mean(0)[inner, inner].numpy() @ fiedler(features[0, inner])
+            assert attention.grad is not None
+            attention.grad[0].relu().mean(0)[inner, inner].numpy() @ fiedler(features[0, inner])
 
     return {"load": loaded, "one": time_best(run, repeat)}
 

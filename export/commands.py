@@ -47,30 +47,20 @@ def export(
     """
     try:
         from xai.export.bundle import FORMATS_OF, ParityError, check_place, export_bundle
-        from xai.meter.checkpoint import load_meter
+        from xai.meter.session import EagerSession
     except ModuleNotFoundError as error:
         raise XaiError(f"exporting needs {error.name}: pip install 'xai-vqa[cpu,export]'") from error
-    from xai.meter import demo
-    from xai.runtime.answers import load_answers, numbered_answers
-    from xai.runtime.manifest import is_bundle
-    from xai.runtime.question import load_tokenizer
 
     check_place(output, overwrite)
-    path = Path(source)
-    if source == DEMO:
-        if tokenizer or answers or image_size:
-            raise XaiError("the demo model brings its own tokenizer, answers and image size: name a checkpoint to set them")
-        path, tokenizer, answers = demo.WEIGHTS, str(demo.TOKENIZER), demo.ANSWERS
-    elif is_bundle(path):
-        raise XaiError(f"{source} is a bundle already: export from the checkpoint that it was made of")
-    model = load_meter(path, image_size)
-    names = load_answers(answers, model.config.answers) if answers else numbered_answers(model.config.answers)
+    place = None if source == DEMO else source
+    explainer = xai.load(place, tokenizer=tokenizer, answers=answers, image_size=image_size, session="eager")
+    assert isinstance(explainer.session, EagerSession)
     formats = FORMATS if form == "both" else (form or FORMATS_OF[precision][0],)
     try:
         exported = export_bundle(
-            model,
-            load_tokenizer(tokenizer or xai.DEFAULT_TOKENIZER),
-            names,
+            explainer.session.model,
+            explainer.encoder.tokenizer,
+            explainer.answers,
             output,
             formats=formats,
             precision=precision,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -73,9 +72,9 @@ def answers() -> None:
 @click.option("--min-count", type=click.IntRange(1), default=9, show_default=True, help="Keep answers that are seen this often.")
 def build(annotations: tuple[Path, ...], output: Path, min_count: int) -> None:
     """Rebuild the answer list of VQAv2 from its annotation files, in the order given (train, then val)."""
-    from xai.runtime.report import write
+    from xai.runtime.report import json_bytes, write
     from xai.runtime.vqa_answers import build_answers
 
     names = build_answers(annotations, min_count)
-    write(output, (json.dumps(names, ensure_ascii=False) + "\n").encode())
+    write({output: json_bytes(names)})
     click.echo(f"{output}: {len(names)} answers")

@@ -27,11 +27,14 @@ _FLAGS = {
 }
 
 
+Remark = Callable[[Image.Image], str | None]
+"""What a reader should know about a picture before trusting an answer about it, if anything."""
+
+
 class Explainer:
     """Answers questions about images and says why. `xai.load` makes one.
 
-    `encoder` wraps the model's tokenizer, `answers` names the rows of its classifier; `remark`, where given, says of a
-    picture what a reader should know before trusting an answer about it.
+    `encoder` wraps the model's tokenizer, `answers` names the rows of its classifier.
     """
 
     def __init__(
@@ -39,7 +42,7 @@ class Explainer:
         session: Session,
         encoder: QuestionEncoder,
         answers: Answers,
-        remark: Callable[[Image.Image], str | None] | None = None,
+        remark: Remark | None = None,
     ) -> None:
         self.session = session
         self.encoder = encoder

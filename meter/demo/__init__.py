@@ -9,6 +9,8 @@ from PIL import Image
 
 WEIGHTS = Path(__file__).parent / "model.safetensors"
 TOKENIZER = Path(__file__).parent / "tokenizer.json"
+BUNDLE = Path(__file__).parent / "bundle"
+"""The same model, exported: it runs without PyTorch."""
 ANSWERS = Path(__file__).parent / "answers.json"
 
 _SIDE = 96

@@ -223,7 +223,7 @@ def test_the_export_command(goldens, tmp_path: Path) -> None:
         assert words in result.output
     assert read_bundle(tmp_path / "out").manifest.formats == ("torchscript",)
     of_a_bundle = CliRunner().invoke(export, [str(tmp_path / "out"), "-o", str(tmp_path / "other")])
-    assert "is a bundle already" in str(of_a_bundle.exception)
+    assert "name the checkpoint" in str(of_a_bundle.exception)
     again = CliRunner().invoke(export, [str(golden.checkpoint), "-o", str(tmp_path / "out"), *options])
     assert isinstance(again.exception, XaiError)  # before the checkpoint is read
     verified = CliRunner().invoke(verify, [str(tmp_path / "out")])

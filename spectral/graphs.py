@@ -1,0 +1,110 @@
+"""A batch of graphs, whatever it was given as."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xai.spectral.affinity import relu_gram, unit_rows
+from xai.spectral.arrays import Array, Sparse, namespace, sparse_namespace, to_numpy, working_set
+
+Items = NDArray[np.int64]
+"""Positions in a batch, ascending, on the host."""
+
+
+def take(array: Array, items: Items) -> Array:
+    """`array[items]`, a view where the items lie side by side."""
+    if len(items) and items[-1] - items[0] + 1 == len(items):
+        return array[int(items[0]) : int(items[-1]) + 1]
+    return array[items]
+
+
+def chunks(items: Items, bytes_each: int, xp: ModuleType) -> Iterator[Items]:
+    """The items in groups that fit into the working set, one item at least."""
+    size = max(1, working_set(xp) // max(1, bytes_each))
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+class WeightGraphs:
+    """Graphs given as affinities (B, n, n)."""
+
+    def __init__(self, weights: Array, mask: Array | None):
+        xp = namespace(weights)
+        # Padding may hold anything, NaN included.
+        self.weights = weights if mask is None else xp.where(mask[:, :, None] & mask[:, None, :], weights, weights.dtype.type(0))
+        self.xp = xp
+        self.batch, self.n = weights.shape[:2]
+        self.dtype = weights.dtype
+        self.size = np.full(self.batch, self.n) if mask is None else _counts(mask)
+
+    def dense(self, items: Items, dtype: type) -> Array:
+        """The affinities (len(items), n, n) of some items."""
+        return take(self.weights, items).astype(dtype, copy=False)
+
+
+class FeatureGraphs:
+    """Graphs of features (B, n, d) by `affinity.cosine_relu`, whose division by the maximum changes no eigenvector."""
+
+    def __init__(self, features: Array, mask: Array | None):
+        xp = namespace(features)
+        self._features = features if mask is None else xp.where(mask[:, :, None], features, features.dtype.type(0))
+        self.xp = xp
+        self.batch, self.n, self.dimension = features.shape
+        self.dtype = features.dtype
+        self.size = np.full(self.batch, self.n) if mask is None else _counts(mask)
+
+    def agree_with_first(self, items: Items) -> NDArray[np.bool_]:
+        """Of which items (len(items),) no row has a negative product with the first row: a look, not a proof, at O(n d)."""
+        features = take(self._features, items).astype(self.dtype, copy=False)
+        agree: NDArray[np.bool_] = to_numpy((features @ features[:, 0, :, None]).min((1, 2)) >= 0)
+        return agree
+
+    def rows(self, items: Items, dtype: type) -> Array:
+        """Unit rows (len(items), n, d); padding is zero."""
+        return unit_rows(take(self._features, items).astype(dtype, copy=False))
+
+    def dense(self, items: Items, dtype: type) -> Array:
+        """The affinities (len(items), n, n) of some items."""
+        return relu_gram(self.rows(items, dtype))
+
+
+class SparseGraphs:
+    """Graphs given as CSR matrices of any sizes, at least one; n is the largest."""
+
+    def __init__(self, matrices: Sequence[Sparse]):
+        self.xp = namespace(matrices[0])
+        self.matrices = matrices
+        self.size = np.array([matrix.shape[0] for matrix in matrices])
+        self.batch, self.n = len(matrices), int(self.size.max(initial=0))
+        self.dtype = matrices[0].dtype
+
+    def dense(self, items: Items, dtype: type) -> Array:
+        """The affinities (len(items), n, n) of some items, n the largest among them."""
+        n = int(self.size[items].max(initial=0))
+        weights = self.xp.zeros((len(items), n, n), dtype)
+        for i, item in enumerate(items):
+            weights[i, : self.size[item], : self.size[item]] = self.matrices[item].toarray()
+        return weights
+
+
+Graphs = WeightGraphs | FeatureGraphs | SparseGraphs
+
+
+def split_blocks(matrix: Sparse, offsets: NDArray[np.int64]) -> list[Sparse]:
+    """The diagonal blocks of a CSR matrix; block i holds the nodes from offsets[i] to offsets[i + 1]."""
+    csr = sparse_namespace(matrix).csr_matrix
+    blocks = []
+    for low, high in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        start, stop = int(matrix.indptr[low]), int(matrix.indptr[high])
+        parts = (matrix.data[start:stop], matrix.indices[start:stop] - low, matrix.indptr[low : high + 1] - start)
+        blocks.append(csr(parts, shape=(high - low, high - low)))
+    return blocks
+
+
+def _counts(mask: Array) -> NDArray[np.int64]:
+    counts: NDArray[np.int64] = to_numpy(mask.sum(1)).astype(np.int64)
+    return counts

@@ -111,7 +111,7 @@ def export_bundle(
         if "onnx" in formats:
             with step("export ONNX"):
                 graphs = export_graphs(lowered, with_maps)
-            with step("write ONNX"), tempfile.TemporaryDirectory(prefix="int8.", dir=draft) as scratch:
+            with step("write ONNX"), tempfile.TemporaryDirectory(prefix="scratch.", dir=draft) as scratch:
                 write_graphs(quantise(graphs, Path(scratch)) if precision == "int8" else graphs, draft)
             del graphs
         if "torchscript" in formats:
@@ -194,10 +194,10 @@ def new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
             folder.rename(former)
         draft.rename(folder)
     except OSError as error:
-        if former.exists():
-            former.rename(folder)
         raise XaiError(f"bundle {folder} cannot be written: {error.strerror or error}") from error
     finally:
+        if former.exists() and not folder.exists():
+            former.rename(folder)
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
 

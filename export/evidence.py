@@ -24,7 +24,6 @@ from xai.meter.layer import Attention, TransformerLayer
 from xai.meter.model import Meter, Pooler
 from xai.meter.session import REDUCTIONS, TOP_ANSWER
 
-INPUTS = ("image_tokens", "image_mask", "text_embeddings", "text_mask", "target")
 FULL = ("attn", "grad")
 """Kinds of evidence that keep the heads apart."""
 

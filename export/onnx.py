@@ -16,7 +16,7 @@ from torch import nn
 from torch.export import Dim
 
 from xai.export.evidence import EvidenceGraph, evidence_names, map_names
-from xai.export.graphs import IMAGE, TEXT, ImageGraph, TextGraph, describe_graphs, describe_output, example_inputs
+from xai.export.graphs import ImageGraph, TextGraph, describe_graphs, describe_output, example_inputs
 from xai.meter.model import Meter
 from xai.runtime.manifest import WEIGHTS, GraphSpec, onnx_file
 
@@ -25,6 +25,9 @@ OPSET = 20
 
 INLINE_BYTES = 1024
 """Smaller constants stay in the graph: ONNX Runtime reads shapes and axes while it optimises."""
+
+MAX_LENGTH = 1 << 16
+"""Of a free axis, for the exporter's arithmetic; nothing checks it when a graph runs."""
 
 ALIGNMENT = 64
 """Bytes, of weights in their file."""
@@ -46,10 +49,8 @@ def export_graphs(model: Meter, with_maps: bool) -> dict[str, ir.Model]:
 
 def export_module(module: nn.Module, spec: GraphSpec) -> ir.Model:
     """Export one module with the free axes of `spec`."""
-    limits = {TEXT: 1 << 16, IMAGE: 1 << 20}
-    free = {
-        axis: Dim(axis, max=limits.get(axis, 1 << 16)) for tensor in spec.inputs.values() for axis in tensor.axes if isinstance(axis, str)
-    }
+    axes = {axis for tensor in spec.inputs.values() for axis in tensor.axes if isinstance(axis, str)}
+    free = {axis: Dim(axis, max=MAX_LENGTH) for axis in axes}
     shapes = {name: {i: free[axis] for i, axis in enumerate(tensor.axes) if isinstance(axis, str)} for name, tensor in spec.inputs.items()}
     names = [output_name(name, spec) for name in spec.outputs]
     with quiet("torch.onnx"), torch.no_grad():

@@ -209,8 +209,6 @@ class _Fields:
 
     def get(self, name: str, kind: type[T]) -> T:
         value = self.content.get(name)
-        if kind is float and type(value) is int:
-            value = float(value)
         if type(value) is not kind:
             raise XaiError(f"{self.path}: {self.where}{name} is missing or not of type {kind.__name__}: export the bundle again")
         return value

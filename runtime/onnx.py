@@ -21,6 +21,9 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "te
 """Short names; ONNX Runtime's own names are taken too."""
 
 CPU = PROVIDERS["cpu"]
+DEVICES = {1: "cpu", 2: "cuda"}
+"""ONNX Runtime's names of DLPack's kinds of memory."""
+
 NO_LOG = 4
 """What goes wrong is raised; ONNX Runtime would print it as well."""
 
@@ -68,7 +71,7 @@ class OnnxSession:
         stored = [value.name for value in session.get_outputs()]
         names = dict(zip(self.bundle.manifest.graphs[name].outputs, stored, strict=True))
         wanted = list(names) if outputs is None else list(outputs)
-        xp = np
+        xp, device = np, ("cpu", 0)
         binding = session.io_binding()
         try:
             for key, value in inputs.items():
@@ -76,9 +79,11 @@ class OnnxSession:
                     binding.bind_cpu_input(key, np.ascontiguousarray(value))
                 else:
                     xp = namespace(value)
+                    kind, number = value.__dlpack_device__()
+                    device = DEVICES[kind], number
                     binding.bind_ortvalue_input(key, onnxruntime.OrtValue.from_dlpack(xp.ascontiguousarray(value)))
             for key in wanted:
-                binding.bind_output(names[key], "cpu" if xp is np else "cuda")
+                binding.bind_output(names[key], *device)
             session.run_with_iobinding(binding)
         except RUNTIME_ERRORS as error:
             raise XaiError(f"ONNX Runtime cannot run graph {name} of {self.bundle.folder}: {_first_line(error)}") from error

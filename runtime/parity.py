@@ -23,7 +23,7 @@ from xai.runtime.methods import LAYERS, METHODS, Options
 from xai.runtime.session import TOP_ANSWER, ModelDescription, Session
 
 TOLERANCES = {"logits": 1e-4, "tokens": 1e-4, "evidence": 1e-4, "relevance": 1e-3}
-"""Largest error of a float32 graph, relative to the largest expected value (`relative_error`)."""
+"""Largest error of a float32 graph, relative to the largest expected value (`compare`)."""
 
 MIN_COSINE = 0.999
 """Of every relevance map of a graph of less than float32, to float32's."""
@@ -37,6 +37,9 @@ of the question's largest gradient."""
 
 SAMPLE = 1024
 """Stored evidence keeps this many evenly spaced values of each array."""
+
+MAP_SAMPLE = 1 << 16
+"""So many of a whole map are compared: at 576 px one layer's are 160 MB."""
 
 LENGTHS = (3, 12, 7, 7)
 """Tokens of each question, special tokens included."""
@@ -148,7 +151,7 @@ def _run_graphs(session: Session, image_tokens: NDArray[Any], question: Question
             if name == "logits":
                 found[f"logits/{graph}"] = value
             elif name != "target":
-                found[f"evidence/{name}"] = value
+                found[f"evidence/{name}"] = _sample(value, MAP_SAMPLE) if graph == "maps" else value
     return found
 
 
@@ -223,9 +226,9 @@ def _group(name: str) -> str:
     return group
 
 
-def _sample(array: NDArray[Any]) -> NDArray[Any]:
+def _sample(array: NDArray[Any], count: int = SAMPLE) -> NDArray[Any]:
     flat = array.ravel()
-    return flat[np.linspace(0, flat.size - 1, SAMPLE).astype(np.int64)] if flat.size > SAMPLE else array
+    return flat[np.linspace(0, flat.size - 1, count).astype(np.int64)] if flat.size > count else array
 
 
 def save_trial(path: Path, trial: Trial, expected: Sequence[Observed]) -> None:

@@ -52,7 +52,7 @@ class TorchScriptSession:
         try:
             with torch.inference_mode():
                 values = getattr(self._module, name)(*tensors)
-        except RuntimeError as error:
+        except (RuntimeError, IndexError) as error:
             raise XaiError(f"PyTorch cannot run graph {name} of {self.bundle.folder}: {str(error).strip().splitlines()[-1]}") from error
         found = dict(zip(spec.outputs, values, strict=True))
         return {key: found[key].numpy() for key in (spec.outputs if outputs is None else outputs)}

@@ -110,6 +110,22 @@ def test_graphs_that_differ_fail_the_export(
     assert left_behind(tmp_path) == ["out"]
 
 
+def test_an_interrupted_replacement_keeps_the_former(write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = read_bundle(write()).manifest
+    rename = Path.rename
+
+    def interrupt(path: Path, target: Path) -> Path:
+        if ".draft." in path.name:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupt)
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "out", overwrite=True):
+        pass
+    assert read_bundle(tmp_path / "out").manifest == whole
+    assert left_behind(tmp_path) == ["out"]
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
@@ -206,6 +222,8 @@ def test_the_export_command(goldens, tmp_path: Path) -> None:
     for words in ("trace TorchScript", "relevance dsmi-grad first", TORCHSCRIPT, "MB", f"written: {tmp_path / 'out'}"):
         assert words in result.output
     assert read_bundle(tmp_path / "out").manifest.formats == ("torchscript",)
+    of_a_bundle = CliRunner().invoke(export, [str(tmp_path / "out"), "-o", str(tmp_path / "other")])
+    assert "name the checkpoint" in str(of_a_bundle.exception)
     again = CliRunner().invoke(export, [str(golden.checkpoint), "-o", str(tmp_path / "out"), *options])
     assert isinstance(again.exception, XaiError)  # before the checkpoint is read
     verified = CliRunner().invoke(verify, [str(tmp_path / "out")])

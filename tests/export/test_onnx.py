@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -77,6 +78,24 @@ def test_a_fallback_is_an_error_unless_allowed(bundle: Bundle, monkeypatch: pyte
     with pytest.raises(XaiError, match=f"on {CPU}, not on AzureExecutionProvider"):
         OnnxSession(bundle).run("embed_text", inputs)
     assert OnnxSession(bundle, allow_fallback=True).run("embed_text", inputs)["text_embeddings"].shape == (1, 3, 128)
+
+
+def test_arrays_of_another_library_come_out_of_it_again(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way of CuPy's arrays, walked by NumPy's: bound by DLPack, outputs on the device of the inputs."""
+    taken = []
+
+    def from_dlpack(value: onnxruntime.OrtValue) -> np.ndarray:
+        taken.append(value.device_name())
+        return np.from_dlpack(value)
+
+    other = SimpleNamespace(ascontiguousarray=np.ascontiguousarray, from_dlpack=from_dlpack)
+    session = OnnxSession(bundle, threads=1)
+    inputs = {"ids": np.array([[0, 5, 2]])}
+    expected = session.run("embed_text", inputs)["text_embeddings"]
+    monkeypatch.setattr("xai.runtime.onnx.namespace", lambda _: other)
+    found = session.run("embed_text", inputs)["text_embeddings"]
+    assert taken == ["cpu"]
+    assert (found == expected).all()
 
 
 def test_what_a_bundle_lacks_is_named(bundle: Bundle) -> None:

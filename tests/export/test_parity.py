@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from xai import XaiError
 from xai.export.bundle import Exported
 from xai.meter.session import EagerSession
 from xai.runtime.engine import encode_images, explain
@@ -172,3 +173,10 @@ def test_runs_need_no_autograd(bundle: Bundle, eager: EagerSession) -> None:
         inside = session.run("evidence", inputs)
     outside = session.run("evidence", inputs)
     assert all((inside[name] == outside[name]).all() for name in inside)
+
+
+def test_an_answer_that_does_not_exist_is_one_line(exported_session: Session, eager: EagerSession) -> None:
+    inputs = {**make_inputs(eager, 1, 4, 9, padded=False), "target": np.array([10**6])}
+    with pytest.raises(XaiError, match="evidence") as raised:
+        exported_session.run("evidence", inputs)
+    assert "\n" not in str(raised.value)

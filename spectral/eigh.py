@@ -34,7 +34,10 @@ def _solve_bucket(weights: Array, degrees: Array, size: int, items: Items, answe
     xp, k = namespace(weights), len(weights)
     nodes = xp.argsort(degrees == 0, axis=1, kind="stable")[:, :size]  # (k, size), in their order
     each = xp.arange(k)[:, None]
-    graph = weights if size == weights.shape[1] else weights[each[:, :, None], nodes[:, :, None], nodes[:, None, :]]
+    if bool((nodes == xp.arange(size)).all()):  # padding lies behind
+        graph = weights[:, :size, :size]
+    else:
+        graph = weights[each[:, :, None], nodes[:, :, None], nodes[:, None, :]]
     degree = degrees[each, nodes]
     root = xp.sqrt(degree)
     scaled = graph / root[:, :, None] / root[:, None, :]

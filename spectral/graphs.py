@@ -22,9 +22,9 @@ def take(array: Array, items: Items) -> Array:
     return array[items]
 
 
-def chunks(items: Items, bytes_each: int, xp: ModuleType) -> Iterator[Items]:
-    """The items in groups that fit into the working set, one item at least."""
-    size = max(1, working_set(xp) // max(1, bytes_each))
+def chunks(items: Items, bytes_each: int, xp: ModuleType, cache: int | None = None) -> Iterator[Items]:
+    """The items in groups that fit into the working set, or on the CPU into `cache` bytes; one item at least."""
+    size = max(1, (cache if cache and xp is np else working_set(xp)) // max(1, bytes_each))
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
@@ -50,26 +50,36 @@ class FeatureGraphs:
     """Graphs of features (B, n, d) by `affinity.cosine_relu`, whose division by the maximum changes no eigenvector."""
 
     def __init__(self, features: Array, mask: Array | None):
-        xp = namespace(features)
-        self._features = features if mask is None else xp.where(mask[:, :, None], features, features.dtype.type(0))
-        self.xp = xp
+        self._features, self._mask = features, mask
+        self.xp = namespace(features)
         self.batch, self.n, self.dimension = features.shape
         self.dtype = features.dtype
         self.size = np.full(self.batch, self.n) if mask is None else _counts(mask)
 
+    def _take(self, items: Items, dtype: type) -> Array:
+        return take(self._features, items).astype(dtype, copy=False)
+
     def agree_with_first(self, items: Items) -> NDArray[np.bool_]:
         """Of which items (len(items),) no row has a negative product with the first row: a look, not a proof, at O(n d)."""
-        features = take(self._features, items).astype(self.dtype, copy=False)
-        agree: NDArray[np.bool_] = to_numpy((features @ features[:, 0, :, None]).min((1, 2)) >= 0)
+        features = self._take(items, self.dtype)
+        products = features @ features[:, 0, :, None]
+        agree: NDArray[np.bool_] = to_numpy((products < 0).sum((1, 2)) == 0)
         return agree
 
     def rows(self, items: Items, dtype: type) -> Array:
-        """Unit rows (len(items), n, d); padding is zero."""
-        return unit_rows(take(self._features, items).astype(dtype, copy=False))
+        """Unit rows (len(items), n, d); padding, which may hold anything, is zero."""
+        unit = unit_rows(self._take(items, dtype))
+        return unit if self._mask is None else self.xp.where(take(self._mask, items)[:, :, None], unit, unit.dtype.type(0))
 
     def dense(self, items: Items, dtype: type) -> Array:
         """The affinities (len(items), n, n) of some items."""
-        return relu_gram(self.rows(items, dtype))
+        parts = chunks(items, self.n * self.dimension * np.dtype(dtype).itemsize, self.xp)
+        found = [relu_gram(unit_rows(self._take(part, dtype))) for part in parts]
+        weights = found[0] if len(found) == 1 else self.xp.concatenate(found)
+        if self._mask is None:
+            return weights
+        mask = take(self._mask, items)
+        return self.xp.where(mask[:, :, None] & mask[:, None, :], weights, weights.dtype.type(0))
 
 
 class SparseGraphs:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from xai.spectral.answers import Answers
-from xai.spectral.arrays import Array, Sparse, as_array, blocks, is_sparse, namespace, sparse_namespace, to_numpy
+from xai.spectral.arrays import BLOCK, Array, as_array, blocks, is_sparse, namespace, sparse_namespace, to_numpy
 from xai.spectral.choose import SOLVERS, choose
-from xai.spectral.graphs import FeatureGraphs, Graphs, SparseGraphs, WeightGraphs, split_blocks
+from xai.spectral.graphs import FeatureGraphs, Graphs, SparseGraphs, WeightGraphs, chunks, split_blocks, take
 from xai.spectral.result import FiedlerResult, Method
 
 NORMS = ("degree", "2")
@@ -81,8 +81,8 @@ def _graphs(weights: Any, features: Any, mask: Any, offsets: Any) -> Graphs:
     if weights is None:
         return FeatureGraphs(given, mask)
     graphs = WeightGraphs(given, mask)
-    for weight in graphs.weights:
-        _check_weights(weight)
+    if given.shape[1]:
+        _check_dense(graphs.weights)
     return graphs
 
 
@@ -92,7 +92,9 @@ def _sparse_graphs(weights: Any, offsets: Any) -> SparseGraphs:
     for matrix in matrices:
         if matrix.shape[0] != matrix.shape[1]:
             raise ValueError(f"weights must be square, not {matrix.shape}")
-        _check_weights(matrix)
+        if matrix.nnz:
+            ones = namespace(matrix).ones(matrix.shape[0], matrix.dtype)
+            _check(matrix.data.min(), (matrix @ ones)[None], (matrix.T @ ones)[None])
     if offsets is not None:
         bounds = to_numpy(as_array(offsets, "offsets")).astype(np.int64)
         if bounds[0] != 0 or bounds[-1] != matrices[0].shape[0] or (np.diff(bounds) < 0).any():
@@ -108,22 +110,24 @@ def _floats(array: Any) -> Any:
     return array.astype(np.float32) if array.dtype.itemsize < 4 else array
 
 
-def _check_weights(weights: Array | Sparse) -> None:
-    """Raise ValueError where one graph's weights (n, n) are negative, or not symmetric by their row and column sums."""
-    xp, n = namespace(weights), weights.shape[0]
-    if not n:
-        return
-    ones = xp.ones(n, weights.dtype)
-    if is_sparse(weights):
-        least, rows, columns = weights.data.min() if weights.nnz else 0, weights @ ones, weights.T @ ones
-    else:
-        rows, columns, least = xp.empty_like(ones), xp.zeros_like(ones), xp.zeros_like(ones, shape=())
-        for part in blocks(weights):  # all three from one pass through memory
-            block = weights[part]
-            rows[part] = block @ ones
-            columns += ones[: len(block)] @ block
+def _check_dense(weights: Array) -> None:
+    """`_check` for a batch (B, n, n), in one pass through memory."""
+    xp = namespace(weights)
+    ones = xp.ones(weights.shape[1], weights.dtype)
+    for items in chunks(np.arange(len(weights)), weights.nbytes // max(1, len(weights)), xp, BLOCK):
+        group = take(weights, items)  # (k, n, n): several small graphs or one large
+        rows, columns, least = xp.empty(group.shape[:2], group.dtype), 0, 0
+        for part in blocks(group[0]):
+            block = group[:, part]
+            rows[:, part] = block @ ones
+            columns = columns + ones[: block.shape[1]] @ block
             least = xp.minimum(least, block.min())
+        _check(least, rows, columns)
+
+
+def _check(least: Any, rows: Array, columns: Array) -> None:
+    """Raise ValueError where weights (k, n, n) are negative, or not symmetric by their row and column sums (k, n)."""
     if float(least) < 0:
         raise ValueError("weights must not be negative")
-    if bool((abs(rows - columns) > 1e-3 * rows.max()).any()):
+    if bool((abs(rows - columns) > 1e-3 * rows.max(1)[:, None]).any()):
         raise ValueError("weights must be symmetric")

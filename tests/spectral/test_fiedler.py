@@ -148,6 +148,14 @@ def test_pieces_give_the_map_of_their_volumes(sizes, solve):
         np.testing.assert_allclose(abs(v), result.map[0])
 
 
+def test_a_stored_zero_is_no_edge():
+    weights = scipy.sparse.csr_matrix(known.pieces([70, 50], np.random.default_rng(0)) + known.path(120))
+    weights.data[weights.data == weights[69, 70]] = 0
+    result = fiedler(weights)
+    assert weights.indices[weights.indptr[69] : weights.indptr[70]].max() == 70
+    assert (result.status[0], result.n_components[0]) == (Status.DISCONNECTED, 2)
+
+
 def test_sizes_one_to_five_and_nothing():
     features = np.random.default_rng(0).random((1, 5, 3))
     assert fiedler(features=features[:, :0]).map.shape == (1, 0)

@@ -45,7 +45,7 @@ def _solve_bucket(weights: Array, degrees: Array, size: int, items: Items, answe
     # Move the known eigenvalue 1 of D^1/2 1 to -3: the largest is the Fiedler vector's, also where 1 is multiple.
     values, vectors = xp.linalg.eigh(scaled - 4 * trivial[:, :, None] * trivial[:, None, :])
     top = values[:, -1]
-    cluster = values > top[:, None] - DEGENERATE_GAP
+    cluster = values >= top[:, None] - DEGENERATE_GAP
     span = vectors * cluster[:, None, :]
     shape = xp.sqrt((span**2).sum(2)) / root
     # Of a multiple eigenvalue's vectors, take the one nearest to the node where the map is largest.

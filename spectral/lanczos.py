@@ -68,10 +68,8 @@ def survey(weights: Array) -> tuple[Array, NDArray[np.float64]]:
         degrees[i] = row_sums(graph)
         squares = scaling(degrees[i : i + 1]).inverse_root[0] ** 2
         narrow, rows = squares.astype(weights.dtype), np.empty(len(squares), weights.dtype)
-        buffer = np.empty_like(graph[next(blocks(graph), slice(0))])
         for part in blocks(graph):
-            block = graph[part]
-            rows[part] = np.multiply(block, block, out=buffer[: len(block)]) @ narrow
+            rows[part] = graph[part] ** 2 @ narrow
         energy[i] = rows @ squares
     return degrees, energy
 

@@ -50,9 +50,9 @@ def fiedler(
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, not {norm!r}")
     if not 0 < tol < 1:
         raise ValueError(f"tol must lie between 0 and 1, not {tol}")
-    graphs = _graphs(weights, features, mask, offsets)
-    answers = Answers(graphs, tol)
     with np.errstate(all="ignore"):  # NaN and infinity are a status, not a warning
+        graphs = _graphs(weights, features, mask, offsets)
+        answers = Answers(graphs, tol)
         for items, methods in choose(graphs, method):
             for each in methods:
                 items = SOLVERS[each](graphs, items, answers, seed)

@@ -103,7 +103,7 @@ def test_path(n, solve):
     np.testing.assert_allclose(result.map[0], abs(v), atol=2 * result.angle_bound[0] + 1e-12)
 
 
-@pytest.mark.parametrize("weights", [known.ring(12), known.ring(100), known.grid(5, 7), known.grid(9, 9)], ids=len)
+@pytest.mark.parametrize("weights", [known.ring(12), known.ring(100), known.grid(5, 7), known.grid(9, 9), known.grid(30, 20)], ids=len)
 def test_the_map_of_a_multiple_eigenvalue_shows_the_symmetry_that_no_vector_has(weights):
     for solve in (SOLVERS["auto"], SOLVERS["eigh"], SOLVERS["sparse"]):
         result = solve(weights)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from xai.spectral.answers import Answers
-from xai.spectral.arrays import BLOCK, Array, as_array, blocks, is_sparse, namespace, sparse_namespace, to_numpy
+from xai.spectral.arrays import as_array, is_sparse, namespace, sparse_namespace, to_numpy
 from xai.spectral.choose import SOLVERS, choose
-from xai.spectral.graphs import FeatureGraphs, Graphs, SparseGraphs, WeightGraphs, chunks, split_blocks, take
+from xai.spectral.graphs import FeatureGraphs, Graphs, SparseGraphs, WeightGraphs, split_blocks
 from xai.spectral.result import FiedlerResult, Method
 
 NORMS = ("degree", "2")
@@ -80,21 +80,12 @@ def _graphs(weights: Any, features: Any, mask: Any, offsets: Any) -> Graphs:
             raise ValueError(f"mask must be {given.shape[:2]}, not {mask.shape}")
     if weights is None:
         return FeatureGraphs(given, mask)
-    graphs = WeightGraphs(given, mask)
-    if given.shape[1]:
-        _check_dense(graphs.weights)
-    return graphs
+    return WeightGraphs(given, mask)
 
 
 def _sparse_graphs(weights: Any, offsets: Any) -> SparseGraphs:
     matrices = [weights] if is_sparse(weights) else list(weights)
     matrices = [_floats(sparse_namespace(matrix).csr_matrix(matrix)) for matrix in matrices]
-    for matrix in matrices:
-        if matrix.shape[0] != matrix.shape[1]:
-            raise ValueError(f"weights must be square, not {matrix.shape}")
-        if matrix.nnz:
-            ones = namespace(matrix).ones(matrix.shape[0], matrix.dtype)
-            _check(matrix.data.min(), (matrix @ ones)[None], (matrix.T @ ones)[None])
     if offsets is not None:
         bounds = to_numpy(as_array(offsets, "offsets")).astype(np.int64)
         if bounds[0] != 0 or bounds[-1] != matrices[0].shape[0] or (np.diff(bounds) < 0).any():
@@ -108,26 +99,3 @@ def _floats(array: Any) -> Any:
     if array.dtype.kind != "f":
         return array.astype(np.float64)
     return array.astype(np.float32) if array.dtype.itemsize < 4 else array
-
-
-def _check_dense(weights: Array) -> None:
-    """`_check` for a batch (B, n, n), in one pass through memory."""
-    xp = namespace(weights)
-    ones = xp.ones(weights.shape[1], weights.dtype)
-    for items in chunks(np.arange(len(weights)), weights.nbytes // max(1, len(weights)), xp, BLOCK):
-        group = take(weights, items)  # (k, n, n): several small graphs or one large
-        rows, columns, least = xp.empty(group.shape[:2], group.dtype), 0, 0
-        for part in blocks(group[0]):
-            block = group[:, part]
-            rows[:, part] = block @ ones
-            columns = columns + ones[: block.shape[1]] @ block
-            least = xp.minimum(least, block.min())
-        _check(least, rows, columns)
-
-
-def _check(least: Any, rows: Array, columns: Array) -> None:
-    """Raise ValueError where weights (k, n, n) are negative, or not symmetric by their row and column sums (k, n)."""
-    if float(least) < 0:
-        raise ValueError("weights must not be negative")
-    if bool((abs(rows - columns) > 1e-3 * rows.max(1)[:, None]).any()):
-        raise ValueError("weights must be symmetric")

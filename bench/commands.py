@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -56,6 +55,11 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 )
 @click.option("--answers", type=click.Path(path_type=Path), help="Answer names: JSON list, JSON object id -> answer, or text file.")
 @click.option("--image-size", type=click.IntRange(1), metavar="S", help="Side of the model's input in pixels. Default: the checkpoint's.")
+@click.option("--session", type=click.Choice(["onnx", "torchscript", "eager"]), help="What runs the model. Default: what fits the model.")
+@click.option("--provider", default="cpu", show_default=True, metavar="NAME", help="ONNX Runtime's provider: cpu, cuda, ...")
+@click.option("--allow-fallback", is_flag=True, help="Let ONNX Runtime take another provider than the one asked for.")
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of one operator.")
+@click.option("--trust", is_flag=True, help="Run the bundle's TorchScript, which is code.")
 @click.option(
     "--data", default="scenes", show_default=True, metavar="scenes|easy-vqa|DIR", help="Questions; see README for what DIR holds."
 )
@@ -84,6 +88,11 @@ def perturb(
     tokenizer: str | None,
     answers: Path | None,
     image_size: int | None,
+    session: str | None,
+    provider: str,
+    allow_fallback: bool,
+    threads: int | None,
+    trust: bool,
     data: str,
     methods: str,
     modality: tuple[str, ...],
@@ -110,10 +119,20 @@ def perturb(
 
     request = Request(find_variants(_names(methods)), modality, sign, seed, batch, round(memory * GIBIBYTE))
     found = by_image(load_samples(data, samples, seed))
-    options = {"tokenizer": tokenizer, "answers": answers, "image_size": image_size}
-    explainer, reference = _load(bundle, checkpoint, bool(cross_check), options)
+    if bundle and checkpoint and not cross_check:
+        raise click.UsageError("name a bundle or a checkpoint, not both; --cross-check N compares them")
+    files: dict[str, Any] = {"tokenizer": tokenizer, "answers": answers, "image_size": image_size}
+    machine: dict[str, Any] = {
+        "session": session,
+        "provider": provider,
+        "allow_fallback": allow_fallback,
+        "threads": threads,
+        "trust": trust,
+    }
+    explainer = xai.load(bundle or checkpoint, **machine, **({} if bundle and checkpoint else files))
+    reference = _reference(explainer, bundle, checkpoint, files, threads) if cross_check else explainer
     folder = RunFolder(output)
-    asked = settings(explainer, _model(bundle or checkpoint), data, seed, found, request)
+    asked = settings(explainer, _model(bundle or checkpoint, explainer.session.name), data, seed, found, request)
     folder.open(asked, about(), shard, resume)
     if asked["unknown_labels"]:
         click.echo(f"Warning: {asked['unknown_labels']} questions have no true answer that the model can give: they score 0", err=True)
@@ -145,32 +164,27 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
     _print(merged, as_json)
 
 
-def _load(bundle: Path | None, checkpoint: Path | None, cross_check: bool, options: dict[str, Any]) -> tuple[Explainer, Explainer]:
-    """What is measured, and what runs the published procedure."""
-    if bundle is None:
-        explainer = xai.load(checkpoint, **options)
-        return explainer, explainer
-    if cross_check and checkpoint is None:
+def _reference(explainer: Explainer, bundle: Path | None, checkpoint: Path | None, files: dict[str, Any], threads: int | None) -> Explainer:
+    """What runs the published procedure: the same model in eager PyTorch."""
+    if explainer.session.name == "eager":
+        return explainer
+    if bundle and not checkpoint:
         raise XaiError("--cross-check runs the published procedure, which a bundle cannot: add --checkpoint FILE")
-    if checkpoint is None:
-        explainer = xai.load(bundle, **options)
-        return explainer, explainer
-    if not cross_check:
-        raise XaiError("-e and --checkpoint name two models: leave one out, or add --cross-check N to compare them")
-    return xai.load(bundle), xai.load(checkpoint, **options)
+    return xai.load(checkpoint, session="eager", threads=threads, **files)
 
 
-def _model(path: Path | None) -> dict[str, str]:
-    """What is run, by name and hash: a checkpoint's own, a bundle's manifest's, the demo's weights'."""
+def _model(path: Path | None, session: str) -> dict[str, str]:
+    """What is run, by name and hash: of a checkpoint, or of a bundle's manifest, which holds those of its files."""
+    import hashlib
+
+    demo = Path(xai.__file__).parent / "meter" / "demo"
     if path is None:
-        from importlib.resources import files
-
-        content = files("xai") / "meter" / "demo" / "model.safetensors"
-        return {"name": "demo", "sha256": hashlib.sha256(content.read_bytes()).hexdigest()}
-    file = path / "manifest.json" if path.is_dir() else path
+        file, name = (demo / "model.safetensors" if session == "eager" else demo / "bundle" / "manifest.json"), "demo"
+    else:
+        file, name = (path / "manifest.json" if path.is_dir() else path), path.name
     try:
         with file.open("rb") as opened:
-            return {"name": path.name, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+            return {"name": name, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
     except OSError as error:
         raise XaiError(f"{file} cannot be read: {error.strerror}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +19,7 @@ from xai.bench.results import Chunk
 from xai.bench.run import measure
 from xai.bench.variants import FLOOR
 from xai.runtime.explainer import Explainer
-from xai.runtime.report import write
+from xai.runtime.report import json_bytes, write
 
 TIE = 1e-5
 """Scores scaled to [0, 1] that differ by less may change places: float32 sums them in another order."""
@@ -143,5 +142,4 @@ def _compare(
 
 def write_report(checked: CrossCheck, path: Path) -> None:
     """Write everything as JSON. Raises `XaiError` where that fails."""
-    content = asdict(checked) | {"speed_ratio": checked.speed_ratio}
-    write(path, (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode())
+    write({path: json_bytes(asdict(checked) | {"speed_ratio": checked.speed_ratio}, indent=1)})

@@ -11,7 +11,7 @@ from xai.bench.markdown import markdown
 from xai.bench.results import RunFolder
 from xai.bench.scores import read_scores
 from xai.bench.table import build
-from xai.runtime.report import write
+from xai.runtime.report import json_bytes, write
 
 EXAMPLES = "examples.json"
 """Candidates for the report's best and worst examples; merging shards needs them."""
@@ -25,11 +25,14 @@ def write_all(folder: RunFolder, examples: Sequence[Mapping[str, Any]]) -> None:
     content = folder.read_run()
     table = build(read_scores(folder.lines(), content["settings"]), content["settings"])
     curves = draw(table)
-    write(folder.path / EXAMPLES, _json(list(examples)))
-    write(folder.path / "table.json", _json(table))
-    write(folder.path / "table.md", markdown(table).encode())
-    write(folder.path / "curves.png", curves)
-    write(folder.path / "report.html", html(table, curves, examples, content["about"]).encode(errors="backslashreplace"))
+    contents = {
+        EXAMPLES: json_bytes(list(examples), indent=1),
+        "table.json": json_bytes(table, indent=1),
+        "table.md": markdown(table).encode(),
+        "curves.png": curves,
+        "report.html": html(table, curves, examples, content["about"]).encode(errors="backslashreplace"),
+    }
+    write({folder.path / name: value for name, value in contents.items()})
 
 
 def read_examples(folder: RunFolder) -> list[dict[str, Any]]:
@@ -39,7 +42,3 @@ def read_examples(folder: RunFolder) -> list[dict[str, Any]]:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise XaiError(f"{path} cannot be read: finish the shard with --resume") from error
-
-
-def _json(content: Any) -> bytes:
-    return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode(errors="backslashreplace")

@@ -182,7 +182,7 @@ def prepare(explainer: Explainer, found: Sequence[Sample], chunk: Chunk, skip_br
 def _pixels(explainer: Explainer, sample: Sample) -> NDArray[np.float32] | XaiError:
     """An error is kept for the other questions about the image."""
     try:
-        return preprocess(open_image(sample.picture()), explainer.session.description)[0]
+        return preprocess(open_image(sample.picture()), explainer.session.description, sample.image)[0]
     except XaiError as error:
         return error
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xai import XaiError
-from xai.runtime.report import write
+from xai.runtime.report import json_bytes, write
 
 FORMAT = 1
 
@@ -91,7 +91,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise XaiError(f"cannot make folder {self.path}: {error.strerror}") from error
-        write(self.run, _dump(content, indent=1))
+        write({self.run: json_bytes(content, indent=1)})
 
     def repair(self, wanted: Sequence[Chunk], per_question: int) -> int:
         """Cut `results.jsonl` after its last whole chunk; returns how many of the chunks `wanted` it holds.
@@ -128,7 +128,7 @@ class RunFolder:
         """Add a chunk's lines. Raises `XaiError` where that fails, as on a full disk; `repair` then cuts off what was written."""
         try:
             with self.results.open("ab") as file:
-                file.write(b"".join(_dump(line) for line in lines))
+                file.write(b"".join(json_bytes(line) for line in lines))
         except OSError as error:
             raise XaiError(f"cannot write {self.results}: {error.strerror}; whole chunks are kept: go on with --resume") from error
 
@@ -143,11 +143,6 @@ class RunFolder:
                     yield line
         except OSError as error:
             raise XaiError(f"{self.results} cannot be read: {error.strerror}") from error
-
-
-def _dump(content: Mapping[str, Any], indent: int | None = None) -> bytes:
-    # A file name that is not UTF-8 holds lone surrogates; written as \udcXX they are valid JSON.
-    return (json.dumps(content, ensure_ascii=False, indent=indent) + "\n").encode(errors="backslashreplace")
 
 
 def _parse(raw: bytes) -> dict[str, Any] | None:
@@ -192,5 +187,5 @@ def merge(folders: Sequence[Path], target: Path) -> RunFolder:
         raise XaiError(f"{missing} of {reference['settings']['questions']} questions are missing: finish the shards with --resume")
     merged = RunFolder(target)
     merged.open(reference["settings"], reference["about"], (1, 1), resume=False)
-    write(merged.results, b"".join(map(_dump, lines)))
+    write({merged.results: b"".join(map(json_bytes, lines))})
     return merged

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.bench.plan import Memory, QuestionPlan, batches
-from xai.bench.variants import FLOOR, Variant
+from xai.bench.variants import Variant
 from xai.runtime.engine import Answered, encode_images, explain, pad_ids
-from xai.runtime.evidence import Evidence
-from xai.runtime.methods import METHODS, Depth, Options, Relevance
+from xai.runtime.methods import Depth, Options, Relevance
 from xai.runtime.session import TOP_ANSWER, Session
 from xai.spectral import Status
 from xai.spectral.arrays import Array, namespace, to_numpy
@@ -62,32 +61,20 @@ def explain_questions(
 
     `seeds` holds one seed per question for the floor, so that no question shares its noise with another one.
     """
-    methods = [variant.method for variant in variants if variant.name != FLOOR]
     model = session.description
+    depth = Depth(model.text_layers, model.layers)
     tokens = questions.image_tokens.shape[1]
     rows = memory.evidence(tokens, max(len(ids) for ids in questions.ids))
+    methods = [variant.method for variant in variants]
     found: list[Explained] = []
     for start in range(0, len(questions.ids), rows):
         part = slice(start, start + rows)
         ids = questions.ids[part]
         images = questions.image_tokens[questions.rows[part]]
-        answered = explain(session, images, ids, [TOP_ANSWER] * len(ids), methods, Options())
-        for one, own, seed in zip(answered, ids, seeds[part], strict=True):
-            relevances = iter(one.relevances)
-            found.append(
-                Explained(
-                    np.asarray(to_numpy(one.logits), np.float64),
-                    tuple(_floor(len(own), tokens, seed) if v.name == FLOOR else next(relevances) for v in variants),
-                    tuple(_flags(one, v, Depth(model.text_layers, model.layers)) for v in variants),
-                )
-            )
+        for one in explain(session, images, ids, [TOP_ANSWER] * len(ids), methods, Options(), seeds=seeds[part]):
+            logits = np.asarray(to_numpy(one.logits), np.float64)
+            found.append(Explained(logits, one.relevances, tuple(_flags(one, variant, depth) for variant in variants)))
     return found
-
-
-def _floor(text_tokens: int, image_tokens: int, seed: int) -> Relevance:
-    """The floor reads nothing of its evidence but its shape."""
-    shape = np.broadcast_to(np.float32(0), (text_tokens, image_tokens))
-    return METHODS[FLOOR].relevance(Evidence({"text0/cross/product": shape}, 0, 0), Options(seed=seed))
 
 
 def _flags(answered: Answered, variant: Variant, depth: Depth) -> dict[str, str]:

@@ -1,7 +1,17 @@
 """Fiedler vectors of feature graphs: arrays in, arrays out."""
 
-from xai.spectral.affinity import cosine_relu
-from xai.spectral.result import FiedlerResult, Status
+from xai.spectral.affinity import colour, cosine_relu, nearest_neighbours, threshold
+from xai.spectral.result import Certificate, FiedlerResult, Method, Status
 from xai.spectral.solve import fiedler
 
-__all__ = ["FiedlerResult", "Status", "cosine_relu", "fiedler"]
+__all__ = [
+    "Certificate",
+    "FiedlerResult",
+    "Method",
+    "Status",
+    "colour",
+    "cosine_relu",
+    "fiedler",
+    "nearest_neighbours",
+    "threshold",
+]

@@ -2,24 +2,117 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 Array = Any
 """An array of the library that `namespace` names: numpy.ndarray or cupy.ndarray."""
 
+Sparse = Any
+"""A matrix of scipy.sparse or cupyx.scipy.sparse."""
+
+_HOST_DEVICES = (1, 3)  # DLPack's kDLCPU and kDLCUDAHost
+_CUDA_DEVICE = 2
+
 
 def namespace(array: Array) -> ModuleType:
-    """The library (`xp`) of an array: cupy for cupy's, numpy for anything else."""
-    if type(array).__module__.partition(".")[0] == "cupy":
+    """The library (`xp`) of an array or sparse matrix: cupy for cupy's and cupyx's, numpy for anything else."""
+    if type(array).__module__.partition(".")[0] in ("cupy", "cupyx"):
         import cupy
 
         return cupy
     return np
 
 
-def to_numpy(array: Array) -> np.ndarray:
-    """The array on the host."""
-    return array.get() if namespace(array) is not np else np.asarray(array)
+def sparse_namespace(array: Array) -> ModuleType:
+    """The sparse library that goes with an array or sparse matrix."""
+    if namespace(array) is np:
+        return scipy.sparse
+    import cupyx.scipy.sparse
+
+    return cupyx.scipy.sparse
+
+
+def is_sparse(value: object) -> bool:
+    """Whether `value` is a matrix of scipy.sparse or cupyx.scipy.sparse."""
+    return scipy.sparse.issparse(value) or type(value).__module__.startswith("cupyx.scipy.sparse")
+
+
+def to_numpy(array: Array) -> Array:
+    """The array, or the sparse matrix, on the host."""
+    return array.get() if namespace(array) is not np else array if is_sparse(array) else np.asarray(array)
+
+
+def as_array(value: Any, name: str) -> Array:
+    """`value` as an array, without a copy where it already is one or hands one over by DLPack, as torch tensors do.
+
+    Raises ValueError, naming the argument, for what holds no numbers or lies on a device that neither library reads.
+    """
+    if isinstance(value, np.ndarray) or namespace(value) is not np:
+        array = value
+    elif hasattr(value, "__dlpack_device__"):
+        device = int(value.__dlpack_device__()[0])
+        if device in _HOST_DEVICES:
+            array = np.from_dlpack(value)
+        elif device == _CUDA_DEVICE and gpu_state() is None:
+            import cupy
+
+            array = cupy.from_dlpack(value)
+        else:
+            raise ValueError(f"{name} lies on a device that cannot be read: {gpu_state() or f'DLPack type {device}'}")
+    else:
+        array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must hold real numbers, not {array.dtype}")
+    return array
+
+
+def gpu_state() -> str | None:
+    """Why no GPU can be used, in one line; None where one can."""
+    try:
+        import cupy
+    except ImportError:
+        return "cupy is not installed"
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"CUDA does not start: {error}"
+    return None if count else "no CUDA device"
+
+
+def to_device(value: Any) -> Any:
+    """An array, a sparse matrix or a list of them on the GPU; needs one (`gpu_state`)."""
+    import cupy
+    import cupyx.scipy.sparse
+
+    if isinstance(value, list):
+        return [to_device(each) for each in value]
+    return cupyx.scipy.sparse.csr_matrix(value) if is_sparse(value) else cupy.asarray(value)
+
+
+def synchronised(value: Any) -> Any:
+    """`value`, when the GPU has finished all that it was given."""
+    import cupy
+
+    cupy.cuda.get_current_stream().synchronize()
+    return value
+
+
+def working_set(xp: ModuleType) -> int:
+    """Bytes of one chunk of matrices: what the caches of a CPU hold, or what a GPU gives one batch of products."""
+    return 16 << 20 if xp is np else 4 << 30
+
+
+BLOCK = 1 << 19
+"""Bytes that a CPU core reads several times from its own cache."""
+
+
+def blocks(matrix: Array) -> Iterator[slice]:
+    """The rows of a matrix in blocks: of `BLOCK` bytes on the CPU, all at once on a GPU."""
+    rows = len(matrix) if namespace(matrix) is not np else max(1, BLOCK // max(1, matrix[0].nbytes))
+    for low in range(0, len(matrix), rows):
+        yield slice(low, low + rows)

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from xai.spectral.arrays import Array
 
+DEGENERATE_GAP = 1e-5
+"""Eigenvalues no further apart than this count as one: float32 affinities cannot tell them apart."""
+
 
 class Status(IntEnum):
     """How one problem of a batch ended."""
 
     CONVERGED = 0
-    """The eigenvalue is simple and the vector belongs to it."""
+    """The eigenvalue is simple, and the certificate bounds the vector's angle to the true one by the tolerance asked for."""
     DEGENERATE = 1
     """The eigenvalue is multiple: no single vector is right, `map` does not depend on a choice."""
     DISCONNECTED = 2
@@ -24,16 +27,57 @@ class Status(IntEnum):
     """Fewer than two nodes with edges: there is nothing to solve."""
     NONFINITE = 4
     """The input holds NaN or infinity; so does `map`."""
+    NOT_CONVERGED = 5
+    """Every algorithm that was allowed has been tried. `vector` and `map` hold the best guess, or NaN where there is none."""
+
+
+class Method(IntEnum):
+    """Which algorithm gave an answer."""
+
+    NONE = 0
+    """None was needed, or none succeeded."""
+    EIGH = 1
+    """All eigenpairs, by LAPACK or cuSOLVER, in batches of equal size."""
+    LANCZOS = 2
+    """Deflated Lanczos on a dense affinity."""
+    IMPLICIT = 3
+    """Deflated Lanczos on F (F^T x), the affinity never formed."""
+    THICK_RESTART = 4
+    """Deflated, restarted Lanczos on a sparse affinity."""
+
+
+class Certificate(IntEnum):
+    """Why an answer is known to be the right eigenvector. All are proven up to rounding, for which `angle_bound` allows."""
+
+    NONE = 0
+    COMPONENTS = 1
+    """The pieces of the graph were counted; the answer is a formula in their volumes."""
+    SPECTRUM = 2
+    """Every eigenvalue was computed."""
+    ENERGY = 3
+    """||A||_F (or its trace, where A is known to be semidefinite) leaves no room for another eigenvalue near this one."""
+    CHOLESKY = 4
+    """A factorisation shows that what is left without this eigenvector lies below it."""
+    PROBABILISTIC = 5
+    """A polynomial filter on random vectors shows the same, wrong with probability 1e-6 at most (over the seed)."""
 
 
 @dataclass(frozen=True)
 class FiedlerResult:
-    """A batch of B problems (D - W) v = lambda D v, padded to n nodes.
+    """A batch of B problems (D - W) v = lambda D v, padded to n nodes. Arrays are float64, or int64 where they count or name.
 
-    `vector` (B, n) is scaled to v^T D v = 1, its largest entry positive. `map` (B, n) is |v| where the eigenvalue is
-    simple, and else sqrt(sum_j v_ij^2) over a D-orthonormal basis of its eigenspace, which no choice of basis changes;
-    it is 0 on padding and on nodes without edges. `eigenvalue` is lambda_2, `gap` its distance to the next different
-    eigenvalue, `residual` is ||(D - W) v - lambda D v||_2 in the D^-1 norm; all three are NaN where nothing was solved.
+    `vector` (B, n) is scaled to v^T D v = 1 (`norm="degree"`) or ||v||_2 = 1 (`"2"`), its largest entry positive. `map`
+    (B, n) is |v| where the eigenvalue is simple, and else sqrt(sum_j v_ij^2) over a D-orthonormal basis of its eigenspace,
+    which no choice of basis changes; it is 0 on padding and on nodes without edges. These two lie where the input lies;
+    the rest is (B,) on the host, NaN where nothing was solved:
+
+    `eigenvalue` is lambda_2; `residual` is ||(D - W) v - lambda D v|| in the D^-1 norm for v^T D v = 1; `gap` is a lower
+    bound on the distance to the next different eigenvalue (infinite where there is none, NaN where a formula needs none);
+    `angle_bound` bounds the sine of the angle, in the D norm, between the vector and the true eigenspace (Davis-Kahan:
+    residual and rounding / gap). `multiplicity` counts lambda_2's eigenvectors that are orthogonal to the constant one,
+    `n_components` the pieces of the graph without its isolated nodes. `status`, `method` and `certificate` hold
+    the values of those enumerations, `precision` the bits of the arithmetic that gave the answer, `products` the
+    products with the affinity that were spent.
     """
 
     eigenvalue: NDArray[np.float64]
@@ -41,6 +85,11 @@ class FiedlerResult:
     map: Array
     residual: NDArray[np.float64]
     gap: NDArray[np.float64]
+    angle_bound: NDArray[np.float64]
     multiplicity: NDArray[np.int64]
     n_components: NDArray[np.int64]
     status: NDArray[np.int64]
+    method: NDArray[np.int64]
+    certificate: NDArray[np.int64]
+    precision: NDArray[np.int64]
+    products: NDArray[np.int64]

@@ -1,0 +1,127 @@
+"""Proofs that nothing lies close to an eigenvalue: upper bounds on all of A's eigenvalues but 1 and the Fiedler vector's.
+
+With such a bound U, a unit vector x of Rayleigh quotient theta > U and residual r is at most asin(||r|| / (theta - U)) away
+from the eigenvector (Davis and Kahan 1970). A small residual alone proves nothing: x may be another eigenvector, or
+one of several (research/eigensolver.md, section 4, has counts).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.lapack import dpotrf, spotrf
+
+from xai.spectral.arrays import Array, namespace, to_numpy
+from xai.spectral.krylov import Ritz
+
+FAILURE = 1e-6
+"""Probability, over the seed, that a bound of `filter_bound` is wrong."""
+
+PROBES = 4
+"""Random vectors that `filter_bound` sends through the filter: on a CPU, four cost as much as two and need a lower degree."""
+
+
+def angle_bound(residual: NDArray[np.float64], gap: NDArray[np.float64], dtype: np.dtype) -> NDArray[np.float64]:
+    """Bound on the sine of the angle to the eigenvector, for `gap` = theta - U; infinite where that is not positive.
+
+    To the residual comes what it misses in this precision: the matrix, its degrees and its products are off in the last place
+    (measured: less than one unit in the norm, n up to 576).
+    """
+    missed = 4 * float(np.finfo(dtype).eps)
+    sine: NDArray[np.float64] = np.where(gap > 0, (residual + missed) / np.where(gap > 0, gap, 1), np.inf)
+    return sine
+
+
+def frobenius_bound(total: NDArray[np.float64], ritz: Ritz, slack: float) -> NDArray[np.float64]:
+    """U (b,) from total = ||A||_F^2 (b,): what the Ritz pairs take of it, no unseen eigenvalue can have.
+
+    `slack`, relative to the total, is what rounding may have taken from it.
+    """
+    known = np.where(ritz.values < -1.5, 0, ritz.values) ** 2 + 2 * ritz.coupling**2
+    left = total[:, None] - 1 - np.cumsum(known, axis=1)
+    return _complement_bound(np.sqrt(np.maximum(left, 0) + slack * total[:, None]), ritz)
+
+
+def trace_bound(total: NDArray[np.float64], ritz: Ritz, slack: float) -> NDArray[np.float64]:
+    """U (b,) from total = trace(A) (b,) where A is positive semidefinite."""
+    left = total[:, None] - 1 - np.cumsum(np.maximum(ritz.values, 0), axis=1)
+    return _complement_bound(np.maximum(left, 0) + slack * total[:, None], ritz)
+
+
+def _complement_bound(rest: NDArray[np.float64], ritz: Ritz) -> NDArray[np.float64]:
+    """U (b,) where `rest` (b, m) bounds A without D^1/2 1 and the first 1..m Ritz vectors. Every m does; the best is taken."""
+    joint = np.sqrt(np.cumsum(ritz.coupling[:, 1:] ** 2, axis=1))
+    several = joined(ritz.values[:, 1:2], rest[:, 1:], joint)
+    bound: NDArray[np.float64] = np.minimum(rest[:, 0], several.min(axis=1, initial=np.inf))
+    return bound
+
+
+def joined(first: NDArray[np.float64], rest: NDArray[np.float64], joint: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bound on [[Theta, C], [C^T, R]] whose blocks are at most `first` and `rest`, ||C|| at most `joint`: that of the 2 x 2 matrix."""
+    return (first + rest) / 2 + np.hypot((first - rest) / 2, joint)
+
+
+def cholesky_bound(scaled: Array, trivial: Array, vector: Array, value: float, bound: float) -> float:
+    """`bound`, allowing for rounding, where a factorisation proves it for one graph; infinity where it does not.
+
+    `scaled` is A (n, n) and is overwritten; `trivial` (n,) its unit eigenvector of eigenvalue 1, `vector` (n,) the
+    Fiedler candidate with its Rayleigh quotient `value`. Costs n^3 / 3 multiply-adds.
+    """
+    xp, n = namespace(scaled), len(scaled)
+    scaled -= xp.outer(trivial, trivial)
+    scaled -= xp.outer(vector, scaled.dtype.type(value) * vector)
+    scaled *= -1
+    diagonal = xp.arange(n)
+    scaled[diagonal, diagonal] += scaled.dtype.type(bound)
+    if xp is np:
+        factorise = spotrf if scaled.dtype == np.float32 else dpotrf
+        proven = factorise(scaled.T, overwrite_a=1, clean=0)[1] == 0
+    else:
+        proven = bool(xp.isfinite(xp.linalg.cholesky(scaled)).all())
+    return bound + n * float(np.finfo(scaled.dtype).eps) if proven else math.inf
+
+
+def filter_degree(edge: NDArray[np.float64], target: NDArray[np.float64], dimension: int) -> NDArray[np.float64]:
+    """Degree at which `filter_bound` shows U <= target, if only rounding is left above the edge; infinite where target <= edge."""
+    growth = np.arccosh(np.maximum(1 + 2 * (target - edge) / (edge + 1), 1))
+    degree: NDArray[np.float64] = np.ceil(math.acosh(1 / _least_component(dimension)) / growth)
+    return degree
+
+
+def _least_component(dimension: int) -> float:
+    """The largest of `PROBES` random unit vectors' components along any one direction exceeds this but for `FAILURE`.
+
+    A component's density is at most sqrt(m / 2 pi), so that P(|c| < s) <= s sqrt(2 m / pi).
+    """
+    return float(FAILURE ** (1 / PROBES) * math.sqrt(math.pi / (2 * dimension)))
+
+
+def filter_bound(
+    apply: Callable[[Array], Array], locked: Array, probes: Array, edge: NDArray[np.float64], degree: int
+) -> NDArray[np.float64]:
+    """U (b,) on the eigenvalues of A on the complement of `locked` (b, k, n): right with probability 1 - `FAILURE`.
+
+    `apply` maps (b, n, p) to A times it; `probes` (b, n, `PROBES`) are independent normal vectors. The Chebyshev polynomial
+    of [-1, edge] of that degree maps a probe z to p(A) z. An eigenvalue U above the edge, of which z has the component c,
+    leaves ||p(A) z|| >= |c| p(U), so the norm bounds p(U). (Source: the same argument for Lanczos polynomials is van Dorsselaer,
+    Hochstenbach and van der Vorst, Computing probabilistic bounds for extreme eigenvalues, 2000.) Never waits for the device.
+    """
+    xp = namespace(probes)
+    rows = locked.swapaxes(1, 2)  # (b, n, k)
+    centre, half = (xp.asarray((edge + sign) / 2).astype(probes.dtype)[:, None, None] for sign in (-1, 1))
+
+    def deflated(z: Array) -> Array:
+        return z - rows @ (locked @ z)
+
+    before = deflated(deflated(probes))
+    before = before / xp.sqrt((before * before).sum(1, keepdims=True))
+    z = deflated(apply(before) - centre * before) / half
+    for _ in range(degree - 1):
+        before, z = z, deflated(2 / half * (apply(z) - centre * z) - before)
+    norm = to_numpy(xp.sqrt((z.astype(np.float64) ** 2).sum(1)).max(1))  # (b,)
+    outside = np.cosh(np.arccosh(np.maximum(norm / _least_component(probes.shape[1]), 1)) / degree)
+    bound: NDArray[np.float64] = ((edge + 1) * outside + edge - 1) / 2
+    return np.where(np.isfinite(norm), bound, np.inf)

@@ -311,6 +311,20 @@ def test_measuring_and_drawing_import_no_torch(tmp_path) -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout == "False\n"
 
 
+def test_the_demo_gives_the_same_answers_through_its_bundle_and_in_eager_pytorch(run, tmp_path) -> None:
+    options = ["--samples", 6, "--methods", "dsmi-grad,rollout", "--threads", 1]
+    result = run("-o", "onnx", *options, "--cross-check", 1, data="scenes", options=[])
+    assert result.exit_code == 0, result.output
+    content = json.loads((tmp_path / "onnx" / "cross_check.json").read_text())
+    assert not content["answers_differing"]
+    assert not content["orders_differing"]
+    assert run("-o", "eager", *options, "--session", "eager", data="scenes", options=[]).exit_code == 0
+    pairs = list(zip(lines_of(tmp_path / "onnx"), lines_of(tmp_path / "eager"), strict=True))
+    same = np.mean([one["answers"] == other["answers"] for one, other in pairs])
+    assert same > 0.95  # where two scores are equal to float32, the order may differ
+    refused(run("-o", "onnx", *options, "--session", "eager", "--resume", data="scenes", options=[]), "with model")
+
+
 @pytest.mark.slow
 def test_full_size_answers_equal_the_reference(shared_golden, generate_state, tmp_path) -> None:
     """METER at 576 px: some minutes, 8 GB."""

@@ -121,6 +121,8 @@ def perturb(
     found = by_image(load_samples(data, samples, seed))
     if bundle and checkpoint and not cross_check:
         raise click.UsageError("name a bundle or a checkpoint, not both; --cross-check N compares them")
+    if bundle and not bundle.is_dir():
+        raise XaiError(f"{bundle} is a file; a bundle is a folder" if bundle.exists() else f"bundle {bundle} does not exist")
     files: dict[str, Any] = {"tokenizer": tokenizer, "answers": answers, "image_size": image_size}
     machine: dict[str, Any] = {
         "session": session,

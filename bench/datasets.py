@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from xai import XaiError
 from xai.bench.pointing import SCENE_SIDE, truth
 from xai.meter.demo.scenes import Question, Scene, samples
 from xai.runtime.image import SUFFIXES, ImageSource
+from xai.runtime.vqa_answers import normalise
 
 PUBLISHED_SEED = 1234
 """Of the published table's order; for `scenes` it names the data set."""
@@ -173,33 +173,9 @@ def _vqa(questions: Path, annotations: Path) -> Iterator[Sample]:
 
 
 def soft_scores(answers: Iterable[str]) -> dict[str, float]:
-    """VQA accuracy of each human answer (Antol et al. 2015): the mean of min(1, matches / 3) over nine of the ten others.
-
-    Answers are compared without punctuation, articles and number words, as the official evaluation does; its list of
-    contractions ("dont" -> "don't") is left out.
-    """
-    counts = Counter(normalised(answer) for answer in answers)
+    """VQA accuracy of each human answer (Antol et al. 2015): the mean of min(1, matches / 3) over nine of the ten others."""
+    counts = Counter(map(normalise, answers))
     return {answer: min(1.0, round(0.3 * n, 1)) for answer, n in counts.items() if answer}
-
-
-_NUMBERS = ("none", "zero"), ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
-_ARTICLES = {"a", "an", "the"}
-_MARKS = re.compile(r"""[;/\[\]"{}()=+\\_\-><@`,?!]""")
-
-
-def normalised(answer: str) -> str:
-    """An answer in lower case without articles and punctuation, number words as digits."""
-    text = _MARKS.sub(lambda m: "" if _joins(answer, m.start(), m.end()) else " ", answer.lower().strip())
-    text = re.sub(r"(?<!\d)\.(?!\d)", "", text)
-    words = (word for word in text.split() if word not in _ARTICLES)
-    return " ".join("0" if word in _NUMBERS[0] else str(_NUMBERS[1].index(word)) if word in _NUMBERS[1] else word for word in words)
-
-
-def _joins(text: str, start: int, end: int) -> bool:
-    """Whether a mark stands beside a space or between the digits of a number, where it goes without leaving a space."""
-    text = text.strip()
-    before, after = text[start - 1 : start], text[end : end + 1]
-    return before in ("", " ") or after in ("", " ") or (text[start] == "," and before.isdigit() and after.isdigit())
 
 
 class _ImageFiles:

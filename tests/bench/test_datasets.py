@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from xai import XaiError
-from xai.bench.datasets import SCENES, Sample, by_image, load_samples, normalised, soft_scores
+from xai.bench.datasets import SCENES, Sample, by_image, load_samples, soft_scores
 from xai.meter.demo.scenes import samples
 
 VALID = Path(__file__).parents[3] / "shared" / "vqa" / "valid.json"
@@ -95,14 +95,6 @@ def test_soft_scores_are_the_mean_over_nine_of_the_other_answers() -> None:
         answers = ["x"] * n + [f"other{i}" for i in range(10 - n)]
         left_out = [sum(a == "x" for j, a in enumerate(answers) if j != i) for i in range(10)]
         assert soft_scores(answers)["x"] == pytest.approx(np.mean([min(1, m / 3) for m in left_out]))
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [("The Dog.", "dog"), ("a cat", "cat"), ("two", "2"), ("none", "0"), ("1,000", "1000"), ("2.5", "2.5"), ("black/white", "black white")],
-)
-def test_answers_are_compared_as_vqa_does(answer, expected) -> None:
-    assert normalised(answer) == expected
 
 
 def test_a_folder_of_ones_own(tmp_path) -> None:

@@ -252,10 +252,11 @@ def test_only_the_modality_sign_and_number_asked_for(run, tmp_path) -> None:
         (["--samples", "99"], "has 6 questions, not 99"),
         (["--shard", "9/9"], "shard 9 of 9 holds no question"),
         (["--checkpoint", "none.ckpt"], "none.ckpt"),
+        (["-e", "none"], "bundle none does not exist"),
     ],
 )
 def test_bad_input_is_one_line(run, arguments, message) -> None:
-    refused(run("-o", "out", *arguments), message)
+    refused(run("-o", "out", "--cross-check", 1, *arguments), message)
 
 
 def test_a_question_that_is_too_long_is_named(run, tmp_path) -> None:

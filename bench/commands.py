@@ -70,7 +70,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 )
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="The first N questions. Default: all, or 1000 scenes.")
 @click.option("--seed", type=click.IntRange(0), default=1234, show_default=True, help="Order of the questions; which scenes; `random`.")
-@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, metavar="N", help="Questions planned and run together.")
+@click.option("--batch", type=click.IntRange(1), metavar="N", help="Questions run together. Default: what fills the memory, 32 at most.")
 @click.option(
     "--memory", type=click.FloatRange(0, min_open=True), default=4.0, show_default=True, metavar="GB", help="For one run of the model."
 )
@@ -115,9 +115,10 @@ def perturb(
     from xai.bench.datasets import by_image, load_samples
     from xai.bench.perturb import Request, about, run, settings
     from xai.bench.results import RunFolder
+    from xai.bench.run import measure
     from xai.bench.variants import find_variants
 
-    request = Request(find_variants(_names(methods)), modality, sign, seed, batch, round(memory * GIBIBYTE))
+    variants = find_variants(_names(methods))
     found = by_image(load_samples(data, samples, seed))
     if bundle and checkpoint and not cross_check:
         raise click.UsageError("name a bundle or a checkpoint, not both; --cross-check N compares them")
@@ -133,6 +134,9 @@ def perturb(
     }
     explainer = xai.load(bundle or checkpoint, **machine, **({} if bundle and checkpoint else files))
     reference = _reference(explainer, bundle, checkpoint, files, threads) if cross_check else explainer
+    measured = measure(explainer.session, round(memory * GIBIBYTE))
+    questions = batch or measured.questions(1 + explainer.session.description.grid**2)
+    request = Request(variants, measured, questions, modality, sign, seed)
     folder = RunFolder(output)
     asked = settings(explainer, _model(bundle or checkpoint, explainer.session.name), data, seed, found, request)
     folder.open(asked, about(), shard, resume)

@@ -16,7 +16,6 @@ from xai.bench.datasets import Sample
 from xai.bench.perturb import Measured, Request, prepare, run_chunk
 from xai.bench.plan import Curve, published_counts, scaled
 from xai.bench.results import Chunk
-from xai.bench.run import measure
 from xai.bench.variants import FLOOR
 from xai.runtime.explainer import Explainer
 from xai.runtime.report import json_bytes, write
@@ -82,10 +81,9 @@ def cross_check(explainer: Explainer, reference: Explainer, found: Sequence[Samp
 
     model = reference.session.model  # type: ignore[attr-defined]  # the eager session's own
     checked = CrossCheck(questions=len(found))
-    memory = measure(explainer.session, request.memory)
     prepared, _ = prepare(explainer, found, Chunk(0, len(found)), skip_broken=False)
     start = time.perf_counter()
-    ours = run_chunk(explainer.session, prepared, request, memory)
+    ours = run_chunk(explainer.session, prepared, request)
     checked.seconds = time.perf_counter() - start
     variants = [(i, v) for i, v in enumerate(request.variants) if v.name != FLOOR]
     for measured in ours:

@@ -24,15 +24,13 @@ from xai.bench.datasets import Sample
 from xai.bench.plan import MODALITIES, SIGNS, Curve, Memory, QuestionPlan, exact_counts, plan_question, published_counts
 from xai.bench.pointing import energy_inside, is_hit
 from xai.bench.results import Chunk, RunFolder, chunks, shard_chunks
-from xai.bench.run import Explained, Questions, answer_subsets, encode, explain_questions, measure
+from xai.bench.run import Explained, Questions, answer_subsets, encode, explain_questions
 from xai.bench.variants import Variant
 from xai.runtime.explainer import Explainer
 from xai.runtime.image import open_image, preprocess
 from xai.runtime.session import Session
 from xai.spectral.arrays import to_numpy
 
-CHUNK = 32
-"""Questions that are planned and run together."""
 _DIGITS = 6
 """Of a probability in a results line."""
 
@@ -42,13 +40,13 @@ class Request:
     """What to measure; `modalities` and `signs` are some of `MODALITIES` and `SIGNS`."""
 
     variants: tuple[Variant, ...]
+    memory: Memory
+    chunk: int
+    """Questions that are planned and run together, at least."""
     modalities: tuple[str, ...] = MODALITIES
     signs: tuple[str, ...] = SIGNS
     seed: int = 0
     """Of the floor `random`."""
-    chunk: int = CHUNK
-    memory: int = 4 * 2**30
-    """Bytes that one run of a graph may take, by an estimate from above."""
 
     @property
     def lines(self) -> int:
@@ -95,7 +93,7 @@ def settings(
         "modalities": list(request.modalities),
         "signs": list(request.signs),
         "chunk": request.chunk,
-        "memory": request.memory,
+        "memory": request.memory.limit,
         "xai": xai.__version__,
     }
 
@@ -147,11 +145,10 @@ def run(
     progress(finished, total)
     if done == len(wanted):
         return 0
-    memory = measure(explainer.session, request.memory)
     for chunk in wanted[done:]:
         prepared, skipped = prepare(explainer, found, chunk, skip_broken)
         lines = list(skipped)
-        for measured in run_chunk(explainer.session, prepared, request, memory):
+        for measured in run_chunk(explainer.session, prepared, request):
             lines += _lines(measured, request, explainer.answers.names, explainer.session.description.grid)
         folder.append(sorted(lines, key=lambda line: line["index"]))
         finished += chunk.stop - chunk.start
@@ -187,18 +184,18 @@ def _pixels(explainer: Explainer, sample: Sample) -> NDArray[np.float32] | XaiEr
         return error
 
 
-def run_chunk(session: Session, prepared: Sequence[Prepared], request: Request, memory: Memory) -> list[Measured]:
+def run_chunk(session: Session, prepared: Sequence[Prepared], request: Request) -> list[Measured]:
     """Encode each image once, explain each question once, answer every distinct subset once."""
     if not prepared:
         return []
     distinct = {p.sample.image: p.pixels for p in prepared}
     rows = {image: row for row, image in enumerate(distinct)}
-    tokens = encode(session, list(distinct.values()), memory)
+    tokens = encode(session, list(distinct.values()), request.memory)
     questions = Questions(tokens, np.array([rows[p.sample.image] for p in prepared]), [p.ids for p in prepared])
     seeds = [(request.seed << 32) + p.index for p in prepared]
-    explained = explain_questions(session, questions, request.variants, seeds, memory)
+    explained = explain_questions(session, questions, request.variants, seeds, request.memory)
     plans = [plan_question(one.relevances, request.modalities, request.signs) for one in explained]
-    logits = answer_subsets(session, questions, plans, [one.logits for one in explained], memory)
+    logits = answer_subsets(session, questions, plans, [one.logits for one in explained], request.memory)
     return [Measured(*parts) for parts in zip(prepared, explained, plans, logits, strict=True)]
 
 

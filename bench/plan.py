@@ -21,6 +21,10 @@ MODALITIES = ("image", "text")
 SIGNS = ("positive", "negative")
 """`positive` removes the most relevant tokens first, `negative` the least relevant ones."""
 
+MOST_QUESTIONS = 32
+"""That are planned and run together."""
+_ROWS_OF_A_QUESTION = 64
+"""Distinct subsets of about one length that a question asks for, by nine methods: of some 150 in all."""
 _CONSTANT = 1e-6
 """A relevance vector whose values differ by less, relative to the largest, is a tie: float32 cannot tell more."""
 
@@ -145,6 +149,10 @@ class Memory:
         """Rows of the graphs `answer` and, with no text, `encode_image`."""
         vectors, maps = self._row(image_tokens + text_tokens)
         return max(1, self.limit // (vectors + 2 * maps))
+
+    def questions(self, image_tokens: int) -> int:
+        """Questions to plan and run together: as many as fill the rows, few where one does, so that little is lost by a kill."""
+        return min(MOST_QUESTIONS, max(1, self.answers(image_tokens, 0) // _ROWS_OF_A_QUESTION))
 
     def evidence(self, image_tokens: int, text_tokens: int) -> int:
         """Rows of the graph `evidence`."""

@@ -28,7 +28,7 @@ import xai
 from xai.bench.crosscheck import cross_check
 from xai.bench.datasets import Sample, load_samples
 from xai.bench.perturb import Prepared, Request, prepare, run_chunk
-from xai.bench.plan import MODALITIES, published_counts
+from xai.bench.plan import MODALITIES, MOST_QUESTIONS, published_counts
 from xai.bench.reference import answer, record, relevance, with_parameter_gradients
 from xai.bench.results import Chunk
 from xai.bench.run import measure
@@ -39,6 +39,7 @@ from xai.meter.session import REDUCTIONS, EagerSession, differentiate
 from xai.runtime.image import open_image, preprocess
 from xai.runtime.session import Session
 
+MEMORY = 4 * 2**30
 RUNS_PER_METHOD = 4
 """Two modalities, two signs; each run of the published code explains and encodes anew."""
 
@@ -118,11 +119,17 @@ def reference_parts(session: EagerSession, prepared: Prepared) -> dict[str, floa
     }
 
 
-def ours(session: Session, prepared: Sequence[Prepared], request: Request) -> tuple[float, list[NDArray[np.int64]]]:
+def published_table(session: Session) -> Request:
+    """The eight published methods, without the floor."""
+    memory = measure(session, MEMORY)
+    return Request(tuple(v for v in find_variants(["all"]) if v.name != FLOOR), memory, MOST_QUESTIONS)
+
+
+def ours(session: Session, prepared: Sequence[Prepared]) -> tuple[float, list[NDArray[np.int64]]]:
     """Seconds per question, and every subset's answer."""
-    memory = measure(session, request.memory)
+    request = published_table(session)
     start = time.perf_counter()
-    found = run_chunk(session, prepared, request, memory)
+    found = run_chunk(session, prepared, request)
     return (time.perf_counter() - start) / len(prepared), [one.logits.argmax(1) for one in found]
 
 
@@ -140,13 +147,12 @@ def main(full: Path | None, questions: int, own_questions: int, threads: int) ->
     """Measure both procedures and print seconds per question for the whole table."""
     if threads:
         torch.set_num_threads(threads)
-    request = Request(tuple(v for v in find_variants(["all"]) if v.name != FLOOR))
     click.echo(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     click.echo("| model | published procedure, s | ours, s | ratio |\n|---|---|---|---|")
     if full is None:
         explainer = xai.load(session="eager")
         found = load_samples("scenes", own_questions)
-        checked = cross_check(explainer, explainer, found[:questions], request)
+        checked = cross_check(explainer, explainer, found[:questions], published_table(explainer.session))
         reference = checked.reference_seconds / questions
         prepared, _ = prepare(explainer, found, Chunk(0, own_questions), skip_broken=False)
         name, model = "demo", load_meter(demo.WEIGHTS)
@@ -157,11 +163,11 @@ def main(full: Path | None, questions: int, own_questions: int, threads: int) ->
         reference = sum(sum(one.values()) for one in parts) / len(parts)
         name, model = "full size, 576 px", session.model
         click.echo(f"<!-- published procedure, parts of question 0: {parts[0]} -->")
-    exact, answers = ours(EagerSession(model), prepared, request)
+    exact, answers = ours(EagerSession(model), prepared)
     show(f"{name}, float32", reference, exact)
     if full is None:
-        show(f"{name}, float32, ONNX Runtime", reference, ours(xai.load(threads=threads or None).session, prepared, request)[0])
-    fast, rounded = ours(Bfloat16Session(model), prepared, request)
+        show(f"{name}, float32, ONNX Runtime", reference, ours(xai.load(threads=threads or None).session, prepared)[0])
+    fast, rounded = ours(Bfloat16Session(model), prepared)
     show(f"{name}, bfloat16", reference, fast)
     same = np.mean([a[0] == b[0] for a, b in zip(answers, rounded, strict=True)])
     click.echo(f"\nWith nothing removed, bfloat16 gives the same answer to {same:.0%} of the questions.")

@@ -14,12 +14,13 @@ from xai import XaiError
 from xai.bench.crosscheck import cross_check
 from xai.bench.datasets import Sample
 from xai.bench.perturb import Request
-from xai.bench.plan import MODALITIES, SIGNS
+from xai.bench.plan import MODALITIES, SIGNS, Memory
 from xai.bench.reference import ReferenceFails, fiedler, perturb, record, relevance, with_parameter_gradients
 from xai.bench.variants import find_variants
 from xai.cli import main
 from xai.runtime.image import open_image, preprocess
 
+MEMORY = Memory(2**30, 128, 3)
 KEYS = ["dsm", "dsm_grad", "dsm_grad_cam", "dsm_grad@all", "dsm_grad_cam@all"]
 KEYS += ["rm", "transformer_attr", "attn_gradcam", "rollout", "raw_attn"]
 
@@ -66,7 +67,7 @@ def test_it_fails_where_the_published_code_does() -> None:
 
 
 def test_the_engine_equals_it_but_for_ties(tiny) -> None:
-    request = Request(find_variants(["all", "dsmi-grad@all"]))
+    request = Request(find_variants(["all", "dsmi-grad@all"]), MEMORY, 2)
     checked = cross_check(tiny.explainer, tiny.explainer, [sample(tiny, c) for c in (0, 4)], request)
     assert checked.steps == 2 * 9 * 4 * 9
     assert checked.same_tokens + len(checked.ties) == checked.steps
@@ -93,7 +94,7 @@ def test_a_difference_is_found_and_named(tiny) -> None:
     from xai.runtime.explainer import Explainer
 
     wrong = Explainer(Wrong(tiny.explainer.session), tiny.explainer.encoder, tiny.explainer.answers)
-    request = Request(find_variants(["rollout"]), ("text",), ("negative",))
+    request = Request(find_variants(["rollout"]), MEMORY, 2, ("text",), ("negative",))
     checked = cross_check(wrong, tiny.explainer, [sample(tiny, 0), sample(tiny, 0)], request)
     assert len(checked.answers_differing) == 2 * 8  # all but the unperturbed steps
     assert checked.answers_differing[0].startswith("question 0, rollout, text negative, 5 tokens kept: a logit differs by 1.0e-02")

@@ -31,7 +31,7 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch):
     monkeypatch.setattr(eigen, "run_with_threads", eigen.run)
     features = tmp_path / "features.npz"
     np.savez(features, **{"image a": made_up(70, 8, 0)})
-    result = CliRunner().invoke(eigen.eigen, ["--quick", "--features", str(features), "--json", str(tmp_path / "rows.json")])
+    result = CliRunner().invoke(main, ["bench", "eigen", "--quick", "--features", str(features), "--json", str(tmp_path / "rows.json")])
     assert result.exit_code == 0, result.output
     rows = json.loads((tmp_path / "rows.json").read_text())
     assert all(f"| {row['problem']} | {row['nodes']} |" in result.output for row in rows)

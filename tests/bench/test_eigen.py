@@ -6,6 +6,7 @@ from click.testing import CliRunner
 
 import xai.bench.eigen as eigen
 from xai.bench.eigen import BASELINE, HONEST, dense_problem, made_up, measure, neighbour_problem, table, text_problem
+from xai.cli import main
 
 PROBLEMS = {
     "dense": lambda: dense_problem("dense", [made_up(80, 16, seed) for seed in range(2)], 3),

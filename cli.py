@@ -66,6 +66,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 @click.option("--allow-fallback", is_flag=True, help="Let ONNX Runtime take another provider than the one asked for.")
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of one operator.")
 @click.option("--trust", is_flag=True, help="Run the bundle's TorchScript, which is code.")
+@click.option("--solver-report", is_flag=True, help="Also print how each graph was solved, and how sure that is.")
 @click.option(
     "--layers", type=click.Choice(["first", "all"]), default="first", show_default=True, help="Layers of the weighted spectral methods."
 )
@@ -96,6 +97,7 @@ def explain(
     allow_fallback: bool,
     threads: int | None,
     trust: bool,
+    solver_report: bool,
     layers: str,
     target: str | None,
     top_k: int,
@@ -150,7 +152,7 @@ def explain(
             failed += 1
             continue
         if json_file != DASH:
-            _print(found, paths[name], brief=bool(outputs or json_file))
+            _print(found, paths[name], brief=bool(outputs or json_file), solver_report=solver_report)
     if json_file == DASH:
         click.echo(b"".join(json_bytes(o, indent=1 if len(sources) == 1 else None) for o in objects), nl=False)
     elif lines and len(sources) > 1:
@@ -162,6 +164,31 @@ def explain(
 @main.group()
 def bench() -> None:
     """Measure what explanations are worth."""
+
+
+@bench.command()
+@click.option(
+    "--features", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="npz of real features (n, d), named KIND ..."
+)
+@click.option("--threads", type=click.IntRange(1), multiple=True, default=(1,), show_default=True, help="BLAS threads; may be repeated.")
+@click.option("--quick", is_flag=True, help="A small run, for a look: seconds instead of many minutes.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows as JSON, too.")
+def eigen(features: Path | None, threads: tuple[int, ...], quick: bool, json_file: Path | None) -> None:
+    """Time the Fiedler solver against scipy's, with the true error beside every time."""
+    from dataclasses import asdict
+
+    from xai.bench.eigen import run_with_threads, table
+    from xai.runtime.report import check_folder, json_bytes, write
+    from xai.spectral.arrays import gpu_state
+
+    if json_file is not None:
+        check_folder(json_file)
+    rows = [row for count in threads for row in run_with_threads(quick, features, count)]
+    if gpu_state() is not None:
+        click.echo(f"No GPU was measured: {gpu_state()}.", err=True)
+    click.echo(table(rows))
+    if json_file is not None:
+        write({json_file: json_bytes([asdict(row) for row in rows], indent=1)})
 
 
 @bench.command()
@@ -264,19 +291,23 @@ def _make_folders(outputs: Sequence[str]) -> None:
                 raise XaiError(f"cannot make folder {output}: {error.strerror}") from error
 
 
-def _print(explanations: list[Explanation], paths: Sequence[Path], brief: bool) -> None:
+def _print(explanations: list[Explanation], paths: Sequence[Path], brief: bool, solver_report: bool) -> None:
+    if brief:
+        first = explanations[0]
+        written = "".join(f" -> {path}" for path in paths)
+        click.echo(one_line(f"{first.image_name}: {first.answer.text} ({first.answer.probability:.1%}){written}"))
+        for note in dict.fromkeys(note for e in explanations for note in e.notes):
+            click.echo(f"Note: {note}", err=True)
+    if brief and not solver_report:
+        return
     from rich.console import Console
 
-    from xai.runtime.terminal import show
+    from xai.runtime.terminal import show, show_solver
 
     if not brief:
         show(explanations, Console())
-        return
-    first = explanations[0]
-    written = "".join(f" -> {path}" for path in paths)
-    click.echo(one_line(f"{first.image_name}: {first.answer.text} ({first.answer.probability:.1%}){written}"))
-    for note in dict.fromkeys(note for e in explanations for note in e.notes):
-        click.echo(f"Note: {note}", err=True)
+    if solver_report:
+        show_solver(explanations, Console(width=max(Console().width, 130)))  # numbers cut off are of no use
 
 
 def _progress(steps: Sequence[T], what: str = "Explaining") -> Iterator[T]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from xai.runtime.methods import Depth, Method, Options, Relevance
 from xai.runtime.session import Session
 from xai.spectral import FiedlerResult, Status, fiedler
 from xai.spectral.arrays import Array, namespace
+from xai.spectral.result import Certificate
+from xai.spectral.result import Method as SolverMethod
 
 SOLVER_TOLERANCE = 3e-5
 """Of a Fiedler vector's angle: relevances are to agree to 1e-4 of their maximum, and a digit costs one product in ten."""
@@ -31,9 +34,16 @@ class SolverReport:
     eigenvalue: float
     gap: float
     residual: float
+    angle_bound: float
+    """Bound on the sine of the angle to the true eigenvector; NaN where nothing was solved."""
     multiplicity: int
     components: int
     status: str
+    method: str
+    certificate: str
+    """Why the answer is known to be right (`spectral.result.Certificate`)."""
+    products: int
+    """Products with the affinity that were spent."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +179,15 @@ def _report(graph: str, result: FiedlerResult, b: int, length: int) -> SolverRep
         eigenvalue=float(result.eigenvalue[b]),
         gap=float(result.gap[b]),
         residual=float(result.residual[b]),
+        angle_bound=float(result.angle_bound[b]),
         multiplicity=int(result.multiplicity[b]),
         components=int(result.n_components[b]),
-        status=Status(result.status[b]).name.lower(),
+        status=_name(Status(result.status[b])),
+        method=_name(SolverMethod(result.method[b])),
+        certificate=_name(Certificate(result.certificate[b])),
+        products=int(result.products[b]),
     )
+
+
+def _name(value: IntEnum) -> str:
+    return value.name.lower().replace("_", "-")

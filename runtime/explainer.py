@@ -23,6 +23,7 @@ from xai.spectral.arrays import to_numpy
 _FLAGS = {
     "disconnected": "its graph falls into {components} pieces: the map shows their sizes, not a cut within one",
     "degenerate": "its second eigenvalue is {multiplicity}-fold: the map is the one that no choice of vector changes",
+    "not-converged": "no solver could prove its answer: do not trust the map",
     "trivial": "its graph has fewer than two nodes with edges: there is nothing to cut",
 }
 

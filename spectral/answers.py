@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from xai.spectral.arrays import Array, Sparse, to_numpy
 from xai.spectral.components import pieces, span_map
 from xai.spectral.graphs import Graphs, Items
-from xai.spectral.result import Certificate, FiedlerResult, Method, Status
+from xai.spectral.result import DEGENERATE_GAP, Certificate, FiedlerResult, Method, Status
 
 NEAR_ONE = 1 - 1e-3
 """Above this, an eigenvalue of A may be 1 again: the pieces are counted. Below it, the graph is connected."""
@@ -86,7 +86,8 @@ class Answers:
         self._vector[items, :width], self._map[items, :width] = found.vector * sign, found.map
         self._value[items], self._residual[items] = 1 - found.value, found.residual
         self._gap[items], self._angle[items] = np.where(found.gap > 0, found.gap, np.nan), found.angle
-        proven: NDArray[np.bool_] = found.angle <= self.tolerance
+        # A narrower gap is none: whoever knows the spectrum, or collects it, has to say how many eigenvalues there are.
+        proven: NDArray[np.bool_] = (found.angle <= self.tolerance) & (found.gap > DEGENERATE_GAP)
         multiplicity = np.ones(len(items), np.int64) if found.multiplicity is None else found.multiplicity
         self._multiplicity[items] = multiplicity
         self._pieces[items[proven]] = 1

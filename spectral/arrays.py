@@ -107,8 +107,12 @@ def working_set(xp: ModuleType) -> int:
     return 16 << 20 if xp is np else 4 << 30
 
 
+BLOCK = 1 << 19
+"""Bytes that a CPU core reads several times from its own cache."""
+
+
 def blocks(matrix: Array) -> Iterator[slice]:
-    """The rows of a matrix in blocks: on the CPU of 512 kB, to be read several times from the nearest cache."""
-    rows = len(matrix) if namespace(matrix) is not np else max(1, (1 << 19) // max(1, matrix[0].nbytes))
+    """The rows of a matrix in blocks: of `BLOCK` bytes on the CPU, all at once on a GPU."""
+    rows = len(matrix) if namespace(matrix) is not np else max(1, BLOCK // max(1, matrix[0].nbytes))
     for low in range(0, len(matrix), rows):
         yield slice(low, low + rows)

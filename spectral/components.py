@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from xai.spectral.arrays import Array, Sparse, is_sparse, to_numpy
+from xai.spectral.arrays import Array, Sparse, to_numpy
 
 
 class Pieces(NamedTuple):
@@ -22,13 +21,12 @@ class Pieces(NamedTuple):
 def pieces(weights: Array | Sparse, degrees: NDArray[np.float64]) -> Pieces:
     """The connected components of one graph (n, n), found on the host."""
     host = to_numpy(weights)
-    nodes = np.flatnonzero(degrees > 0)
-    graph = (host if is_sparse(host) else scipy.sparse.csr_matrix(host))[nodes][:, nodes]
-    graph.eliminate_zeros()
-    number, found = connected_components(graph, directed=False)
+    found = connected_components(host > 0, directed=False)[1]  # not the matrix: a sparse one may store zeros
+    real = degrees > 0
+    numbers, found = np.unique(found[real], return_inverse=True)
     label = np.full(len(degrees), -1)
-    label[nodes] = found
-    return Pieces(int(number), label)
+    label[real] = found
+    return Pieces(len(numbers), label)
 
 
 def span_map(found: Pieces, degrees: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -34,19 +34,22 @@ def _solve_bucket(weights: Array, degrees: Array, size: int, items: Items, answe
     xp, k = namespace(weights), len(weights)
     nodes = xp.argsort(degrees == 0, axis=1, kind="stable")[:, :size]  # (k, size), in their order
     each = xp.arange(k)[:, None]
-    graph = weights if size == weights.shape[1] else weights[each[:, :, None], nodes[:, :, None], nodes[:, None, :]]
+    if bool((nodes == xp.arange(size)).all()):  # padding lies behind
+        graph = weights[:, :size, :size]
+    else:
+        graph = weights[each[:, :, None], nodes[:, :, None], nodes[:, None, :]]
     degree = degrees[each, nodes]
     root = xp.sqrt(degree)
-    scaled = graph / root[:, :, None] / root[:, None, :]
-    trivial = root / xp.sqrt(degree.sum(1, keepdims=True))
+    scaled = graph * (1 / root)[:, :, None]
+    scaled *= (1 / root)[:, None, :]
+    twice = 2 * root / xp.sqrt(degree.sum(1, keepdims=True))
     # Move the known eigenvalue 1 of D^1/2 1 to -3: the largest is the Fiedler vector's, also where 1 is multiple.
-    values, vectors = xp.linalg.eigh(scaled - 4 * trivial[:, :, None] * trivial[:, None, :])
+    values, vectors = xp.linalg.eigh(scaled - twice[:, :, None] * twice[:, None, :])
     top = values[:, -1]
-    cluster = values > top[:, None] - DEGENERATE_GAP
-    span = vectors * cluster[:, None, :]
-    shape = xp.sqrt((span**2).sum(2)) / root
+    cluster = values >= top[:, None] - DEGENERATE_GAP
+    shape = xp.sqrt((vectors**2 @ cluster[:, :, None])[:, :, 0]) / root
     # Of a multiple eigenvalue's vectors, take the one nearest to the node where the map is largest.
-    unit = (span @ span[xp.arange(k), shape.argmax(1)][:, :, None])[:, :, 0]
+    unit = (vectors @ (cluster * vectors[xp.arange(k), shape.argmax(1)])[:, :, None])[:, :, 0]
     unit /= xp.sqrt((unit**2).sum(1, keepdims=True))
     residual = scaled @ unit[:, :, None]
     residual = xp.sqrt(((residual[:, :, 0] - top[:, None] * unit) ** 2).sum(1))

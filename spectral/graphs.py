@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xai.spectral.affinity import relu_gram, unit_rows
-from xai.spectral.arrays import Array, Sparse, namespace, sparse_namespace, to_numpy, working_set
+from xai.spectral.arrays import BLOCK, Array, Sparse, blocks, namespace, sparse_namespace, to_numpy, working_set
+from xai.spectral.scaling import power_of_two
 
 Items = NDArray[np.int64]
 """Positions in a batch, ascending, on the host."""
@@ -22,60 +24,84 @@ def take(array: Array, items: Items) -> Array:
     return array[items]
 
 
-def chunks(items: Items, bytes_each: int, xp: ModuleType) -> Iterator[Items]:
-    """The items in groups that fit into the working set, one item at least."""
-    size = max(1, working_set(xp) // max(1, bytes_each))
+def chunks(items: Items, bytes_each: int, xp: ModuleType, cache: int | None = None) -> Iterator[Items]:
+    """The items in groups that fit into the working set, or on the CPU into `cache` bytes; one item at least."""
+    size = max(1, (cache if cache and xp is np else working_set(xp)) // max(1, bytes_each))
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
 
 class WeightGraphs:
-    """Graphs given as affinities (B, n, n)."""
+    """Graphs given as affinities (B, n, n). Raises ValueError where they are negative or not symmetric."""
 
     def __init__(self, weights: Array, mask: Array | None):
         xp = namespace(weights)
         # Padding may hold anything, NaN included.
-        self.weights = weights if mask is None else xp.where(mask[:, :, None] & mask[:, None, :], weights, weights.dtype.type(0))
+        self._weights = weights if mask is None else xp.where(mask[:, :, None] & mask[:, None, :], weights, weights.dtype.type(0))
         self.xp = xp
         self.batch, self.n = weights.shape[:2]
         self.dtype = weights.dtype
         self.size = np.full(self.batch, self.n) if mask is None else _counts(mask)
+        self._sums = _checked_sums(self._weights) if weights.size else weights[:, 0]
 
     def dense(self, items: Items, dtype: type) -> Array:
         """The affinities (len(items), n, n) of some items."""
-        return take(self.weights, items).astype(dtype, copy=False)
+        return take(self._weights, items).astype(dtype, copy=False)
+
+    def known_degrees(self, items: Items, dtype: type) -> Array | None:
+        """Degrees (len(items), n) in float64 as far as a sum in that precision gives them."""
+        return take(self._sums, items) if self.dtype == dtype else None
 
 
 class FeatureGraphs:
     """Graphs of features (B, n, d) by `affinity.cosine_relu`, whose division by the maximum changes no eigenvector."""
 
     def __init__(self, features: Array, mask: Array | None):
-        xp = namespace(features)
-        self._features = features if mask is None else xp.where(mask[:, :, None], features, features.dtype.type(0))
-        self.xp = xp
+        self._features, self._mask = features, mask
+        self.xp = namespace(features)
         self.batch, self.n, self.dimension = features.shape
         self.dtype = features.dtype
         self.size = np.full(self.batch, self.n) if mask is None else _counts(mask)
 
+    def _take(self, items: Items, dtype: type) -> Array:
+        return take(self._features, items).astype(dtype, copy=False)
+
     def agree_with_first(self, items: Items) -> NDArray[np.bool_]:
         """Of which items (len(items),) no row has a negative product with the first row: a look, not a proof, at O(n d)."""
-        features = take(self._features, items).astype(self.dtype, copy=False)
-        agree: NDArray[np.bool_] = to_numpy((features @ features[:, 0, :, None]).min((1, 2)) >= 0)
+        features = self._take(items, self.dtype)
+        products = features @ features[:, 0, :, None]
+        agree: NDArray[np.bool_] = to_numpy((products < 0).sum((1, 2)) == 0)
         return agree
 
     def rows(self, items: Items, dtype: type) -> Array:
-        """Unit rows (len(items), n, d); padding is zero."""
-        return unit_rows(take(self._features, items).astype(dtype, copy=False))
+        """Unit rows (len(items), n, d); padding, which may hold anything, is zero."""
+        unit = unit_rows(self._take(items, dtype))
+        return unit if self._mask is None else self.xp.where(take(self._mask, items)[:, :, None], unit, unit.dtype.type(0))
+
+    def known_degrees(self, items: Items, dtype: type) -> None:
+        """None: they have to be summed."""
 
     def dense(self, items: Items, dtype: type) -> Array:
         """The affinities (len(items), n, n) of some items."""
-        return relu_gram(self.rows(items, dtype))
+        parts = chunks(items, self.n * self.dimension * np.dtype(dtype).itemsize, self.xp)
+        found = [relu_gram(unit_rows(self._take(part, dtype))) for part in parts]
+        weights = found[0] if len(found) == 1 else self.xp.concatenate(found)
+        if self._mask is None:
+            return weights
+        mask = take(self._mask, items)
+        return self.xp.where(mask[:, :, None] & mask[:, None, :], weights, weights.dtype.type(0))
 
 
 class SparseGraphs:
-    """Graphs given as CSR matrices of any sizes, at least one; n is the largest."""
+    """Graphs given as CSR matrices of any sizes, at least one; n is the largest. Raises ValueError as `WeightGraphs` does."""
 
     def __init__(self, matrices: Sequence[Sparse]):
+        for matrix in matrices:
+            if matrix.shape[0] != matrix.shape[1]:
+                raise ValueError(f"weights must be square, not {matrix.shape}")
+            if matrix.nnz:
+                ones = namespace(matrix).ones(matrix.shape[0], matrix.dtype)
+                _check(matrix.data.min(), (matrix @ ones)[None], (matrix.T @ ones)[None])
         self.xp = namespace(matrices[0])
         self.matrices = matrices
         self.size = np.array([matrix.shape[0] for matrix in matrices])
@@ -95,16 +121,48 @@ Graphs = WeightGraphs | FeatureGraphs | SparseGraphs
 
 
 def split_blocks(matrix: Sparse, offsets: NDArray[np.int64]) -> list[Sparse]:
-    """The diagonal blocks of a CSR matrix; block i holds the nodes from offsets[i] to offsets[i + 1]."""
+    """The diagonal blocks of a CSR matrix; block i holds the nodes from offsets[i] to offsets[i + 1].
+
+    Raises ValueError where the matrix has an entry beside them.
+    """
     csr = sparse_namespace(matrix).csr_matrix
-    blocks = []
+    found = []
     for low, high in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
         start, stop = int(matrix.indptr[low]), int(matrix.indptr[high])
-        parts = (matrix.data[start:stop], matrix.indices[start:stop] - low, matrix.indptr[low : high + 1] - start)
-        blocks.append(csr(parts, shape=(high - low, high - low)))
-    return blocks
+        columns = matrix.indices[start:stop] - low
+        if bool(((columns < 0) | (columns >= high - low)).any()):
+            raise ValueError("weights must have no entry outside the blocks that offsets name")
+        parts = (matrix.data[start:stop], columns, matrix.indptr[low : high + 1] - start)
+        found.append(csr(parts, shape=(high - low, high - low)))
+    return found
 
 
 def _counts(mask: Array) -> NDArray[np.int64]:
     counts: NDArray[np.int64] = to_numpy(mask.sum(1)).astype(np.int64)
     return counts
+
+
+def _checked_sums(weights: Array) -> Array:
+    """Row sums (B, n) in float64 of weights (B, n, n), checked, in one pass through memory."""
+    xp, n = namespace(weights), weights.shape[1]
+    share = xp.full(n, power_of_two(n), weights.dtype)
+    sums = xp.empty(weights.shape[:2])
+    for items in chunks(np.arange(len(weights)), weights.nbytes // len(weights), xp, BLOCK):
+        group = take(weights, items)  # (k, n, n): several small graphs or one large
+        rows, columns, least = xp.empty(group.shape[:2], group.dtype), 0, 0
+        for part in blocks(group[0]):
+            block = group[:, part]
+            rows[:, part] = block @ share
+            columns = columns + share[: block.shape[1]] @ block
+            least = xp.minimum(least, block.min())
+        _check(least, rows, columns)
+        sums[items] = rows
+    return sums / power_of_two(n)
+
+
+def _check(least: Any, rows: Array, columns: Array) -> None:
+    """Raise ValueError where weights (k, n, n) are negative, or not symmetric by their row and column sums (k, n)."""
+    if float(least) < 0:
+        raise ValueError("weights must not be negative")
+    if bool((abs(rows - columns) > 1e-3 * rows.max(1)[:, None]).any()):
+        raise ValueError("weights must be symmetric")

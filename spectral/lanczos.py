@@ -55,23 +55,23 @@ class DenseOperator:
         return DenseOperator(weights, self._inverse_root[index])
 
 
-def survey(weights: Array) -> tuple[Array, NDArray[np.float64]]:
-    """Degrees (b, n) and ||D^-1/2 W D^-1/2||_F^2 (b,) of weights (b, n, n)."""
+def survey(weights: Array, degrees: Array | None = None) -> tuple[Array, NDArray[np.float64]]:
+    """Degrees (b, n), unless they are known, and ||D^-1/2 W D^-1/2||_F^2 (b,) of weights (b, n, n)."""
     xp = namespace(weights)
     if xp is not np:
-        degrees = row_sums(weights)
+        degrees = row_sums(weights) if degrees is None else degrees
         squares = scaling(degrees).inverse_root ** 2
         rows = ((weights * weights) @ squares.astype(weights.dtype)[:, :, None])[:, :, 0]
         return degrees, np.asarray(to_numpy((rows * squares).sum(1)))
-    degrees, energy = np.empty(weights.shape[:2]), np.empty(len(weights))
+    given, degrees, energy = degrees, np.empty(weights.shape[:2]), np.empty(len(weights))
     for i, graph in enumerate(weights):  # the second pass finds it in the cache
-        degrees[i] = row_sums(graph)
+        degrees[i] = row_sums(graph) if given is None else given[i]
         squares = scaling(degrees[i : i + 1]).inverse_root[0] ** 2
-        narrow, rows = squares.astype(weights.dtype), np.empty(len(squares), weights.dtype)
-        buffer = np.empty_like(graph[next(blocks(graph), slice(0))])
+        narrow, rows, square = squares.astype(weights.dtype), np.empty(len(squares), weights.dtype), None
         for part in blocks(graph):
             block = graph[part]
-            rows[part] = np.multiply(block, block, out=buffer[: len(block)]) @ narrow
+            square = np.empty_like(block) if square is None else square[: len(block)]
+            rows[part] = np.multiply(block, block, out=square) @ narrow
         energy[i] = rows @ squares
     return degrees, energy
 
@@ -148,7 +148,7 @@ def solve_lanczos(graphs: WeightGraphs | FeatureGraphs, items: Items, answers: A
         left = [items[:0]]
         for chunk in chunks(items, dtype.itemsize * graphs.n**2, graphs.xp):
             weights = graphs.dense(chunk, dtype.type)
-            degrees, energy = survey(weights)
+            degrees, energy = survey(weights, graphs.known_degrees(chunk, dtype.type))
             todo = np.flatnonzero(answers.settle(chunk, degrees))
             if len(todo) < len(chunk):
                 chunk, weights, degrees, energy = chunk[todo], weights[todo], degrees[todo], energy[todo]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xai.spectral.arrays import Array
 
 DEGENERATE_GAP = 1e-5
-"""Eigenvalues closer than this count as one: float32 affinities cannot tell them apart."""
+"""Eigenvalues no further apart than this count as one: float32 affinities cannot tell them apart."""
 
 
 class Status(IntEnum):

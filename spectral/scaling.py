@@ -35,10 +35,13 @@ def scaling(degrees: Array) -> Scaling:
 
 def row_sums(weights: Array) -> Array:
     """Degrees (b, n) in float64 of weights (b, n, n), by one product in the weights' precision."""
-    xp = namespace(weights)
     n = weights.shape[-1]
-    share = 2.0 ** -math.ceil(math.log2(n))  # a power of two is exact, and means do not overflow where sums would
-    return (weights @ xp.full(n, share, weights.dtype)).astype(np.float64) / share
+    return (weights @ namespace(weights).full(n, power_of_two(n), weights.dtype)).astype(np.float64) / power_of_two(n)
+
+
+def power_of_two(n: int) -> float:
+    """One part in n, or a little less: a factor that is exact, and by which n summands do not overflow."""
+    return 2.0 ** -math.ceil(math.log2(n))
 
 
 def start_vectors(nodes: Array, seed: int, dtype: np.dtype) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xai.spectral.answers import Answers
-from xai.spectral.arrays import Array, Sparse, as_array, blocks, is_sparse, namespace, sparse_namespace, to_numpy
+from xai.spectral.arrays import as_array, is_sparse, namespace, sparse_namespace, to_numpy
 from xai.spectral.choose import SOLVERS, choose
 from xai.spectral.graphs import FeatureGraphs, Graphs, SparseGraphs, WeightGraphs, split_blocks
 from xai.spectral.result import FiedlerResult, Method
@@ -50,9 +50,9 @@ def fiedler(
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, not {norm!r}")
     if not 0 < tol < 1:
         raise ValueError(f"tol must lie between 0 and 1, not {tol}")
-    graphs = _graphs(weights, features, mask, offsets)
-    answers = Answers(graphs, tol)
     with np.errstate(all="ignore"):  # NaN and infinity are a status, not a warning
+        graphs = _graphs(weights, features, mask, offsets)
+        answers = Answers(graphs, tol)
         for items, methods in choose(graphs, method):
             for each in methods:
                 items = SOLVERS[each](graphs, items, answers, seed)
@@ -80,19 +80,12 @@ def _graphs(weights: Any, features: Any, mask: Any, offsets: Any) -> Graphs:
             raise ValueError(f"mask must be {given.shape[:2]}, not {mask.shape}")
     if weights is None:
         return FeatureGraphs(given, mask)
-    graphs = WeightGraphs(given, mask)
-    for weight in graphs.weights:
-        _check_weights(weight)
-    return graphs
+    return WeightGraphs(given, mask)
 
 
 def _sparse_graphs(weights: Any, offsets: Any) -> SparseGraphs:
     matrices = [weights] if is_sparse(weights) else list(weights)
     matrices = [_floats(sparse_namespace(matrix).csr_matrix(matrix)) for matrix in matrices]
-    for matrix in matrices:
-        if matrix.shape[0] != matrix.shape[1]:
-            raise ValueError(f"weights must be square, not {matrix.shape}")
-        _check_weights(matrix)
     if offsets is not None:
         bounds = to_numpy(as_array(offsets, "offsets")).astype(np.int64)
         if bounds[0] != 0 or bounds[-1] != matrices[0].shape[0] or (np.diff(bounds) < 0).any():
@@ -106,24 +99,3 @@ def _floats(array: Any) -> Any:
     if array.dtype.kind != "f":
         return array.astype(np.float64)
     return array.astype(np.float32) if array.dtype.itemsize < 4 else array
-
-
-def _check_weights(weights: Array | Sparse) -> None:
-    """Raise ValueError where one graph's weights (n, n) are negative, or not symmetric by their row and column sums."""
-    xp, n = namespace(weights), weights.shape[0]
-    if not n:
-        return
-    ones = xp.ones(n, weights.dtype)
-    if is_sparse(weights):
-        least, rows, columns = weights.data.min() if weights.nnz else 0, weights @ ones, weights.T @ ones
-    else:
-        rows, columns, least = xp.empty_like(ones), xp.zeros_like(ones), xp.zeros_like(ones, shape=())
-        for part in blocks(weights):  # all three from one pass through memory
-            block = weights[part]
-            rows[part] = block @ ones
-            columns += ones[: len(block)] @ block
-            least = xp.minimum(least, block.min())
-    if float(least) < 0:
-        raise ValueError("weights must not be negative")
-    if bool((abs(rows - columns) > 1e-3 * rows.max()).any()):
-        raise ValueError("weights must be symmetric")

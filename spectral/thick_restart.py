@@ -53,7 +53,8 @@ class SparseOperator:
 
     def __init__(self, blocks: Sequence[Sparse], inverse_root: Array):
         self.blocks, self._inverse_root = blocks, inverse_root
-        self._matrix = blocks[0] if len(blocks) == 1 else _block_diagonal(blocks, inverse_root.shape[1])
+        n = inverse_root.shape[1]
+        self._matrix = blocks[0] if len(blocks) == 1 and blocks[0].shape[0] == n else _block_diagonal(blocks, n)
 
     def apply(self, x: Array) -> Array:
         """A x, (b, n) -> (b, n)."""
@@ -203,13 +204,14 @@ def _bound(batch: Batch, locked: Array, beside: Beside, low: NDArray[np.float64]
     bound = np.full(len(low), np.inf)
     if not len(hope):
         return bound
-    out = int(degrees[hope].max(0).argmin())
+    cheapest = int(degrees[hope].max(0).argmin())
     noise = np.random.default_rng([batch.seed, 1]).standard_normal((n, PROBES))  # not the start: that chose what is to be proven
     probes = xp.asarray(noise.astype(batch.dtype)) * (batch.scale.degrees[hope] > 0)[:, :, None]
-    taken = xp.concatenate([locked[hope], beside.vectors[hope, :out]], axis=1)
     operator = batch.operator.select(hope)
-    for more in (1, 3):  # an eigenvalue between edge and target, such as a twin of one taken out, asks for a higher degree
+    # A twin of a vector taken out stays behind, above the edge: where that spoils the bound, none is taken out.
+    for out, more in ((cheapest, 1), (0, 2)):
         degree = int(min(MAX_DEGREE, more * degrees[hope, out].max()))
+        taken = xp.concatenate([locked[hope], beside.vectors[hope, :out]], axis=1)
         batch.answers.products[batch.items[hope]] += degree * PROBES
         rest = filter_bound(operator.apply_many, taken, probes, edges[hope, out], degree)
         bound[hope] = joined(second[hope], rest, joint[hope, out - 1]) if out else rest

@@ -216,7 +216,7 @@ def answer_loss(
 @click.option("--work", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the data and checkpoints.")
 @click.option("--scenes", default=40_000, show_default=True, help="Training scenes.")
 @click.option("--vision-steps", default=800, show_default=True)
-@click.option("--steps", default=2800, show_default=True)
+@click.option("--steps", default=2400, show_default=True)
 @click.option("--batch", default=48, show_default=True, help="Scenes per step.")
 @click.option("--per-image", default=4, show_default=True, help="Questions per scene and step.")
 @click.option("--peak", default=8e-4, show_default=True, help="Highest learning rate.")

@@ -78,7 +78,7 @@ def explanation(
         layers="first",
         image_relevance=relevance,
         text_relevance=np.linspace(0, 0.3, len(tokens), dtype=np.float32),
-        solver=(SolverReport("image0", grid * grid, 0.02, float("inf"), 1e-12, 1, 1, "converged"),),
+        solver=(SolverReport("image0", grid * grid, 0.02, float("inf"), 1e-12, 1e-9, 1, 1, "converged", "eigh", "spectrum", 0),),
         session="eager",
         precision="float32",
         timings_ms={"decode": 1.5, "total": 1.5},

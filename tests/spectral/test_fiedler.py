@@ -103,7 +103,7 @@ def test_path(n, solve):
     np.testing.assert_allclose(result.map[0], abs(v), atol=2 * result.angle_bound[0] + 1e-12)
 
 
-@pytest.mark.parametrize("weights", [known.ring(12), known.ring(100), known.grid(5, 7), known.grid(9, 9)], ids=len)
+@pytest.mark.parametrize("weights", [known.ring(12), known.ring(100), known.grid(5, 7), known.grid(9, 9), known.grid(30, 20)], ids=len)
 def test_the_map_of_a_multiple_eigenvalue_shows_the_symmetry_that_no_vector_has(weights):
     for solve in (SOLVERS["auto"], SOLVERS["eigh"], SOLVERS["sparse"]):
         result = solve(weights)
@@ -146,6 +146,14 @@ def test_pieces_give_the_map_of_their_volumes(sizes, solve):
     assert np.isclose(degrees[order] @ v**2, 1) and abs(degrees[order] @ v) < 1e-9
     if len(sizes) == 2:
         np.testing.assert_allclose(abs(v), result.map[0])
+
+
+def test_a_stored_zero_is_no_edge():
+    weights = scipy.sparse.csr_matrix(known.pieces([70, 50], np.random.default_rng(0)) + known.path(120))
+    weights.data[weights.data == weights[69, 70]] = 0
+    result = fiedler(weights)
+    assert weights.indices[weights.indptr[69] : weights.indptr[70]].max() == 70
+    assert (result.status[0], result.n_components[0]) == (Status.DISCONNECTED, 2)
 
 
 def test_sizes_one_to_five_and_nothing():
@@ -191,8 +199,10 @@ def test_bad_items_leave_the_others_alone(batch):
     np.testing.assert_array_equal(bad.map[[0, 2, 4]], good.map[[0, 2, 4]])
     weights = np.stack([known.cosine(f) for f in batch])
     weights[2, 4, 5] = weights[2, 5, 4] = np.nan
-    status = fiedler(weights).status
-    assert status[2] == Status.NONFINITE and (np.delete(status, 2) == good.status[[0, 1, 3, 4]]).all()
+    weights[3, 4, 5] = weights[3, 5, 4] = np.inf
+    for given in (weights, [scipy.sparse.csr_matrix(each) for each in weights]):
+        status = fiedler(given).status
+        assert (status[[2, 3]] == Status.NONFINITE).all() and (status[[0, 1, 4]] == good.status[[0, 1, 4]]).all()
 
 
 @pytest.fixture(params=[30, 100], ids=["small", "large"])
@@ -318,6 +328,9 @@ def test_implicit_products_are_used_only_where_no_cosine_is_negative():
         ({"features": np.ones((1, 2, 3)), "mask": np.ones((1, 3), bool)}, "mask must be"),
         ({"features": np.ones((1, 2, 3)), "offsets": [0, 2]}, "offsets go with"),
         ({"weights": scipy.sparse.eye(4), "offsets": [0, 3]}, "offsets must rise"),
+        ({"weights": scipy.sparse.csr_matrix(np.ones((4, 4))), "offsets": [0, 2, 4]}, "weights must have no entry outside"),
+        ({"weights": scipy.sparse.csr_matrix(np.ones((4, 5)))}, "weights must be square"),
+        ({"weights": scipy.sparse.csr_matrix(-np.ones((4, 4)))}, "weights must not be negative"),
         ({"weights": scipy.sparse.eye(4), "mask": np.ones((1, 4), bool)}, "mask goes with"),
         ({"weights": -np.ones((1, 2, 2))}, "weights must not be negative"),
         ({"weights": np.triu(np.ones((1, 3, 3)))}, "weights must be symmetric"),

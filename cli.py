@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import io
+import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
 import xai
 from xai import XaiError
+from xai.export.commands import export, verify
+from xai.runtime.commands import answers, doctor, inspect
+from xai.runtime.text import one_line
 
 if TYPE_CHECKING:
     from xai.runtime.explanation import Explanation
 
-STDIN = "-"
+DASH = "-"
+"""Standard input as an image, standard output as a file."""
 NAME_FIELD = "{name}"
+T = TypeVar("T")
 
 
 class _Group(click.Group):
@@ -30,7 +36,7 @@ class _Group(click.Group):
             try:
                 return super().invoke(ctx)
             except XaiError as error:
-                raise click.ClickException(str(error)) from error
+                raise click.ClickException(one_line(str(error))) from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -41,19 +47,26 @@ def main() -> None:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, UserWarning):
-        click.echo(f"Warning: {message}", err=True)
+        click.echo(f"Warning: {one_line(str(message))}", err=True)
 
 
 @main.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.argument("question")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="METER checkpoint (.ckpt, .pt, .safetensors). Default: the demo model.")
+@click.option("-e", "--bundle", type=click.Path(path_type=Path), metavar="BUNDLE", help="Exported model. Default: the demo model.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="METER checkpoint (.ckpt, .pt, .safetensors), in place of a bundle.")
 @click.option(
     "--tokenizer", metavar="FILE|NAME", help="tokenizer.json, its folder, or a model in the local cache.  [default: roberta-base]"
 )
 @click.option("--answers", type=click.Path(path_type=Path), help="Answer names: JSON list, JSON object id -> answer, or text file.")
 @click.option("--image-size", type=click.IntRange(1), metavar="S", help="Side of the model's input in pixels. Default: the checkpoint's.")
 @click.option("-m", "--method", "methods", multiple=True, metavar="NAME|all", help="Method; may be repeated.  [default: dsmi-grad]")
+@click.option("--session", type=click.Choice(["onnx", "torchscript", "eager"]), help="What runs the model. Default: what fits the model.")
+@click.option("--provider", default="cpu", show_default=True, metavar="NAME", help="ONNX Runtime's provider: cpu, cuda, ...")
+@click.option("--allow-fallback", is_flag=True, help="Let ONNX Runtime take another provider than the one asked for.")
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of one operator.")
+@click.option("--trust", is_flag=True, help="Run the bundle's TorchScript, which is code.")
+@click.option("--solver-report", is_flag=True, help="Also print how each graph was solved, and how sure that is.")
 @click.option(
     "--layers", type=click.Choice(["first", "all"]), default="first", show_default=True, help="Layers of the weighted spectral methods."
 )
@@ -73,11 +86,18 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 def explain(
     images: tuple[str, ...],
     question: str,
+    bundle: Path | None,
     checkpoint: Path | None,
     tokenizer: str | None,
     answers: Path | None,
     image_size: int | None,
     methods: tuple[str, ...],
+    session: str | None,
+    provider: str,
+    allow_fallback: bool,
+    threads: int | None,
+    trust: bool,
+    solver_report: bool,
     layers: str,
     target: str | None,
     top_k: int,
@@ -91,32 +111,52 @@ def explain(
     IMAGE is a file, a folder of images, or - for standard input.
     """
     from xai.runtime.explanation import to_json
-    from xai.runtime.report import check_folder
+    from xai.runtime.report import json_bytes, render, write
 
     names = _method_names(methods)
-    sources = list(_sources(images))
-    targets = _output_paths(outputs, sources)
-    if json_file and json_file != STDIN:
-        check_folder(Path(json_file))
-    explainer = xai.load(checkpoint, tokenizer=tokenizer, answers=answers, image_size=image_size)
+    sources = _sources(images)
+    paths = _output_paths(outputs, sources)
+    lines = Path(json_file) if json_file and json_file != DASH else None
+    _check_paths(paths, lines, sources, {Path(output) for output in outputs if output.endswith("/")})
+    if bundle and checkpoint:
+        raise click.UsageError("name a bundle or a checkpoint, not both")
+    if bundle and not bundle.is_dir():
+        raise XaiError(f"{bundle} is a file; a bundle is a folder" if bundle.exists() else f"bundle {bundle} does not exist")
+    explainer = xai.load(
+        bundle or checkpoint,
+        tokenizer=tokenizer,
+        answers=answers,
+        image_size=image_size,
+        session=session,
+        provider=provider,
+        threads=threads,
+        trust=trust,
+        allow_fallback=allow_fallback,
+    )
+    explainer.check(question, target, truncate)
     failed = 0
     objects: list[dict[str, Any]] = []
     for name in _progress(sources):
-        source: str | bytes = sys.stdin.buffer.read() if name == STDIN else name
         try:
-            found = explainer.explain_methods(source, question, names, target, layers, top_k=top_k, truncate=truncate, seed=seed)
-            _write(found, targets[name])
+            found = explainer.explain_methods(_source(name), question, names, target, layers, top_k=top_k, truncate=truncate, seed=seed)
+            objects.append(to_json(found))
+            contents = {path: render(found, path) for path in paths[name]}
+            if lines and len(sources) == 1:
+                contents[lines] = json_bytes(objects[0], indent=1)
+            _make_folders(outputs)
+            write(contents)
         except XaiError as error:
             if len(sources) == 1:
                 raise
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {one_line(str(error))}", err=True)
             failed += 1
             continue
-        objects.append(to_json(found))
-        if json_file != STDIN:
-            _print(found, targets[name], brief=bool(outputs or json_file))
-    if json_file and objects:
-        _write_json(objects, json_file, lines=len(sources) > 1)
+        if json_file != DASH:
+            _print(found, paths[name], brief=bool(outputs or json_file), solver_report=solver_report)
+    if json_file == DASH:
+        click.echo(b"".join(json_bytes(o, indent=1 if len(sources) == 1 else None) for o in objects), nl=False)
+    elif lines and len(sources) > 1:
+        write({lines: b"".join(map(json_bytes, objects))})
     if failed:
         raise XaiError(f"{failed} of {len(sources)} images could not be explained")
 
@@ -127,6 +167,31 @@ def bench() -> None:
 
 
 @bench.command()
+@click.option(
+    "--features", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="npz of real features (n, d), named KIND ..."
+)
+@click.option("--threads", type=click.IntRange(1), multiple=True, default=(1,), show_default=True, help="BLAS threads; may be repeated.")
+@click.option("--quick", is_flag=True, help="A small run, for a look: seconds instead of many minutes.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows as JSON, too.")
+def eigen(features: Path | None, threads: tuple[int, ...], quick: bool, json_file: Path | None) -> None:
+    """Time the Fiedler solver against scipy's, with the true error beside every time."""
+    from dataclasses import asdict
+
+    from xai.bench.eigen import run_with_threads, table
+    from xai.runtime.report import check_folder, json_bytes, write
+    from xai.spectral.arrays import gpu_state
+
+    if json_file is not None:
+        check_folder(json_file)
+    rows = [row for count in threads for row in run_with_threads(quick, features, count)]
+    if gpu_state() is not None:
+        click.echo(f"No GPU was measured: {gpu_state()}.", err=True)
+    click.echo(table(rows))
+    if json_file is not None:
+        write({json_file: json_bytes([asdict(row) for row in rows], indent=1)})
+
+
+@bench.command()
 @click.option("--samples", type=click.IntRange(1), default=500, show_default=True, help="Questions.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the scenes. Default: unseen ones.")
 def pointing(samples: int, seed: int | None) -> None:
@@ -134,98 +199,123 @@ def pointing(samples: int, seed: int | None) -> None:
     from xai.bench.pointing import pointing_game, pointing_table
     from xai.meter.demo.scenes import UNSEEN_SEED
 
-    click.echo(pointing_table(pointing_game(xai.load(), UNSEEN_SEED if seed is None else seed, samples)))
+    result = pointing_game(xai.load(), UNSEEN_SEED if seed is None else seed, samples, track=lambda steps: _progress(steps, "Pointing"))
+    click.echo(pointing_table(result))
+
+
+for _command in (export, verify, inspect, doctor, answers):
+    main.add_command(_command)
 
 
 def _method_names(methods: Sequence[str]) -> list[str]:
     """The methods asked for, each once; `all` stands for every one."""
     from xai.runtime.methods import METHODS, find_method
 
-    if "all" in methods:
-        return list(METHODS)
-    return list(dict.fromkeys(find_method(name).name for name in methods or ("dsmi-grad",)))
+    found = [find_method(name).name for name in methods or ("dsmi-grad",) if name != "all"]
+    return list(METHODS) if "all" in methods else list(dict.fromkeys(found))
 
 
-def _sources(images: Sequence[str]) -> Iterator[str]:
+def _sources(images: Sequence[str]) -> list[str]:
     """Image files, folders replaced by the images in them."""
     from xai.runtime.image import SUFFIXES
 
+    found: list[str] = []
     for name in dict.fromkeys(images):
         folder = Path(name)
-        if name == STDIN or not folder.is_dir():
-            yield name
+        if name == DASH or not os.path.isdir(name):  # noqa: PTH112 - Path.is_dir fails on a name that is too long
+            found.append(name)
             continue
-        found = sorted(str(file) for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
-        if not found:
+        inside = sorted(str(file) for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+        if not inside:
             raise XaiError(f"folder {name} holds no image ({', '.join(SUFFIXES)})")
-        yield from found
+        found += inside
+    return found
+
+
+def _source(name: str) -> str | BinaryIO:
+    """What to open: the file of that name, or all of standard input."""
+    if name != DASH:
+        return name
+    content = io.BytesIO(sys.stdin.buffer.read())
+    content.name = "standard input"
+    return content
 
 
 def _output_paths(outputs: Sequence[str], sources: Sequence[str]) -> dict[str, list[Path]]:
-    """Where each image's explanation goes. Raises `XaiError` where two would go to the same file."""
-    from xai.runtime.report import check
-
+    """Where each image's explanation goes."""
     paths: dict[str, list[Path]] = {}
     for source in sources:
-        stem = "stdin" if source == STDIN else Path(source).stem
+        stem = "stdin" if source == DASH else Path(source).stem
         paths[source] = []
-        for output in outputs:
-            folder = output.endswith("/") or Path(output).is_dir()
+        for output in dict.fromkeys(outputs):
+            if not output:
+                raise XaiError("an output name is empty: name a file or a folder/")
+            folder = _is_folder(output)
             paths[source].append(Path(output) / f"{stem}.png" if folder else Path(output.replace(NAME_FIELD, stem)))
-            if output.endswith("/"):
-                _make_folder(Path(output))
-            check(paths[source][-1])
-    every = [path for found in paths.values() for path in found]
-    if double := [path for path in every if every.count(path) > 1]:
-        raise XaiError(f"more than one explanation would be written to {double[0]}: name a folder/, or use {NAME_FIELD} in the name")
     return paths
 
 
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise XaiError(f"cannot make folder {path}: {error.strerror}") from error
+def _is_folder(output: str) -> bool:
+    return output.endswith("/") or os.path.isdir(output)  # noqa: PTH112 - see `_sources`
 
 
-def _write(explanations: list[Explanation], paths: Sequence[Path]) -> None:
-    from xai.runtime.report import save
+def _check_paths(paths: Mapping[str, Sequence[Path]], lines: Path | None, sources: Sequence[str], new_folders: set[Path]) -> None:
+    """Refuse, before any work, what cannot be written, what two would be written to, and what is read."""
+    from xai.runtime.report import check, check_folder, check_suffix
 
-    for path in paths:
-        save(explanations, path)
+    every = [path for found in paths.values() for path in found]
+    for path in every:
+        check_suffix(path)
+        if path.parent.is_dir() or path.parent not in new_folders:
+            check(path)
+    if lines:
+        check_folder(lines)
+        every.append(lines)
+    read = {Path(source).resolve() for source in sources if source != DASH}
+    written: set[Path] = set()
+    for path in every:
+        place = path.resolve()
+        if place in read:
+            raise XaiError(f"{path} is one of the images: choose another name")
+        if place in written:
+            raise XaiError(f"more than one explanation would be written to {path}: use {NAME_FIELD} in the name, or other names")
+        written.add(place)
 
 
-def _write_json(objects: list[dict[str, Any]], file: str, lines: bool) -> None:
-    from xai.runtime.report import write
+def _make_folders(outputs: Sequence[str]) -> None:
+    for output in outputs:
+        if output.endswith("/"):
+            try:
+                Path(output).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise XaiError(f"cannot make folder {output}: {error.strerror}") from error
 
-    text = "\n".join(json.dumps(o, ensure_ascii=False, indent=None if lines else 1) for o in objects) + "\n"
-    if file == STDIN:
-        click.echo(text, nl=False)
-    else:
-        write(Path(file), text.encode())
 
-
-def _print(explanations: list[Explanation], paths: Sequence[Path], brief: bool) -> None:
+def _print(explanations: list[Explanation], paths: Sequence[Path], brief: bool, solver_report: bool) -> None:
+    if brief:
+        first = explanations[0]
+        written = "".join(f" -> {path}" for path in paths)
+        click.echo(one_line(f"{first.image_name}: {first.answer.text} ({first.answer.probability:.1%}){written}"))
+        for note in dict.fromkeys(note for e in explanations for note in e.notes):
+            click.echo(f"Note: {note}", err=True)
+    if brief and not solver_report:
+        return
     from rich.console import Console
 
-    from xai.runtime.terminal import show
+    from xai.runtime.terminal import show, show_solver
 
     if not brief:
         show(explanations, Console())
-        return
-    first = explanations[0]
-    written = "".join(f" -> {path}" for path in paths)
-    click.echo(f"{first.image_name}: {first.answer.text} ({first.answer.probability:.1%}){written}")
-    for note in dict.fromkeys(note for e in explanations for note in e.notes):
-        click.echo(f"Note: {note}", err=True)
+    if solver_report:
+        show_solver(explanations, Console(width=max(Console().width, 130)))  # numbers cut off are of no use
 
 
-def _progress(sources: Sequence[str]) -> Iterator[str]:
-    """The sources, behind a progress bar on standard error where a person watches several being done."""
-    if len(sources) == 1 or not sys.stderr.isatty():
-        yield from sources
+def _progress(steps: Sequence[T], what: str = "Explaining") -> Iterator[T]:
+    """The steps, behind a progress bar on standard error where a person watches several being done."""
+    if len(steps) == 1 or not sys.stderr.isatty():
+        yield from steps
         return
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(sources, "Explaining", console=Console(stderr=True), transient=True)
+    yield from track(steps, what, console=Console(stderr=True), transient=True)

@@ -5,12 +5,11 @@ Methods alternate within one process, and the least time of each counts. The tru
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -304,20 +303,3 @@ def table(rows: Sequence[Row]) -> str:
         ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
-
-
-@click.command()
-@click.option(
-    "--features", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="npz of real features (n, d), named KIND ..."
-)
-@click.option("--threads", type=click.IntRange(1), multiple=True, default=(1,), show_default=True, help="BLAS threads; may be repeated.")
-@click.option("--quick", is_flag=True, help="A small run, for a look: seconds instead of many minutes.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows as JSON, too.")
-def eigen(features: Path | None, threads: tuple[int, ...], quick: bool, json_file: Path | None) -> None:
-    """Time the Fiedler solver against scipy's, with the true error beside every time."""
-    rows = [row for count in threads for row in run_with_threads(quick, features, count)]
-    if gpu_state() is not None:
-        click.echo(f"No GPU was measured: {gpu_state()}.", err=True)
-    click.echo(table(rows))
-    if json_file is not None:
-        json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")

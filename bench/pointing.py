@@ -5,7 +5,7 @@ Needs scenes whose true region is known (`xai.meter.demo.scenes`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,14 +61,16 @@ def pointing_samples(seed: int, count: int) -> list[tuple[Scene, Question]]:
     return found[:count]
 
 
-def pointing_game(explainer: Explainer, seed: int, count: int, batch: int = 16) -> Pointing:
-    """Play with every method, and with both layer choices of the methods that have one."""
+def pointing_game(
+    explainer: Explainer, seed: int, count: int, batch: int = 16, track: Callable[[Sequence[int]], Iterable[int]] = iter
+) -> Pointing:
+    """Play with every method, and with both layer choices of the methods that have one; `track` may show the batches pass."""
     grid = explainer.session.description.grid
     played = pointing_samples(seed, count)
     layered = [name for name, method in METHODS.items() if method.layered]
     variants = (*METHODS, *(f"{name}@all" for name in layered))
     hits, energy, correct = [], [], []
-    for start in range(0, count, batch):
+    for start in track(range(0, count, batch)):
         part = played[start : start + batch]
         pairs = [(scene.draw(SCENE_SIDE), question.text) for scene, question in part]
         first = explainer.explain_batch(pairs, tuple(METHODS), seed=seed + start)

@@ -1,0 +1,1 @@
+"""From a `Meter` to a bundle: the evidence graph with its gradients, the writers of both formats, the parity certificate."""

@@ -5,9 +5,11 @@ Tensor names in memory are those of the published file, so nothing is renamed he
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,8 @@ from xai.meter.model import Meter
 from xai.meter.vision import resize_positions
 
 POSITIONS = "vit_model.visual.positional_embedding"
+MIN_POSITIONS = 5
+"""Text positions for one word between two special tokens; RoBERTa's first is 2."""
 _LISTED = 5  # names shown in a message before "and n more"
 
 
@@ -46,12 +50,11 @@ def load_meter(path: Path, image_size: int | None = None) -> Meter:
     """
     checkpoint = read_checkpoint(path)
     config = read_config(checkpoint, path, image_size)
-    tensors = {name: t.float() for name, t in checkpoint.tensors.items()}
-    tensors[POSITIONS] = resize_positions(tensors[POSITIONS], config.grid)
-
     with torch.device("meta"):
         model = Meter(config)
     wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    tensors = {name: t.float() if name in wanted else t for name, t in checkpoint.tensors.items()}
+    tensors[POSITIONS] = resize_positions(tensors[POSITIONS], config.grid)
     if missing := [name for name in wanted if name not in tensors]:
         raise XaiError(f"{path} is not a complete METER checkpoint: it lacks {_names(missing)}")
     if wrong := [name for name, shape in wanted.items() if tuple(tensors[name].shape) != shape]:
@@ -65,9 +68,9 @@ def load_meter(path: Path, image_size: int | None = None) -> Meter:
     return model.requires_grad_(False).eval()
 
 
-def save_meter(model: Meter, path: Path) -> None:
-    """Write the weights as safetensors; `load_meter` reads them back."""
-    tensors = {name: t.detach().contiguous() for name, t in model.state_dict().items()}
+def save_meter(model: Meter, path: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write the weights as safetensors, in that precision; `load_meter` reads them back."""
+    tensors = {name: t.detach().to(dtype).contiguous() for name, t in model.state_dict().items()}
     save_file(tensors, path, metadata={"num_heads": str(model.config.heads)})
 
 
@@ -77,18 +80,30 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise XaiError(f"checkpoint {path} does not exist" if not path.exists() else f"checkpoint {path} is a folder, not a file")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
+    if _is_torchscript(path):
+        raise XaiError(f"{path} is TorchScript, not a checkpoint: it is code, and is not run")
     try:
         content = _read_pickle(path)
-    # torch reports a damaged file by any of these; the unpickler hands on what it meets in a hostile one.
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except Exception as error:  # a damaged or hostile file may end in any: an assertion, an overflow, no memory
         raise XaiError(f"{path} is not a readable checkpoint: {_first_line(error)}; is the download complete?") from error
     if not isinstance(content, Mapping):
         raise XaiError(f"{path} is not a METER checkpoint: it holds a {type(content).__name__}, not a table of tensors")
     state = content.get("state_dict", content)
     if not isinstance(state, Mapping):
         raise XaiError(f"{path} is not a METER checkpoint: its state_dict is a {type(state).__name__}")
-    tensors = {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    tensors = {name: value for name, value in state.items() if isinstance(name, str) and _is_plain(value)}
     return Checkpoint(tensors, _heads(content))
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a tensor of numbers that the file really holds: neither sparse nor quantised nor a view that repeats."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and not (value.is_quantized or value.is_nested)
+        and value.device.type == "cpu"
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    )
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
@@ -125,19 +140,25 @@ def read_config(checkpoint: Checkpoint, path: Path, image_size: int | None) -> M
         return len({m[1] for m in (re.match(pattern, name) for name in tensors) if m})
 
     vision, text = "vit_model.visual.", "text_transformer."
-    patch_size = shape(f"{vision}conv1.weight", 4)[2]
-    grid = round((shape(POSITIONS, 2)[0] - 1) ** 0.5)
+    patch_size, rows = shape(f"{vision}conv1.weight", 4)[2], shape(POSITIONS, 2)[0]
+    grid = math.isqrt(max(rows - 1, 0))
+    positions = shape(f"{text}embeddings.position_embeddings.weight", 2)[0]
+    if patch_size < 1 or grid < 1 or rows != 1 + grid**2 or positions < MIN_POSITIONS:
+        raise XaiError(
+            f"{path} is not a METER checkpoint: patches of {patch_size} pixels, {rows} image positions and {positions} text positions "
+            "are no square grid with a class token and a question"
+        )
     vocab_size, text_width = shape(f"{text}embeddings.word_embeddings.weight", 2)
     hidden = shape("cross_modal_text_transform.weight", 2)[0]
     try:
         return MeterConfig(
-            image_size=image_size or grid * patch_size,
+            image_size=grid * patch_size if image_size is None else image_size,
             patch_size=patch_size,
             vision_width=shape(f"{vision}conv1.weight", 4)[0],
             vision_layers=count(r"vit_model\.visual\.transformer\.resblocks\.(\d+)\."),
             vision_mlp=shape(f"{vision}transformer.resblocks.0.mlp.c_fc.weight", 2)[0],
             vocab_size=vocab_size,
-            max_positions=shape(f"{text}embeddings.position_embeddings.weight", 2)[0],
+            max_positions=positions,
             text_width=text_width,
             text_layers=count(r"text_transformer\.encoder\.layer\.(\d+)\."),
             text_mlp=shape(f"{text}encoder.layer.0.intermediate.dense.weight", 2)[0],
@@ -215,6 +236,15 @@ def _read_pickle(path: Path) -> Any:
 def _is_zip(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04"
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether a file is an archive of TorchScript, by the table of constants that each has."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
 
 
 def _names(names: list[str]) -> str:

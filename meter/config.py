@@ -7,13 +7,16 @@ from dataclasses import dataclass
 HEAD_WIDTH = 64
 """Width of one attention head in CLIP and RoBERTa; their checkpoints do not store head counts."""
 
+MAX_GRID = 128
+"""Patches along a side; attention over more would need hundreds of gigabytes."""
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)
 class MeterConfig:
-    """Every size that the network needs; `MeterConfig.from_tensors` reads them from a checkpoint.
+    """Every size that the network needs; `checkpoint.read_config` reads them from a file's tensors.
 
     Widths and lengths count channels, tokens or pixels. Layer counts are those that run: `vision_layers`
     is CLIP's count less one, because METER leaves CLIP's last block out (spec.md, Model).
@@ -39,10 +42,12 @@ class MeterConfig:
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
+            below = max(1, self.image_size // self.patch_size) * self.patch_size
             raise ValueError(
-                f"image size {self.image_size} is not a multiple of the patch size {self.patch_size}: "
-                f"use {self.image_size // self.patch_size * self.patch_size} or the next multiple"
+                f"image size {self.image_size} is not a multiple of the patch size {self.patch_size}: use {below}, for example"
             )
+        if self.grid > MAX_GRID:
+            raise ValueError(f"image size {self.image_size} gives {self.grid} patches a side; {MAX_GRID * self.patch_size} is the largest")
         for name, width, heads in (
             ("vision width", self.vision_width, self.vision_heads),
             ("text width", self.text_width, self.text_heads),

@@ -24,11 +24,15 @@ class Answers:
         """The id of an answer given by name or by id. Raises `XaiError` where there is none."""
         if isinstance(answer, str) and answer in self._ids:
             return self._ids[answer]
-        number = int(answer) if isinstance(answer, int) or answer.isdecimal() else -1
+        number = int(answer) if isinstance(answer, int) or _is_id(answer) else -1
         if 0 <= number < len(self):
             return number
         some = ", ".join(self.names[:8])
         raise XaiError(f"the model does not know the answer {answer!r}: it knows {len(self)}, among them {some}")
+
+
+def _is_id(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10
 
 
 def placeholder(answer_id: int) -> str:
@@ -57,13 +61,17 @@ def load_answers(path: Path, count: int) -> Answers:
         return _from_list(text.splitlines(), path, count)
     try:
         content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise XaiError(f"answer file {path} is not JSON: {error}") from error
-    if isinstance(content, list) and all(isinstance(name, str) for name in content):
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise XaiError(f"answer file {path} is not JSON (one name a line is read from a .txt file): {error}") from error
+    if isinstance(content, list) and all(_is_name(name) for name in content):
         return _from_list(content, path, count)
-    if isinstance(content, dict) and all(key.isdecimal() and isinstance(name, str) for key, name in content.items()):
+    if isinstance(content, dict) and all(_is_id(key) and _is_name(name) for key, name in content.items()):
         return _from_ids({int(key): name for key, name in content.items()}, path, count)
     raise XaiError(f"answer file {path} is neither a list of names nor an object from ids to names")
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and not any("\ud800" <= c <= "\udfff" for c in name)
 
 
 def _from_list(names: list[str], path: Path, count: int) -> Answers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
 import matplotlib
@@ -50,19 +49,6 @@ def heat(relevance: NDArray[np.floating], side: int) -> Image.Image:
     low, high = _OPACITY
     alpha = np.round(255 * (low + (high - low) * values)).astype(np.uint8)
     return Image.fromarray(np.dstack([colours(values), alpha]))
-
-
-def percent(probability: float) -> str:
-    """Such as `87.3%`; never claims 0% or 100%."""
-    if probability < 0.0005:
-        return "<0.1%"
-    return f"{probability:.1%}" if probability < 0.9995 else ">99.9%"
-
-
-def one_line(text: str) -> str:
-    """`text` without what would break a line, steer a terminal or fail to be encoded."""
-    kind = {c: unicodedata.category(c) for c in set(text)}
-    return " ".join("".join(" " if kind[c] == "Cc" else "\ufffd" if kind[c] == "Cs" else c for c in text).split())
 
 
 def scale_notes(explanation: Explanation) -> list[str]:

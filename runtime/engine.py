@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from xai.runtime.methods import Depth, Method, Options, Relevance
 from xai.runtime.session import Session
 from xai.spectral import FiedlerResult, Status, fiedler
 from xai.spectral.arrays import Array, namespace
+from xai.spectral.result import Certificate
+from xai.spectral.result import Method as SolverMethod
 
 SOLVER_TOLERANCE = 3e-5
 """Of a Fiedler vector's angle: relevances are to agree to 1e-4 of their maximum, and a digit costs one product in ten."""
@@ -31,9 +34,16 @@ class SolverReport:
     eigenvalue: float
     gap: float
     residual: float
+    angle_bound: float
+    """Bound on the sine of the angle to the true eigenvector; NaN where nothing was solved."""
     multiplicity: int
     components: int
     status: str
+    method: str
+    certificate: str
+    """Why the answer is known to be right (`spectral.result.Certificate`)."""
+    products: int
+    """Products with the affinity that were spent."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +91,12 @@ def explain(
     methods: Sequence[Method],
     options: Options,
     clock: Clock | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> list[Answered]:
     """Answer a batch of questions and explain each answer by every method, in one pass of the evidence graph.
 
-    `image_tokens` (B, N, width), one row per question; `targets` are answer ids or `session.TOP_ANSWER`.
+    `image_tokens` (B, N, width), one row per question; `targets` are answer ids or `session.TOP_ANSWER`; `seeds` (B,) take
+    the place of `options.seed`.
     Raises `XaiError` where the model's output is not finite.
     """
     clock = clock or Clock()
@@ -121,7 +133,8 @@ def explain(
             for graph, result in solved.items():
                 arrays[f"{graph}/fiedler"] = _nodes(graph, result.map[b], length).astype(found[f"{graph}/features"].dtype)
             evidence = Evidence(arrays, depth.encoder, depth.cross)
-            relevances = tuple(method.relevance(evidence, options) for method in methods)
+            own = options if seeds is None else options._replace(seed=seeds[b])
+            relevances = tuple(method.relevance(evidence, own) for method in methods)
             for method, relevance in zip(methods, relevances, strict=True):
                 if not all(bool(namespace(part).isfinite(part).all()) for part in relevance):
                     raise XaiError(f"the relevance by {method.name} is not a number: the evidence holds NaN or infinity")
@@ -166,7 +179,15 @@ def _report(graph: str, result: FiedlerResult, b: int, length: int) -> SolverRep
         eigenvalue=float(result.eigenvalue[b]),
         gap=float(result.gap[b]),
         residual=float(result.residual[b]),
+        angle_bound=float(result.angle_bound[b]),
         multiplicity=int(result.multiplicity[b]),
         components=int(result.n_components[b]),
-        status=Status(result.status[b]).name.lower(),
+        status=_name(Status(result.status[b])),
+        method=_name(SolverMethod(result.method[b])),
+        certificate=_name(Certificate(result.certificate[b])),
+        products=int(result.products[b]),
     )
+
+
+def _name(value: IntEnum) -> str:
+    return value.name.lower().replace("_", "-")

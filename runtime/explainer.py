@@ -23,15 +23,19 @@ from xai.spectral.arrays import to_numpy
 _FLAGS = {
     "disconnected": "its graph falls into {components} pieces: the map shows their sizes, not a cut within one",
     "degenerate": "its second eigenvalue is {multiplicity}-fold: the map is the one that no choice of vector changes",
+    "not-converged": "no solver could prove its answer: do not trust the map",
     "trivial": "its graph has fewer than two nodes with edges: there is nothing to cut",
 }
+
+
+Remark = Callable[[Image.Image], str | None]
+"""What a reader should know about a picture before trusting an answer about it, if anything."""
 
 
 class Explainer:
     """Answers questions about images and says why. `xai.load` makes one.
 
-    `encoder` wraps the model's tokenizer, `answers` names the rows of its classifier; `remark`, where given, says of a
-    picture what a reader should know before trusting an answer about it.
+    `encoder` wraps the model's tokenizer, `answers` names the rows of its classifier.
     """
 
     def __init__(
@@ -39,12 +43,18 @@ class Explainer:
         session: Session,
         encoder: QuestionEncoder,
         answers: Answers,
-        remark: Callable[[Image.Image], str | None] | None = None,
+        remark: Remark | None = None,
     ) -> None:
         self.session = session
         self.encoder = encoder
         self.answers = answers
         self.remark = remark
+
+    def check(self, question: str, target: str | int | None = None, truncate: bool = False) -> None:
+        """Raise the `XaiError` that explaining would, where the question or the target cannot be used."""
+        self.encoder.encode(question, truncate)
+        if target is not None:
+            self.answers.find(target)
 
     def explain(
         self,
@@ -88,7 +98,7 @@ class Explainer:
         """Explain many (image, question) pairs in one batch; one list of explanations per pair, in order.
 
         Questions may differ in length. Images that are equal are encoded once. `top_k` answers are listed,
-        `truncate` cuts a question that is too long, `seed` feeds the method `random`.
+        `truncate` cuts a question that is too long, `seed` + i feeds the method `random` for pair i.
         """
         if layers not in LAYERS:
             raise XaiError(f"layers must be {' or '.join(LAYERS)}, not {layers!r}")
@@ -101,11 +111,15 @@ class Explainer:
         with clock.time("decode"):
             pictures = [open_image(image) for image, _ in pairs]
         with clock.time("preprocess"):
-            prepared = [preprocess(picture, self.session.description) for picture in pictures]
+            prepared = [
+                preprocess(picture, self.session.description, source_name(image))
+                for picture, (image, _) in zip(pictures, pairs, strict=True)
+            ]
         with clock.time("encode_image"):
             image_tokens = self._encode_distinct([pixels for pixels, _ in prepared])
         ids = [question.ids for question in questions]
-        answered = explain(self.session, image_tokens, ids, [explained] * len(pairs), chosen, Options(layers, seed), clock)
+        targets, seeds = [explained] * len(pairs), range(seed, seed + len(pairs))
+        answered = explain(self.session, image_tokens, ids, targets, chosen, Options(layers), clock, seeds)
         timings = clock.milliseconds | {"total": sum(clock.milliseconds.values())}
         return [
             self._explanations(source_name(image), picture, crop, question, result, chosen, layers, top_k, timings)

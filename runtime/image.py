@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,11 @@ class Crop:
 
 
 def source_name(source: ImageSource) -> str:
-    """What to call an image in a message."""
-    return str(source) if isinstance(source, str | Path) else "the image"
+    """What to call an image in a message: its path, or the name of its open file."""
+    if isinstance(source, str | Path):
+        return str(source)
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else "the image"
 
 
 def open_image(source: ImageSource) -> Image.Image:
@@ -44,15 +48,14 @@ def open_image(source: ImageSource) -> Image.Image:
     name = source_name(source)
     try:
         if isinstance(source, np.ndarray):
-            return _rgb(Image.fromarray(source))
+            return _rgb(Image.fromarray(source), name)
         if isinstance(source, Image.Image):
-            return _rgb(source)
+            return _rgb(source, name)
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
             with Image.open(file) as image:
-                _check_size(image, name)
-                return _rgb(image)
+                return _rgb(image, name)
     except FileNotFoundError as error:
         raise XaiError(f"image {name} does not exist") from error
     except IsADirectoryError as error:
@@ -62,7 +65,7 @@ def open_image(source: ImageSource) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise XaiError(f"{name} is larger than {MAX_PIXELS // 1_000_000} megapixels: make it smaller") from error
     # Pillow's decoders report damage by any of these.
-    except (OSError, ValueError, TypeError, SyntaxError, EOFError, IndexError, KeyError) as error:
+    except (OSError, ValueError, TypeError, SyntaxError, EOFError, IndexError, KeyError, struct.error) as error:
         if isinstance(error, XaiError):
             raise
         raise XaiError(
@@ -70,20 +73,15 @@ def open_image(source: ImageSource) -> Image.Image:
         ) from error
 
 
-def _check_size(image: Image.Image, name: str) -> None:
+def _rgb(image: Image.Image, name: str) -> Image.Image:
     width, height = image.size
+    if 0 in image.size:
+        raise XaiError(f"{name} is empty: {width} x {height} pixels")
     if width * height > MAX_PIXELS:
         raise XaiError(f"{name} has {width} x {height} pixels, more than {MAX_PIXELS // 1_000_000} megapixels: make it smaller")
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if 0 in image.size:
-        raise XaiError(f"the image is empty: {image.width} x {image.height} pixels")
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":  # more than 8 bits a channel
-        values = np.asarray(image, dtype=np.float64)
-        scale = 255 / 65535 if image.mode != "F" or values.max(initial=0) > 255 else 255 if values.max(initial=0) <= 1 else 1
-        image = Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bits(image, name)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -91,17 +89,31 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def preprocess(picture: Image.Image, model: ModelDescription) -> tuple[NDArray[np.float32], Crop]:
+def _eight_bits(image: Image.Image, name: str) -> Image.Image:
+    """Grey of more than 8 bits: integers of 16, or floats of [0, 1], [0, 255] or 16 bits; one transparent level turns white."""
+    values = np.asarray(image, dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise XaiError(f"{name} has pixels that are NaN or infinite: repair it first")
+    top = values.max()
+    scale = 255 / 65535 if image.mode != "F" or top > 256 else 1 if top > 1.5 else 255
+    scaled = (values * scale).clip(0, 255).round().astype(np.uint8)
+    if (transparent := image.info.get("transparency")) is not None:
+        scaled[values == transparent] = 255
+    return Image.fromarray(scaled)
+
+
+def preprocess(picture: Image.Image, model: ModelDescription, name: str = "the image") -> tuple[NDArray[np.float32], Crop]:
     """An upright RGB picture -> normalised pixels (3, S, S), and the square of the picture they show.
 
-    The shorter side becomes S (bicubic), the longer one int(S * long / short); the centre is kept.
+    The shorter side becomes S (bicubic), the longer one int(S * long / short); the centre is kept. Raises `XaiError`, with
+    the image's name, where it is too long and thin to be scaled.
     """
     size = model.image_size
     width, height = picture.size
     short = min(width, height)
     scaled = [size if side == short else int(size * side / short) for side in (width, height)]
     if scaled[0] * scaled[1] > MAX_PIXELS:
-        raise XaiError(f"the image is {width} x {height} pixels: too long and thin to be scaled to {size} pixels across; crop it")
+        raise XaiError(f"{name} is {width} x {height} pixels: too long and thin to be scaled to {size} pixels across; crop it")
     left, top = (round((side - size) / 2) for side in scaled)
     seen = picture.resize((scaled[0], scaled[1]), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
     pixels = np.asarray(seen, dtype=np.float32) / 255

@@ -14,22 +14,9 @@ from string import Template
 import numpy as np
 from PIL import Image
 
-from xai.runtime.appearance import (
-    FADED,
-    bar_labels,
-    colours,
-    cut_away,
-    heat,
-    ink,
-    one_line,
-    outside,
-    percent,
-    scale_notes,
-    scaled,
-    window,
-    word_range,
-)
+from xai.runtime.appearance import FADED, bar_labels, colours, cut_away, heat, ink, outside, scale_notes, scaled, window, word_range
 from xai.runtime.explanation import Answer, Explanation
+from xai.runtime.text import one_line, percent
 
 _LONGEST = 900
 """Pixels of the picture's longer side."""

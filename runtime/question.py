@@ -60,8 +60,14 @@ class QuestionEncoder:
         """Raises `XaiError` on a question that is empty or, unless `truncate`, longer than the limit."""
         if not question.strip():
             raise XaiError("the question is empty: ask one of at least one word")
+        if any("\ud800" <= c <= "\udfff" for c in question):
+            raise XaiError("the question holds bytes that are not UTF-8: type it again, or set a UTF-8 locale")
         encoding = self.tokenizer.encode(question)
         count = len(encoding.ids)
+        if count < 2 or not (encoding.special_tokens_mask[0] and encoding.special_tokens_mask[-1]):
+            raise XaiError(
+                "the tokenizer does not wrap a question in <s> and </s>: give the tokenizer.json of the model, with its post-processor"
+            )
         if count < 3:
             raise XaiError(f"the question {question!r} has no token that the tokenizer knows")
         if count > self.limit and not truncate:
@@ -117,16 +123,18 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
     if path.is_dir():
         if (path / "tokenizer.json").is_file():
             path = path / "tokenizer.json"
-        elif (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
-            return _roberta(path / "vocab.json", path / "merges.txt")
-        else:
+        elif not ((path / "vocab.json").is_file() and (path / "merges.txt").is_file()):
             raise XaiError(f"folder {path} holds neither tokenizer.json nor vocab.json with merges.txt")
     elif not path.is_file():
         path = _cached(str(name))
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = _roberta(path) if path.is_dir() else Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises this very class for any damage
-        raise XaiError(f"{path} is not a tokenizer file: {str(error).splitlines()[0]}") from error
+        raise XaiError(f"{path} is not a tokenizer: {str(error).splitlines()[0]}") from error
+    # A file may carry the padding and truncation of its training: padding would be read as words, truncation cut unsaid.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
 
 
 def _cached(name: str) -> Path:
@@ -142,10 +150,11 @@ def _cached(name: str) -> Path:
     return Path(found)
 
 
-def _roberta(vocab: Path, merges: Path) -> Tokenizer:
+def _roberta(folder: Path) -> Tokenizer:
+    """RoBERTa's tokenizer from its two files."""
     from tokenizers.implementations import ByteLevelBPETokenizer
     from tokenizers.processors import RobertaProcessing
 
-    tokenizer = ByteLevelBPETokenizer.from_file(str(vocab), str(merges))
-    tokenizer._tokenizer.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0))
-    return tokenizer._tokenizer
+    tokenizer: Tokenizer = ByteLevelBPETokenizer.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))._tokenizer
+    tokenizer.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return tokenizer

@@ -22,22 +22,9 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.transforms import Affine2D
 from PIL import Image
 
-from xai.runtime.appearance import (
-    FADED,
-    bar_labels,
-    colours,
-    cut_away,
-    heat,
-    ink,
-    one_line,
-    outside,
-    percent,
-    scale_notes,
-    scaled,
-    window,
-    word_range,
-)
+from xai.runtime.appearance import FADED, bar_labels, colours, cut_away, heat, ink, outside, scale_notes, scaled, window, word_range
 from xai.runtime.explanation import Explanation
+from xai.runtime.text import one_line, percent
 
 DPI = 150
 MARGIN = 0.45

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import secrets
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,12 @@ def save(explanations: Sequence[Explanation], path: Path) -> None:
     An existing file is replaced, but only by a whole one. Raises `XaiError` on another suffix or a failed write.
     """
     check(path)
-    write(path, _WRITERS[path.suffix.lower()](explanations))
+    write({path: render(explanations, path)})
+
+
+def render(explanations: Sequence[Explanation], path: Path) -> bytes:
+    """The content of the file that `save` would write."""
+    return _WRITERS[path.suffix.lower()](explanations)
 
 
 def check(path: Path) -> None:
@@ -28,29 +35,58 @@ def check(path: Path) -> None:
 
     Raises `XaiError`.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise XaiError(f"cannot save {path}: its name must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    check_suffix(path)
     check_folder(path)
 
 
+def check_suffix(path: Path) -> None:
+    """Raises `XaiError` where the suffix is none of `SUFFIXES`."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise XaiError(f"cannot save {path}: its name must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+
+
 def check_folder(path: Path) -> None:
-    """Raises `XaiError` where the folder that `path` names does not exist, or `path` is a folder itself."""
-    if not path.parent.is_dir():
-        raise XaiError(f"cannot save {path}: folder {path.parent} does not exist")
-    if path.is_dir():
-        raise XaiError(f"cannot save {path}: it is a folder")
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write beside `path`, then rename: whoever reads it never sees half a file. Raises `XaiError` where that fails."""
-    temporary = path.with_name(f".xai-{secrets.token_hex(8)}")  # short: `path` may be as long as a name can be
+    """Raises `XaiError` where the folder that `path` names does not exist, may not be written to, or `path` is one itself."""
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        if not path.parent.is_dir():
+            raise XaiError(f"cannot save {path}: folder {path.parent} does not exist")
+        if path.is_dir():
+            raise XaiError(f"cannot save {path}: it is a folder")
+    except OSError as error:
+        raise XaiError(f"cannot save {path}: {error.strerror}") from error
+    if not os.access(path.parent, os.W_OK):
+        raise XaiError(f"cannot save {path}: folder {path.parent} may not be written to")
+
+
+def write(contents: Mapping[Path, bytes]) -> None:
+    """Write files, all or none: each beside its place first, then renamed, so that nobody sees half a file.
+
+    A link's target is replaced, not the link; what is no regular file (a pipe, /dev/stdout) is written to. Raises `XaiError`
+    where that fails.
+    """
+    waiting: dict[Path, Path] = {}
+    try:
+        for path, content in contents.items():
+            target = path.resolve()
+            if target.exists() and not target.is_file():
+                path.write_bytes(content)
+                continue
+            waiting[target] = target.with_name(f".xai-{secrets.token_hex(8)}")  # short: a name may be as long as it can be
+            waiting[target].write_bytes(content)
+            if target.exists():
+                shutil.copymode(target, waiting[target])
+        for target, temporary in waiting.items():
+            temporary.replace(target)
     except OSError as error:
         raise XaiError(f"cannot save {path}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in waiting.values():
+            temporary.unlink(missing_ok=True)
+
+
+def json_bytes(content: object, indent: int | None = None) -> bytes:
+    """JSON in UTF-8, with a line's end. A file name that is not UTF-8 holds lone surrogates; as escapes they are valid JSON."""
+    return (json.dumps(content, indent=indent, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
 # What draws is imported when it is needed: matplotlib takes longer to load than the rest.
@@ -73,8 +109,7 @@ def _html(explanations: Sequence[Explanation]) -> bytes:
 
 
 def _json(explanations: Sequence[Explanation]) -> bytes:
-    # A file name that is not UTF-8 holds lone surrogates; written as \udcXX they are valid JSON.
-    return (json.dumps(to_json(explanations), indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+    return json_bytes(to_json(explanations), indent=1)
 
 
 def _npz(explanations: Sequence[Explanation]) -> bytes:

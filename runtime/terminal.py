@@ -14,8 +14,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from xai.runtime.appearance import colours, ink, one_line, percent, scale_notes, scaled
+from xai.runtime.appearance import colours, ink, scale_notes, scaled
 from xai.runtime.explanation import Answer, Explanation
+from xai.runtime.text import one_line, percent
 
 _BAR = 24
 _WIDEST = 36
@@ -49,6 +50,17 @@ def show(explanations: Sequence[Explanation], console: Console) -> None:
     console.print()
     scale = "Dark is the lowest score, bright the highest" if colourful else f"Blank is the lowest score, {shades[-1]} the highest"
     console.print(Text(f"{scale}; each picture and each row of words is scaled by itself.", style="dim"))
+
+
+def show_solver(explanations: Sequence[Explanation], console: Console) -> None:
+    """Print how each graph behind the explanations was solved, one row each."""
+    columns = ("graph", "nodes", "status", "method", "certificate", "eigenvalue", "gap >=", "angle <=", "residual", "products")
+    table = Table(*columns, box=None, padding=(0, 2, 0, 0))
+    for report in dict.fromkeys(report for e in explanations for report in e.solver):
+        numbers = (report.eigenvalue, report.gap, report.angle_bound, report.residual)
+        shown = [f"{number:.3g}" for number in numbers]
+        table.add_row(report.graph, str(report.nodes), report.status, report.method, report.certificate, *shown, str(report.products))
+    console.print(table if table.rows else Text("None of these methods solves a graph.", style="dim"))
 
 
 def _print_indented(console: Console, content: RenderableType) -> None:

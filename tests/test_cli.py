@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import subprocess
 import sys
 
@@ -31,7 +33,12 @@ def run(tiny, tmp_path, monkeypatch):
     return run
 
 
-def refused(result, message: str, tmp_path) -> None:
+def listing(folder) -> dict[str, bytes | None]:
+    """Everything below a folder, with its content."""
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+def refused(result, message: str, before: dict, tmp_path) -> None:
     """One line, exit code 1, nothing written."""
     assert result.exit_code == 1, result.output
     lines = [line for line in result.stderr.splitlines() if not line.startswith("Warning")]
@@ -39,7 +46,7 @@ def refused(result, message: str, tmp_path) -> None:
     assert lines[0].startswith("Error: ")
     assert message in lines[0]
     assert not result.stdout
-    assert not list(tmp_path.glob("out*"))
+    assert listing(tmp_path) == before
 
 
 def test_without_output_it_prints_the_answer_words_and_a_picture(run, tiny) -> None:
@@ -103,6 +110,8 @@ def test_several_images_a_folder_and_standard_input(run, tiny, tmp_path) -> None
     assert {"0.json", "1.json"} <= {f.name for f in tmp_path.iterdir()}
     piped = run("-", QUESTION, "--json", "-", stdin=tiny.image(0).read_bytes())
     assert json.loads(piped.stdout)["explanations"] == single["explanations"]
+    assert json.loads(piped.stdout)["image"] == "standard input"
+    assert "standard input is not an image" in run("-", QUESTION, stdin=b"no image").stderr
 
 
 def test_a_broken_image_among_several_is_named_and_the_others_are_done(run, tiny, tmp_path) -> None:
@@ -127,13 +136,33 @@ def test_a_broken_image_among_several_is_named_and_the_others_are_done(run, tiny
         (["IMAGE", QUESTION, "-o", "no/such/out.png"], "no/such/out.png"),
         (["IMAGE", QUESTION, "--json", "no/such/out.json"], "no/such/out.json"),
         (["IMAGE", "IMAGE1", QUESTION, "-o", "out.png"], "more than one explanation would be written to out.png"),
+        (["IMAGE", QUESTION, "-o", "q.png", "-o", "empty/../q.png"], "more than one explanation would be written to"),
+        (["IMAGE", QUESTION, "-o", "q.json", "--json", "q.json"], "more than one explanation would be written to q.json"),
+        (["own.png", QUESTION, "-o", "."], "own.png is one of the images"),
+        (["own.png", QUESTION, "-o", "own.png"], "own.png is one of the images"),
+        (["own.png", QUESTION, "--json", "own.png"], "own.png is one of the images"),
+        (["IMAGE", QUESTION, "-o", ""], "an output name is empty"),
+        (["text.png", QUESTION, "-o", "new/"], "text.png is not an image"),
+        (["IMAGE", "", "-o", "new/"], "the question is empty"),
+        (["IMAGE", "IMAGE1", "", "-o", "new/"], "the question is empty"),
+        (["IMAGE", QUESTION, "-o", "ok.png", "-o", "/proc/no.json"], "cannot save /proc/no.json"),
+        (["IMAGE", QUESTION, "-o", "ok.png", "--json", "/proc/no.json"], "cannot save /proc/no.json"),
+        (["IMAGE", QUESTION, "-o", "n" * 300 + ".png"], "name too long"),
+        (["n" * 300 + ".png", QUESTION], "name too long"),
+        (["two\nlines.png", QUESTION], "two lines.png does not exist"),
+        (["IMAGE", "why \udcff?"], "not UTF-8"),
+        (["IMAGE", QUESTION, "--target", "9" * 5000], "does not know the answer"),
+        (["IMAGE", QUESTION, "-m", "all", "-m", "bogus"], "unknown method 'bogus'"),
         (["EMPTY", QUESTION], "holds no image"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(run, tiny, tmp_path, arguments, message) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "own.png").write_bytes(tiny.image(0).read_bytes())
+    (tmp_path / "text.png").write_text("no image")
     places = {"IMAGE": str(tiny.image(0)), "IMAGE1": str(tiny.image(1)), "EMPTY": "empty"}
-    refused(run(*[places.get(a, a) for a in arguments]), message, tmp_path)
+    before = listing(tmp_path)
+    refused(run(*[places.get(a, a) for a in arguments]), message, before, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -143,8 +172,10 @@ def test_bad_input_is_one_line_and_nothing_is_written(run, tiny, tmp_path, argum
         ("--checkpoint", "text.txt", "text.txt is not a readable checkpoint"),
         ("--answers", "none.json", "answer file none.json does not exist"),
         ("--answers", "few.json", "few.json has 1 names, the classifier 17 rows"),
-        ("--tokenizer", "text.txt", "text.txt is not a tokenizer file"),
-        ("--image-size", "100", "not a multiple of the patch size 16"),
+        ("--tokenizer", "text.txt", "text.txt is not a tokenizer"),
+        ("--image-size", "100", "not a multiple of the patch size 16: use 96"),
+        ("--image-size", "1", "not a multiple of the patch size 16: use 16"),
+        ("--image-size", "1600000", "2048 is the largest"),
     ],
 )
 def test_files_that_do_not_fit_are_named(run, tiny, tmp_path, option, value, message) -> None:
@@ -152,7 +183,32 @@ def test_files_that_do_not_fit_are_named(run, tiny, tmp_path, option, value, mes
     (tmp_path / "few.json").write_text('["yes"]')
     options = dict(zip(tiny.cli_options[::2], tiny.cli_options[1::2], strict=True)) | {option: value}
     arguments = [part for pair in options.items() for part in pair]
-    refused(run(tiny.image(0), QUESTION, *arguments, "-o", "out.png", model=False), message, tmp_path)
+    before = listing(tmp_path)
+    refused(run(tiny.image(0), QUESTION, *arguments, "-o", "out.png", model=False), message, before, tmp_path)
+
+
+def test_a_link_a_pipe_and_a_mode_survive(run, tiny, tmp_path) -> None:
+    (tmp_path / "real.json").write_text("{}")
+    (tmp_path / "real.json").chmod(0o600)
+    (tmp_path / "link.json").symlink_to("real.json")
+    assert run(tiny.image(0), QUESTION, "-o", "link.json").exit_code == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert (tmp_path / "real.json").stat().st_mode & 0o777 == 0o600
+    assert json.loads((tmp_path / "real.json").read_text())["schema_version"] == 1
+    os.mkfifo(tmp_path / "pipe.json")
+    reader = subprocess.Popen(["cat", "pipe.json"], stdout=subprocess.PIPE, cwd=tmp_path)
+    assert run(tiny.image(0), QUESTION, "--json", "pipe.json").exit_code == 0
+    assert json.loads(reader.communicate(timeout=60)[0])["schema_version"] == 1
+    assert stat.S_ISFIFO((tmp_path / "pipe.json").stat().st_mode)
+
+
+def test_a_name_that_is_not_utf8_goes_everywhere(run, tiny, tmp_path) -> None:
+    name = os.fsdecode(b"odd\xff.png")
+    (tmp_path / name).write_bytes(tiny.image(0).read_bytes())
+    for arguments in (["-o", "out/"], ["-o", "o.html", "-o", "o.npz", "--json", "o.json"], ["--json", "-"], []):
+        result = run(name, QUESTION, *arguments)
+        assert result.exit_code == 0, (arguments, result.output, result.exception)
+    assert json.loads((tmp_path / "o.json").read_text())["image"] == name
 
 
 @pytest.mark.parametrize("arguments", [[], ["image.png"], ["image.png", "why?", "--layers", "last"], ["image.png", "why?", "--top-k", "0"]])

@@ -13,7 +13,6 @@ from tokenizers import Tokenizer
 
 from xai.meter.demo.scenes import ANSWERS, COLORS, KINDS, Question, Scene, ask, generate_scene, patch_coverage
 
-IGNORED = -100  # torch's cross-entropy skips this label
 _COVERED = 0.3  # share of a patch that a shape must cover to give the patch its label
 _SPELLINGS = ((re.compile("color"), "colour"), (re.compile("gray"), "grey"))
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +95,75 @@ def test_a_plain_hostile_pickle_does_not_run(tmp_path) -> None:
     with pytest.raises(XaiError, match=r"plain\.ckpt"):
         load_meter(tmp_path / "plain.ckpt")
     assert not trace.exists()
+
+
+COMMAND = b"touch trace"
+PICKLES = {  # each opcode that can name or call something, and lengths that no file holds
+    "inst": b"(S'" + COMMAND + b"'\nios\nsystem\n.",
+    "obj": b"(cos\nsystem\nS'" + COMMAND + b"'\no.",
+    "stack-global": b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x0b" + COMMAND + b"\x85R.",
+    "newobj": b"\x80\x02cos\nsystem\nS'" + COMMAND + b"'\n\x85\x81.",
+    "build": b"\x80\x02cos\nsystem\n)\x81}X\x05\x00\x00\x00aaaaaK\x01sb.",
+    "build-slots": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x08\x00\x00\x00__code__K\x01s\x86b.",
+    "dotted": b"\x80\x04\x8c\x05torch\x8c\x15FloatStorage.from_file\x93.",
+    "huge-storage": b"\x80\x02ctorch\nFloatStorage\n\x8a\x06\x00\x00\x00\x00\x00\x10\x85R.",
+    "persistent-id-int": b"\x80\x02K\x05Q.",
+    "persistent-id-foreign": b"\x80\x02(X\x07\x00\x00\x00storagecos\nsystem\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ.",
+    "huge-bytes": b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",
+    "huge-bytearray": b"\x80\x05\x96\x00\x00\x00\x00\x10\x00\x00\x00.",
+    "extension": b"\x80\x02\x82\x01.",
+    "own-state": b"\x80\x02}q\x00X\x0a\x00\x00\x00state_dicth\x00s.",
+}
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "plain"])
+@pytest.mark.parametrize("name", PICKLES)
+def test_no_opcode_runs_anything_and_every_file_ends_in_one_line(tmp_path, monkeypatch, name, form) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "hostile.ckpt"
+    if form == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for part, content in {"data.pkl": PICKLES[name], "version": b"3\n", "byteorder": b"little", "data/0": bytes(16)}.items():
+                archive.writestr(f"archive/{part}", content)
+    else:
+        magic, system = 0x1950A86A20F9469CFC6C, {"little_endian": True, "protocol_version": 1001, "type_sizes": {}}
+        head = b"".join(pickle.dumps(part, 2) for part in (magic, 1001, system)) if form == "legacy" else b""
+        path.write_bytes(head + PICKLES[name] + (pickle.dumps([], 2) if form == "legacy" else b""))
+    with pytest.raises(XaiError) as caught:
+        load_meter(path)
+    assert "\n" not in str(caught.value)
+    assert [file.name for file in tmp_path.iterdir()] == ["hostile.ckpt"]
+
+
+def test_torchscript_is_not_run(tmp_path) -> None:
+    with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
+        for part in ("data.pkl", "constants.pkl", "code/__torch__.py"):
+            archive.writestr(f"archive/{part}", b"\x80\x02}.")
+    with pytest.raises(XaiError, match="is TorchScript, not a checkpoint"):
+        load_meter(tmp_path / "script.pt")
+
+
+@pytest.mark.parametrize("kind", ["sparse", "repeated"])
+def test_a_tensor_that_the_file_does_not_hold_whole_is_missing(changed, kind) -> None:
+    value = torch.zeros(64, 64).to_sparse() if kind == "sparse" else torch.zeros(1).expand(64, 64)
+    with pytest.raises(XaiError, match=r"lacks cross_modal_text_pooler\.dense\.weight"):
+        load_meter(changed(cross_modal_text_pooler__dense__weight=value))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"vit_model__visual__positional_embedding": torch.zeros(38, 128)},
+        {"vit_model__visual__positional_embedding": torch.zeros(1, 128)},
+        {"vit_model__visual__positional_embedding": torch.zeros(0, 128)},
+        {"vit_model__visual__conv1__weight": torch.zeros(128, 3, 0, 0)},
+        {"text_transformer__embeddings__position_embeddings__weight": torch.zeros(3, 128)},
+    ],
+)
+@pytest.mark.parametrize("size", [None, 64])
+def test_sizes_that_are_no_network_are_refused(changed, changes, size) -> None:
+    with pytest.raises(XaiError, match="no square grid with a class token and a question"):
+        load_meter(changed(**changes), size)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])

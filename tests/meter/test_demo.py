@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 
 import numpy as np
 import pytest
+from matplotlib.cbook import get_sample_data
 from PIL import Image
 
 from xai.meter import demo
@@ -145,8 +147,13 @@ def test_a_photograph_is_remarked_and_a_scene_is_not(asked) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (100, 130, 3), np.uint8)
     smooth = np.stack(np.meshgrid(np.arange(256), np.arange(256)), -1)
     photo = np.concatenate([smooth, smooth[..., :1]], -1).astype(np.uint8)
-    for picture in (noise, photo):
-        assert "demo model knows coloured shapes only" in demo.remark(Image.fromarray(picture))
+    with get_sample_data("grace_hopper.jpg") as file, Image.open(file) as image:
+        portrait = image.convert("RGB")
+    for picture in (Image.fromarray(noise), Image.fromarray(photo), portrait, portrait.convert("L").convert("RGB")):
+        assert "demo model knows coloured shapes only" in demo.remark(picture)
+    blurred = io.BytesIO()
+    asked[0][0].draw(300).save(blurred, "JPEG", quality=80)
+    assert demo.remark(Image.open(blurred)) is None
 
 
 def test_the_shipped_tokenizer_knows_every_question(asked) -> None:

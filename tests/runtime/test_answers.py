@@ -38,7 +38,16 @@ def test_a_list_of_another_length_is_refused(write, content) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", "not JSON"), ("3", "neither a list"), ('{"a": "b"}', "neither a list"), ("[1]", "neither")]
+    ("content", "message"),
+    [
+        ("{", "not JSON"),
+        ("3", "neither a list"),
+        ('{"a": "b"}', "neither a list"),
+        ("[1]", "neither"),
+        ("[" * 100_000, "not JSON"),
+        ('{"' + "9" * 5000 + '": "a"}', "neither"),
+        ('["\\ud800", "b", "c"]', "neither"),
+    ],
 )
 def test_other_content_is_refused(write, content, message) -> None:
     with pytest.raises(XaiError, match=message):

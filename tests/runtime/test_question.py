@@ -69,6 +69,21 @@ def test_tokenizers_are_read_from_a_file_or_a_folder(tokenizer, tmp_path) -> Non
     assert load_tokenizer(tmp_path / "tokenizer.json").encode("What color is the circle?").ids == ids
 
 
+def test_padding_and_truncation_that_a_file_carries_are_switched_off(tokenizer, tmp_path) -> None:
+    carried = Tokenizer.from_str(tokenizer.to_str())
+    carried.enable_padding(length=20, pad_id=1, pad_token="<pad>")
+    carried.enable_truncation(4)
+    carried.save(str(tmp_path / "tokenizer.json"))
+    question = "What color is the circle?"
+    assert load_tokenizer(tmp_path).encode(question).ids == tokenizer.encode(question).ids
+
+
+def test_a_tokenizer_without_special_tokens_is_refused(tokenizer) -> None:
+    content = json.loads(tokenizer.to_str()) | {"post_processor": None}
+    with pytest.raises(XaiError, match="does not wrap a question in <s> and </s>"):
+        QuestionEncoder(Tokenizer.from_str(json.dumps(content)), 40, 300).encode("What color is the circle?")
+
+
 def test_robertas_two_files_wrap_the_question_in_special_tokens(tokenizer, tmp_path) -> None:
     model = json.loads(tokenizer.to_str())["model"]
     (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]))
@@ -84,6 +99,10 @@ def test_tokenizers_that_are_not_there_or_broken(tmp_path) -> None:
         load_tokenizer("../nowhere/tokenizer.json")
     with pytest.raises(XaiError, match=r"neither tokenizer\.json nor vocab\.json"):
         load_tokenizer(tmp_path)
+    (tmp_path / "vocab.json").write_text("{")
+    (tmp_path / "merges.txt").write_text("")
+    with pytest.raises(XaiError, match="not a tokenizer"):
+        load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(XaiError, match="not a tokenizer file"):
+    with pytest.raises(XaiError, match="not a tokenizer"):
         load_tokenizer(tmp_path)

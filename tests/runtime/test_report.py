@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from xai import XaiError
-from xai.runtime.appearance import distinct, heat, ink, percent, scaled
+from xai.runtime.appearance import distinct, heat, ink, scaled
 from xai.runtime.engine import SolverReport
 from xai.runtime.explanation import Answer, Explanation, to_json
 from xai.runtime.image import Crop
@@ -24,6 +24,7 @@ from xai.runtime.page import html
 from xai.runtime.question import EncodedQuestion, Token, Word
 from xai.runtime.render import draw
 from xai.runtime.report import SUFFIXES, save
+from xai.runtime.text import percent
 
 NASTY = "Is <b>this</b> & \"that\" 😀 worth $5 or $6_x^2, 日本 \x1b[31m 'end'?"
 METHODS = [
@@ -77,7 +78,7 @@ def explanation(
         layers="first",
         image_relevance=relevance,
         text_relevance=np.linspace(0, 0.3, len(tokens), dtype=np.float32),
-        solver=(SolverReport("image0", grid * grid, 0.02, float("inf"), 1e-12, 1, 1, "converged"),),
+        solver=(SolverReport("image0", grid * grid, 0.02, float("inf"), 1e-12, 1e-9, 1, 1, "converged", "eigh", "spectrum", 0),),
         session="eager",
         precision="float32",
         timings_ms={"decode": 1.5, "total": 1.5},

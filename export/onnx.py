@@ -1,0 +1,135 @@
+"""ONNX writer: the exported graphs, with every weight once in one file beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import torch
+from onnx_ir.passes import common as passes
+from torch import nn
+from torch.export import Dim
+
+from xai.export.evidence import EvidenceGraph, evidence_names, map_names
+from xai.export.graphs import ImageGraph, TextGraph, describe_graphs, describe_output, example_inputs
+from xai.meter.model import Meter
+from xai.runtime.manifest import WEIGHTS, GraphSpec, onnx_file
+
+OPSET = 20
+"""The newest that PyTorch's exporter writes without converting; it brought the last operator used here, Gelu."""
+
+INLINE_BYTES = 1024
+"""Smaller constants stay in the graph: ONNX Runtime reads shapes and axes while it optimises."""
+
+MAX_LENGTH = 1 << 16
+"""Of a free axis, for the exporter's arithmetic; nothing checks it when a graph runs."""
+
+ALIGNMENT = 64
+"""Bytes, of weights in their file."""
+
+
+def export_graphs(model: Meter, with_maps: bool) -> dict[str, ir.Model]:
+    """Every graph of a bundle as ONNX, in memory. The graphs that fuse are pruned from one export, so they share operations."""
+    specs = describe_graphs(model.config, with_maps)
+    names = list(dict.fromkeys([*evidence_names(model.config), *(map_names(model.config) if with_maps else [])]))
+    whole = export_module(
+        EvidenceGraph(model, names), GraphSpec(specs["evidence"].inputs, {name: describe_output(name, model.config) for name in names})
+    )
+    graphs = {
+        "encode_image": export_module(ImageGraph(model), specs["encode_image"]),
+        "embed_text": export_module(TextGraph(model), specs["embed_text"]),
+    }
+    return graphs | {name: prune(whole, spec) for name, spec in specs.items() if name not in graphs}
+
+
+def export_module(module: nn.Module, spec: GraphSpec) -> ir.Model:
+    """Export one module with the free axes of `spec`."""
+    axes = {axis for tensor in spec.inputs.values() for axis in tensor.axes if isinstance(axis, str)}
+    free = {axis: Dim(axis, max=MAX_LENGTH) for axis in axes}
+    shapes = {name: {i: free[axis] for i, axis in enumerate(tensor.axes) if isinstance(axis, str)} for name, tensor in spec.inputs.items()}
+    names = [output_name(name, spec) for name in spec.outputs]
+    with quiet("torch.onnx"), torch.no_grad():
+        # In two steps: `torch.onnx.export` of a module falls back to fixed sizes without a word where an axis cannot be free.
+        program = torch.export.export(module, (), example_inputs(spec), dynamic_shapes=shapes, strict=False)
+        exported = torch.onnx.export(program, output_names=names, opset_version=OPSET, dynamo=True, verbose=False)
+    if exported is None:
+        raise RuntimeError("torch.onnx.export returned nothing")
+    model = exported.model
+    passes.ClearMetadataAndDocStringPass()(model)
+    _name_axes(model, spec)
+    return model
+
+
+def output_name(name: str, spec: GraphSpec) -> str:
+    """What an ONNX file calls an output: its own name, unless an input has that. Sessions go by the order."""
+    return f"{name}_out" if name in spec.inputs else name
+
+
+def prune(model: ir.Model, spec: GraphSpec) -> ir.Model:
+    """A copy with the inputs and outputs of `spec`, without what they do not need; weights are shared."""
+    pruned = model.clone()
+    graph = pruned.graph
+    outputs = {value.name: value for value in graph.outputs}
+    graph.outputs[:] = [outputs[output_name(name, spec)] for name in spec.outputs]
+    passes.RemoveUnusedNodesPass()(pruned)
+    kept = [value for value in graph.inputs if value.name in spec.inputs]
+    for value in graph.inputs:
+        if value not in kept:  # it may still be asked for its length, which is the batch, axis 0 of every input
+            value.replace_all_uses_with(kept[0])
+    graph.inputs[:] = kept
+    return pruned
+
+
+def write_graphs(graphs: Mapping[str, ir.Model], folder: Path) -> None:
+    """Write `NAME.onnx` for each graph and all their weights, equal ones once, to `weights.bin`; check the result."""
+    offsets: dict[bytes, int] = {}
+    with (folder / WEIGHTS).open("wb") as file:
+        for model in graphs.values():
+            for value in model.graph.initializers.values():
+                tensor = value.const_value
+                if tensor is None or tensor.nbytes < INLINE_BYTES:
+                    continue
+                content = tensor.tobytes()
+                key = hashlib.sha256(content).digest()
+                if key not in offsets:
+                    file.write(b"\0" * (-file.tell() % ALIGNMENT))
+                    offsets[key] = file.tell()
+                    file.write(content)
+                shape = ir.Shape(tensor.shape.numpy())
+                value.const_value = ir.ExternalTensor(
+                    WEIGHTS, offsets[key], len(content), tensor.dtype, shape=shape, name=value.name or "", base_dir=folder
+                )
+    for name, model in graphs.items():
+        path = folder / onnx_file(name)
+        ir.save(model, path)
+        onnx.checker.check_model(path, full_check=True)
+
+
+def _name_axes(model: ir.Model, spec: GraphSpec) -> None:
+    """An `ExportedProgram` numbers its free axes (s17, s27); call them as `spec` does."""
+    names: dict[str, str] = {}
+    for value in model.graph.inputs:
+        for found, wanted in zip(value.shape or (), spec.inputs[value.name or ""].axes, strict=True):
+            if isinstance(wanted, str):
+                names[str(found)] = wanted
+    values = [*model.graph.inputs, *(output for node in model.graph for output in node.outputs)]
+    for value in values:
+        if value.shape is not None:
+            value.shape = ir.Shape([names.get(str(axis), axis) if isinstance(axis, ir.SymbolicDim) else axis for axis in value.shape])
+
+
+@contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """Without what a logger says below an error, such as the exporter's notes on packages that are not installed."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

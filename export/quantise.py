@@ -1,0 +1,67 @@
+"""Dynamic int8: the products of the vision encoder and of the forward pass; gradients stay float32.
+
+Quantised gradients lose the maps (research/export.md: cosine 0.98): one scale serves a whole activation, and the class token's
+row dominates it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from xai.export.onnx import quiet, write_graphs
+from xai.runtime.manifest import onnx_file
+
+LEFT = ("embed_text",)
+"""Graphs without products."""
+
+
+def quantise(graphs: Mapping[str, ir.Model], scratch: Path) -> dict[str, ir.Model]:
+    """The graphs with 8-bit products. Files that ONNX Runtime's quantiser needs are written to a folder in `scratch`; the result
+    reads its weights from there, so it must be written before that is removed."""
+    forward = {node.name for name in ("encode_image", "answer") for node in graphs[name].graph if node.op_type == "MatMul"}
+    for name, model in graphs.items():
+        if name not in LEFT:
+            transpose_weights(model, forward)
+    before, after = scratch / "float32", scratch / "int8"
+    before.mkdir()
+    after.mkdir()
+    write_graphs(graphs, before)
+    found = dict(graphs)
+    for name in graphs:
+        if name in LEFT:
+            continue
+        nodes = [node.name for node in graphs[name].graph if node.name in forward]
+        with quiet(""):
+            quantize_dynamic(
+                before / onnx_file(name),
+                after / onnx_file(name),
+                op_types_to_quantize=["MatMul"],
+                nodes_to_quantize=nodes,
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                use_external_data_format=True,
+                extra_options={"MatMulConstBOnly": True},
+            )
+        found[name] = ir.load(after / onnx_file(name))
+    return found
+
+
+def transpose_weights(model: ir.Model, nodes: set[str | None]) -> None:
+    """Give these products their weights as they read them: the quantiser does not look through a transposition."""
+    graph = model.graph
+    for node in graph:
+        source = node.inputs[1].producer() if node.name in nodes and node.inputs[1] is not None else None
+        weight = source.inputs[0] if source is not None and source.op_type == "Transpose" else None
+        if weight is None or weight.const_value is None:
+            continue
+        name = f"{weight.name}.transposed"
+        if name not in graph.initializers:
+            tensor = ir.tensor(np.ascontiguousarray(weight.const_value.numpy().T), name=name)
+            shape = ir.Shape(tensor.shape.numpy())
+            graph.register_initializer(ir.Value(name=name, const_value=tensor, shape=shape, type=ir.TensorType(tensor.dtype)))
+        node.replace_input_with(1, graph.initializers[name])

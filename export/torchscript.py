@@ -1,0 +1,57 @@
+"""TorchScript writer: every graph of a bundle as one method of one traced and frozen module, so that weights are stored once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from xai.export.evidence import EvidenceGraph
+from xai.export.graphs import ImageGraph, TextGraph, example_inputs, mixed
+from xai.meter.model import Meter
+from xai.runtime.manifest import TORCHSCRIPT, GraphSpec
+
+
+class Graphs(nn.Module):
+    """One method for each graph, called by the graph's name; it returns a tuple in the order of the graph's outputs."""
+
+    def __init__(self, model: Meter, specs: Mapping[str, GraphSpec]) -> None:
+        super().__init__()
+        self.model = model
+        self.image_graph, self.text_graph = ImageGraph(model), TextGraph(model)
+        self.explained = nn.ModuleDict(
+            {name: EvidenceGraph(model, list(spec.outputs)) for name, spec in specs.items() if "target" in spec.inputs}
+        )
+
+    def encode_image(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        return (self.image_graph(pixels),)
+
+    def embed_text(self, ids: Tensor) -> tuple[Tensor, ...]:
+        return (self.text_graph(ids),)
+
+    def answer(self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor) -> tuple[Tensor, ...]:
+        with mixed(self.model):
+            return (self.model.fuse(image_tokens, image_mask, text_embeddings, text_mask).logits.to(image_tokens.dtype),)
+
+    def evidence(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return self.explained["evidence"](*inputs)
+
+    def evidence_all(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return self.explained["evidence_all"](*inputs)
+
+    def maps(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return self.explained["maps"](*inputs)
+
+
+def write_torchscript(model: Meter, specs: Mapping[str, GraphSpec], folder: Path) -> None:
+    """Trace every graph of `specs` and write them to `graphs.pt`."""
+    examples = {name: tuple(example_inputs(spec).values()) for name, spec in specs.items()}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+        traced = torch.jit.trace_module(Graphs(model, specs).eval(), examples, check_trace=False)
+        frozen = torch.jit.freeze(traced, preserved_attrs=list(specs))
+        # Through memory: PyTorch aborts the whole process where it writes to a disk that is full.
+        (folder / TORCHSCRIPT).write_bytes(frozen.save_to_buffer())

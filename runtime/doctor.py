@@ -1,0 +1,70 @@
+"""What is installed, what it can run on, and what stands in the way."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from typing import NamedTuple
+
+PACKAGES = (
+    "xai-vqa",
+    "numpy",
+    "scipy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+    "onnx",
+    "onnxscript",
+    "transformers",
+    "cupy-cuda13x",
+    "cupy-cuda12x",
+)
+
+
+class Report(NamedTuple):
+    """(name, value) of what was found, and one line for each problem."""
+
+    facts: list[tuple[str, str]]
+    problems: list[str]
+
+
+def examine() -> Report:
+    """Look at this installation. Imports ONNX Runtime if it is there, and PyTorch only to ask for its GPU."""
+    facts = [
+        ("python", f"{platform.python_version()} on {platform.platform()}"),
+        ("executable", sys.executable),
+        ("cores", str(os.cpu_count())),
+    ]
+    versions = {name: _version(name) for name in PACKAGES}
+    facts += [(name, version or "not installed") for name, version in versions.items()]
+    problems = []
+    if versions["onnxruntime"] and versions["onnxruntime-gpu"]:
+        problems.append("onnxruntime and onnxruntime-gpu are both installed and overwrite each other: uninstall both, then install one")
+    if not versions["onnxruntime"] and not versions["onnxruntime-gpu"]:
+        problems.append("no ONNX Runtime: pip install 'xai-vqa[cpu]'")
+    if versions["cupy-cuda12x"] and versions["onnxruntime-gpu"]:
+        problems.append("cupy-cuda12x brings CUDA 12 into a process whose onnxruntime-gpu wants CUDA 13: install cupy-cuda13x")
+    if versions["onnxruntime"] or versions["onnxruntime-gpu"]:
+        try:
+            import onnxruntime
+
+            facts.append(("providers", ", ".join(onnxruntime.get_available_providers())))
+        except ImportError as error:
+            problems.append(f"onnxruntime is installed and cannot be imported: {str(error).splitlines()[0]}")
+    if versions["torch"]:
+        try:
+            import torch
+
+            facts.append(("GPU of PyTorch", torch.cuda.get_device_name() if torch.cuda.is_available() else "none"))
+        except ImportError as error:
+            problems.append(f"torch is installed and cannot be imported: {str(error).splitlines()[0]}")
+    return Report(facts, problems)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

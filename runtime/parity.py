@@ -1,0 +1,261 @@
+"""Whether a session gives what it should: the same questions through two sessions, or against outputs that were stored.
+
+An export ends with this comparison, and its questions and float32 outputs travel in the bundle, so that any machine can
+check itself without PyTorch and without the checkpoint.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from xai import XaiError
+from xai.runtime.engine import explain
+from xai.runtime.image import preprocess
+from xai.runtime.methods import LAYERS, METHODS, Options
+from xai.runtime.session import TOP_ANSWER, ModelDescription, Session
+
+TOLERANCES = {"logits": 1e-4, "tokens": 1e-4, "evidence": 1e-4, "relevance": 1e-3}
+"""Largest error of a float32 graph, relative to the largest expected value (`compare`)."""
+
+MIN_COSINE = 0.999
+"""Of every relevance map of a graph of less than float32, to float32's."""
+
+MIN_GAP = 1e-3
+"""A Fiedler vector whose eigenvalue is closer to the next than this is not compared: it turns with any rounding."""
+
+FLOOR = 1e-3
+"""Values are not expected to be better than float32 holds sums of gradients: an error counts relative to at least this part
+of the question's largest gradient."""
+
+SAMPLE = 1024
+"""Stored evidence keeps this many evenly spaced values of each array."""
+
+MAP_SAMPLE = 1 << 16
+"""So many of a whole map are compared: at 576 px one layer's are 160 MB."""
+
+LENGTHS = (3, 12, 7, 7)
+"""Tokens of each question, special tokens included."""
+
+BATCHED = (0, 1)
+"""Questions that are also asked together, padded to one length."""
+
+
+class Question(NamedTuple):
+    """`image` is the number of its image, `target` an answer id or `TOP_ANSWER`."""
+
+    image: int
+    ids: NDArray[np.int64]
+    target: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Images (n, S, S, 3) of bytes, and questions on them."""
+
+    images: NDArray[np.uint8]
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a session gave for one question.
+
+    `arrays` by name: `GROUP/...`, where GROUP is `logits`, `tokens`, `evidence` or `relevance`, and the rest says which; `gaps`
+    of every Fiedler problem, such as `image0`.
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    gaps: Mapping[str, float]
+
+
+class Measure(NamedTuple):
+    """Largest relative error of a group of arrays, and smallest cosine to what was expected."""
+
+    error: float
+    cosine: float
+
+
+def make_trial(model: ModelDescription) -> Trial:
+    """Four questions of three lengths on two images; the last two differ in their target only. Always the same for a model."""
+    rng = np.random.default_rng(20)
+    size = model.image_size
+    coarse = rng.integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)
+    images = np.stack([np.asarray(Image.fromarray(c).resize((size, size), Image.Resampling.BICUBIC)) for c in coarse])
+    first, last = 0, 2  # RoBERTa's <s> and </s>
+    ids = []
+    for length in LENGTHS:
+        length = min(length, model.max_text_tokens)
+        ids.append(np.array([first, *rng.integers(4, model.vocab_size, length - 2), last], dtype=np.int64))
+    other = int(rng.integers(0, model.answers))
+    questions = (
+        Question(0, ids[0], TOP_ANSWER),
+        Question(1, ids[1], TOP_ANSWER),
+        Question(0, ids[2], TOP_ANSWER),
+        Question(0, ids[2], other),
+    )
+    return Trial(images, questions)
+
+
+def name_targets(trial: Trial, expected: Sequence[Observed]) -> Trial:
+    """The same questions with the answers that were explained named, where rounding may make another answer the top one."""
+    targets = [
+        int(observed.arrays["logits/answer"].argmax()) if question.target == TOP_ANSWER else question.target
+        for question, observed in zip(trial.questions, expected, strict=True)
+    ]
+    return Trial(trial.images, tuple(q._replace(target=target) for q, target in zip(trial.questions, targets, strict=True)))
+
+
+def check(session: Session, trial: Trial, expected: Sequence[Observed], with_maps: bool) -> dict[str, Measure]:
+    """Run a trial and compare with what it should give."""
+    asked = trial if session.precision == "float32" else name_targets(trial, expected)
+    return compare(observe(session, asked, with_maps), expected)
+
+
+def observe(session: Session, trial: Trial, with_maps: bool) -> list[Observed]:
+    """Every question of a trial through every graph, one by one, and two of them again as one padded batch."""
+    model = session.description
+    pixels = [preprocess(Image.fromarray(image), model)[0] for image in trial.images]
+    tokens = [session.run("encode_image", {"pixels": image[None]})["image_tokens"] for image in pixels]
+    found = []
+    for question in trial.questions:
+        arrays = _run_graphs(session, tokens[question.image], question, with_maps)
+        relevances, gaps = _explain(session, tokens[question.image], [question])[0]
+        found.append(Observed(arrays | {f"relevance/alone/{name}": value for name, value in relevances.items()}, gaps))
+    batch = [trial.questions[i] for i in BATCHED]
+    batched = _explain(session, np.concatenate([tokens[question.image] for question in batch]), batch)
+    for i, (relevances, _) in zip(BATCHED, batched, strict=True):
+        found[i] = Observed({**found[i].arrays, **{f"relevance/batch/{name}": value for name, value in relevances.items()}}, found[i].gaps)
+    return found
+
+
+def _run_graphs(session: Session, image_tokens: NDArray[Any], question: Question, with_maps: bool) -> dict[str, NDArray[Any]]:
+    text_embeddings = session.run("embed_text", {"ids": question.ids[None]})["text_embeddings"]
+    inputs = {
+        "image_tokens": image_tokens,
+        "image_mask": np.ones(image_tokens.shape[:2], dtype=bool),
+        "text_embeddings": text_embeddings,
+        "text_mask": np.ones(text_embeddings.shape[:2], dtype=bool),
+    }
+    found = {"tokens/image": image_tokens, "tokens/text": text_embeddings, "logits/answer": session.run("answer", inputs)["logits"]}
+    inputs["target"] = np.array([question.target])
+    for graph in ("evidence", "maps") if with_maps else ("evidence",):
+        for name, value in session.run(graph, inputs).items():
+            if name == "logits":
+                found[f"logits/{graph}"] = value
+            elif name != "target":
+                found[f"evidence/{name}"] = _sample(value, MAP_SAMPLE) if graph == "maps" else value
+    return found
+
+
+def _explain(
+    session: Session, image_tokens: NDArray[Any], questions: Sequence[Question]
+) -> list[tuple[dict[str, NDArray[Any]], dict[str, float]]]:
+    """Relevances by `METHOD LAYERS/STREAM` and gaps of each question, asked as one batch."""
+    ids, targets = [question.ids for question in questions], [question.target for question in questions]
+    found: list[tuple[dict[str, NDArray[Any]], dict[str, float]]] = [({}, {}) for _ in questions]
+    for layers in LAYERS:
+        methods = [m for m in METHODS.values() if m.name != "random" and (m.layered or layers == LAYERS[0])]
+        for (relevances, gaps), one in zip(found, explain(session, image_tokens, ids, targets, methods, Options(layers)), strict=True):
+            gaps |= {report.graph: report.gap for report in one.solver}
+            for method, relevance in zip(methods, one.relevances, strict=True):
+                name = f"{method.name} {layers}" if method.layered else method.name
+                relevances |= {f"{name}/{stream}": values for stream, values in relevance._asdict().items()}
+    return found
+
+
+def compare(found: Sequence[Observed], expected: Sequence[Observed]) -> dict[str, Measure]:
+    """Measures by group: `logits`, `tokens`, `evidence KIND`, `relevance METHOD`, each over all questions.
+
+    `expected` may hold samples. Fiedler vectors of a narrow gap are left out.
+    """
+    measures: dict[str, Measure] = {}
+    for ours, theirs in zip(found, expected, strict=True):
+        floor = FLOOR * max(float(abs(v).max(initial=0)) for name, v in theirs.arrays.items() if name.endswith(("/gradient", "/grad")))
+        for name, wanted in theirs.arrays.items():
+            if _is_unstable(name, theirs.gaps):
+                continue
+            got = ours.arrays[name]
+            measure = _measure(got if got.shape == wanted.shape else _sample(got), wanted, floor)
+            group = _group(name)
+            worst = measures.get(group, measure)
+            measures[group] = Measure(max(worst.error, measure.error), min(worst.cosine, measure.cosine))
+    return dict(sorted(measures.items()))
+
+
+def failures(measures: Mapping[str, Measure], precision: str) -> list[str]:
+    """The groups that are not good enough for graphs of that precision."""
+    if precision == "float32":
+        return [group for group, measure in measures.items() if not measure.error <= TOLERANCES[group.split()[0]]]
+    return [group for group, measure in measures.items() if group.startswith("relevance") and not measure.cosine >= MIN_COSINE]
+
+
+def _measure(found: NDArray[Any], wanted: NDArray[Any], floor: float) -> Measure:
+    if found.shape != wanted.shape or not np.isfinite(found).all():
+        return Measure(float("inf"), -1.0)
+    a, b = found.astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
+    size = float(abs(b).max(initial=0))
+    error = float(abs(a - b).max(initial=0)) / max(size, floor)
+    if size <= floor * TOLERANCES["relevance"] or not a.any():  # nothing to compare the direction of
+        return Measure(error, 1.0 if error <= TOLERANCES["relevance"] else 0.0)
+    return Measure(error, float(a @ b / np.sqrt((a @ a) * (b @ b))))
+
+
+def _is_unstable(name: str, gaps: Mapping[str, float]) -> bool:
+    group, *rest = name.split("/")
+    if group != "relevance":
+        return False
+    method, stream = rest[1], rest[2]
+    return method.startswith("dsmi") and any(gap < MIN_GAP for graph, gap in gaps.items() if graph.startswith(stream))
+
+
+def _group(name: str) -> str:
+    group, *rest = name.split("/")
+    match group:
+        case "evidence":
+            return f"evidence {rest[-1]}"
+        case "relevance":
+            return f"relevance {rest[1]}"
+    return group
+
+
+def _sample(array: NDArray[Any], count: int = SAMPLE) -> NDArray[Any]:
+    flat = array.ravel()
+    return flat[np.linspace(0, flat.size - 1, count).astype(np.int64)] if flat.size > count else array
+
+
+def save_trial(path: Path, trial: Trial, expected: Sequence[Observed]) -> None:
+    """Write a trial and what it should give, large arrays as samples."""
+    arrays: dict[str, NDArray[Any]] = {"images": trial.images}
+    for i, (question, observed) in enumerate(zip(trial.questions, expected, strict=True)):
+        arrays |= {f"{i}/image": np.array(question.image), f"{i}/ids": question.ids, f"{i}/target": np.array(question.target)}
+        arrays |= {f"{i}/arrays/{name}": _sample(value) for name, value in observed.arrays.items()}
+        arrays |= {f"{i}/gaps/{name}": np.array(value) for name, value in observed.gaps.items()}
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def load_trial(path: Path) -> tuple[Trial, list[Observed]]:
+    """Read what `save_trial` wrote. Raises `XaiError` where it cannot."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            content = {name: file[name] for name in file.files}
+        questions: list[Question] = []
+        expected: list[Observed] = []
+        while f"{len(questions)}/ids" in content:
+            i = len(questions)
+            questions.append(Question(int(content[f"{i}/image"]), content[f"{i}/ids"], int(content[f"{i}/target"])))
+            arrays, gaps = (
+                {name.removeprefix(p): v for name, v in content.items() if name.startswith(p)} for p in (f"{i}/arrays/", f"{i}/gaps/")
+            )
+            expected.append(Observed(arrays, {name: float(gap) for name, gap in gaps.items()}))
+        return Trial(content["images"], tuple(questions)), expected
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise XaiError(f"{path} holds no questions and answers: export the bundle again") from error

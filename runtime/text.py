@@ -1,0 +1,18 @@
+"""Words as people read them, wherever they are shown."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def percent(probability: float) -> str:
+    """Such as `87.3%`; never claims 0% or 100%."""
+    if probability < 0.0005:
+        return "<0.1%"
+    return f"{probability:.1%}" if probability < 0.9995 else ">99.9%"
+
+
+def one_line(text: str) -> str:
+    """`text` without what would break a line, steer a terminal or fail to be encoded."""
+    kind = {c: unicodedata.category(c) for c in set(text)}
+    return " ".join("".join(" " if kind[c] == "Cc" else "\ufffd" if kind[c] == "Cs" else c for c in text).split())

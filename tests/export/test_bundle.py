@@ -1,0 +1,256 @@
+"""The bundle writer: whole and proven, or not at all; TorchScript only where it is trusted; the commands."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from tokenizers import Tokenizer
+
+import xai
+import xai.export.bundle
+from xai import XaiError
+from xai.export.bundle import ParityError, check_place, export_bundle, new_folder
+from xai.export.commands import export, verify
+from xai.meter.model import Meter
+from xai.runtime.answers import numbered_answers
+from xai.runtime.commands import inspect
+from xai.runtime.manifest import MANIFEST, PARITY, TORCHSCRIPT, Bundle, hash_file, read_bundle
+from xai.runtime.parity import load_trial, save_trial
+from xai.runtime.sessions import open_session
+
+TORCHSCRIPT_ONLY = ("torchscript",)  # seconds, where ONNX takes half a minute
+
+
+@pytest.fixture
+def write(model: Meter, goldens, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a TorchScript bundle of the small random model."""
+
+    def write(name: str = "out", model: Meter = model, **options) -> Path:
+        tokenizer: Tokenizer = goldens("tiny").explainer.encoder.tokenizer
+        options = {"formats": TORCHSCRIPT_ONLY, **options}
+        export_bundle(model, tokenizer, numbered_answers(model.config.answers), tmp_path / name, **options)
+        return tmp_path / name
+
+    return write
+
+
+def left_behind(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_torchscript_runs_only_where_it_is_trusted(bundle: Bundle) -> None:
+    with pytest.raises(XaiError, match="--trust"):
+        open_session(bundle, "torchscript")
+    assert open_session(bundle, "torchscript", trust=True).name == "torchscript"
+
+
+def test_an_existing_folder_is_refused(write: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("kept")
+    for overwrite in (False, True):  # a folder that is no bundle is never replaced
+        with pytest.raises(XaiError, match="exists"):
+            write(overwrite=overwrite)
+    assert (tmp_path / "out" / "mine.txt").read_text() == "kept"
+    assert left_behind(tmp_path) == ["out"]
+
+
+def test_overwrite_replaces_a_bundle(write: Callable[..., Path], tmp_path: Path, deeper_model: Meter) -> None:
+    first = read_bundle(write()).manifest
+    with pytest.raises(XaiError, match="--overwrite"):
+        write(model=deeper_model)
+    assert read_bundle(tmp_path / "out").manifest == first
+    second = read_bundle(write(model=deeper_model, overwrite=True)).manifest
+    assert (first.model.layers, second.model.layers) == (3, 1)
+    assert left_behind(tmp_path) == ["out"]
+
+
+def test_a_missing_parent_and_a_link_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(XaiError, match="does not exist"):
+        check_place(tmp_path / "no" / "out", overwrite=False)
+    (tmp_path / "out").symlink_to(tmp_path / "nowhere")
+    for overwrite in (False, True):
+        with pytest.raises(XaiError, match="exists"):
+            check_place(tmp_path / "out", overwrite)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_export_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), new_folder(tmp_path / "out", overwrite=False) as draft:
+        (draft / "weights.bin").write_bytes(b"half")
+        raise error
+    assert not left_behind(tmp_path)
+
+
+def test_graphs_that_differ_fail_the_export(
+    write: Callable[..., Path], tmp_path: Path, model: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = read_bundle(write()).manifest
+
+    def lower(model: Meter, precision: str) -> Meter:
+        changed = type(model)(model.config)
+        state = {name: value.clone() for name, value in model.state_dict().items()}
+        state["cross_modal_image_layers.1.attention.self.query.weight"][0, 0] += 0.05
+        changed.load_state_dict(state)
+        return changed.requires_grad_(False).eval()
+
+    monkeypatch.setattr(xai.export.bundle, "lower", lower)
+    with pytest.raises(ParityError, match="evidence") as raised:
+        write(overwrite=True)
+    assert "\n" not in str(raised.value)
+    assert raised.value.parity["torchscript"]["evidence product"].error > 1e-4
+    assert read_bundle(tmp_path / "out").manifest == whole
+    assert left_behind(tmp_path) == ["out"]
+
+
+def test_an_interrupted_replacement_keeps_the_former(write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = read_bundle(write()).manifest
+    rename = Path.rename
+
+    def interrupt(path: Path, target: Path) -> Path:
+        if ".draft." in path.name:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupt)
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "out", overwrite=True):
+        pass
+    assert read_bundle(tmp_path / "out").manifest == whole
+    assert left_behind(tmp_path) == ["out"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_leaves_nothing(write: Callable[..., Path], small_disk: Path) -> None:
+    with pytest.raises(XaiError, match="cannot be written") as raised:
+        write("disk/out")
+    assert "\n" not in str(raised.value)
+    assert not left_behind(small_disk)
+
+
+def test_a_file_that_grows_too_large_leaves_nothing(write: Callable[..., Path], tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, limits[1]))
+    try:
+        with pytest.raises(XaiError, match="cannot be written"):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not left_behind(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"formats": ("onnx",), "precision": "bfloat16"}, "only for torchscript"),
+        ({"formats": ("torchscript",), "precision": "float16"}, "only for onnx"),
+        ({"formats": ("torchscript",), "precision": "float8"}, "choose from float32"),
+        ({"formats": ("pickle",)}, "choose from onnx"),
+        ({"formats": ()}, "choose from onnx"),
+    ],
+)
+def test_a_request_that_makes_no_sense(write: Callable[..., Path], tmp_path: Path, options: dict[str, object], words: str) -> None:
+    with pytest.raises(XaiError, match=words):
+        write(**options)
+    assert not left_behind(tmp_path)
+
+
+def test_verify_finds_a_bundle_that_computes_something_else(bundle: Bundle, tmp_path: Path) -> None:
+    """A weight that was changed, and the manifest with it: only the stored outputs can tell."""
+    folder = Path(shutil.copytree(bundle.folder, tmp_path / "copy"))
+    weights = np.fromfile(folder / "weights.bin", dtype=np.float32)
+    weights[::1000] += 0.05
+    weights.tofile(folder / "weights.bin")
+    content = json.loads((folder / MANIFEST).read_text())
+    content["files"]["weights.bin"]["sha256"] = hash_file(folder / "weights.bin")
+    (folder / MANIFEST).write_text(json.dumps(content))
+    result = CliRunner().invoke(verify, [str(folder)])
+    assert isinstance(result.exception, XaiError)
+    assert "does not give what it should" in str(result.exception)
+
+
+def test_verify(bundle: Bundle, goldens) -> None:
+    alone = CliRunner().invoke(verify, [str(bundle.folder), "--threads", "1"])
+    assert alone.exit_code == 0, alone.output
+    assert "onnx verified, torchscript not run" in alone.output
+    checkpoint = ["--checkpoint", str(goldens("tiny").checkpoint), "--trust"]
+    with pytest.warns(UserWarning, match="left out"):
+        against = CliRunner().invoke(verify, [str(bundle.folder), *checkpoint])
+    assert against.exit_code == 0, against.output
+    assert "onnx, torchscript verified" in against.output
+    assert against.output.count("relevance rollout") == 2
+
+
+def test_stored_questions_are_at_least_four_of_three_lengths_two_images_two_targets(bundle: Bundle, tmp_path: Path) -> None:
+    trial, expected = load_trial(bundle.file(PARITY))
+    assert len(trial.questions) >= 4
+    assert len({len(question.ids) for question in trial.questions}) >= 3
+    assert len({question.image for question in trial.questions}) == len(trial.images) >= 2
+    assert len({question.target for question in trial.questions}) >= 2
+    save_trial(tmp_path / "again.npz", trial, expected)
+    again, found = load_trial(tmp_path / "again.npz")
+    assert (again.images == trial.images).all()
+    for one, other in zip(found, expected, strict=True):
+        assert all((one.arrays[name] == value).all() for name, value in other.arrays.items())
+    (tmp_path / "again.npz").write_bytes(b"PK\x03\x04 half")
+    with pytest.raises(XaiError, match="again"):
+        load_trial(tmp_path / "again.npz")
+
+
+def test_the_export_command(goldens, tmp_path: Path) -> None:
+    golden = goldens("tiny")
+    options = ["--tokenizer", str(golden.tokenizer), "--answers", str(golden.answers), "--format", "torchscript"]
+    with pytest.warns(UserWarning, match="left out"):
+        result = CliRunner().invoke(export, [str(golden.checkpoint), "-o", str(tmp_path / "out"), *options])
+    assert result.exit_code == 0, result.output
+    for words in ("trace TorchScript", "relevance dsmi-grad first", TORCHSCRIPT, "MB", f"written: {tmp_path / 'out'}"):
+        assert words in result.output
+    assert read_bundle(tmp_path / "out").manifest.formats == ("torchscript",)
+    of_a_bundle = CliRunner().invoke(export, [str(tmp_path / "out"), "-o", str(tmp_path / "other")])
+    assert "name the checkpoint" in str(of_a_bundle.exception)
+    again = CliRunner().invoke(export, [str(golden.checkpoint), "-o", str(tmp_path / "out"), *options])
+    assert isinstance(again.exception, XaiError)  # before the checkpoint is read
+    verified = CliRunner().invoke(verify, [str(tmp_path / "out")])
+    assert isinstance(verified.exception, XaiError)
+    assert "--trust" in str(verified.exception)
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_what_is_no_checkpoint_exports_nothing(goldens, tmp_path: Path, half: bool) -> None:
+    source = tmp_path / "meter.ckpt"
+    whole = goldens("tiny").checkpoint.read_bytes()
+    source.write_bytes(whole[: len(whole) // 2] if half else b"not a checkpoint")
+    result = CliRunner().invoke(export, [str(source), "-o", str(tmp_path / "out"), "--tokenizer", str(goldens("tiny").tokenizer)])
+    assert isinstance(result.exception, XaiError)
+    assert "meter.ckpt" in str(result.exception)
+    assert left_behind(tmp_path) == ["meter.ckpt"]
+
+
+def test_inspect_says_what_is_in_a_bundle(bundle: Bundle) -> None:
+    result = CliRunner().invoke(inspect, [str(bundle.folder)])
+    assert result.exit_code == 0, result.output
+    for words in (
+        "float32, onnx and torchscript, opset 20",
+        "evidence_all",
+        "image_tokens float32[batch, image, 128]",
+        "weights.bin",
+        "relevance",
+        "torch 2",
+    ):
+        assert words in result.output

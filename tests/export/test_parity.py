@@ -1,0 +1,182 @@
+"""Exported graphs against eager autograd and the reference, at shapes that no export has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from xai import XaiError
+from xai.export.bundle import Exported
+from xai.meter.session import EagerSession
+from xai.runtime.engine import encode_images, explain
+from xai.runtime.image import open_image, preprocess
+from xai.runtime.manifest import FORMATS, Bundle
+from xai.runtime.methods import LAYERS, METHODS, Options
+from xai.runtime.parity import MIN_GAP
+from xai.runtime.session import Session
+from xai.runtime.sessions import open_session
+
+Inputs = dict[str, NDArray[Any]]
+
+SHAPES = [(1, 1, 2), (1, 3, 2), (3, 12, 2), (1, 1, 37), (3, 3, 37), (1, 40, 37), (3, 1, 577), (1, 12, 577), (3, 40, 577), (1, 3, 1297)]
+"""(B, T, N); the exports are traced at (2, 5, 7)."""
+
+
+def make_inputs(session: EagerSession, batch: int, tokens: int, patches: int, padded: bool, seed: int = 0) -> Inputs:
+    rng = np.random.default_rng(seed)
+    text_mask, image_mask = np.ones((batch, tokens), dtype=bool), np.ones((batch, patches), dtype=bool)
+    if padded:
+        text_mask[0, max(1, tokens - 2) :] = False
+        image_mask[-1, max(1, patches - 3) :] = False
+    return {
+        "image_tokens": rng.standard_normal((batch, patches, session.model.config.vision_width), dtype=np.float32),
+        "image_mask": image_mask,
+        "text_embeddings": rng.standard_normal((batch, tokens, session.model.config.text_width), dtype=np.float32),
+        "text_mask": text_mask,
+        "target": rng.integers(-1, session.model.config.answers, batch),
+    }
+
+
+def error(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    assert found.shape == expected.shape
+    return float(abs(found - expected).max() / max(abs(expected).max(), 1e-30))
+
+
+@pytest.fixture(scope="module")
+def eager(goldens: Callable[[str], Any]) -> EagerSession:
+    return goldens("tiny").explainer.session
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_any_shape_gives_what_autograd_gives(
+    exported_session: Session, eager: EagerSession, shape: tuple[int, int, int], padded: bool
+) -> None:
+    inputs = make_inputs(eager, *shape, padded)
+    for graph in ("evidence",) if shape[2] > 600 else ("evidence", "maps"):
+        expected = eager.run(graph, inputs)
+        found = exported_session.run(graph, inputs)
+        assert set(found) == set(expected)
+        assert (found["target"] == expected["target"]).all()
+        scale = max(abs(value).max() for name, value in expected.items() if name.endswith(("/gradient", "/grad")))
+        for name in set(found) - {"target"}:
+            # Sums that cancel cannot be better than what is summed: Grad-CAM's by design, others where a stream has one token.
+            size = max(abs(expected[name]).max(), scale * (1 if name.endswith("grad-cam") else 0.2))
+            assert abs(found[name] - expected[name]).max() <= 2e-5 * size, name
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 12), (2, 40)])
+def test_any_text_is_embedded_and_any_number_of_images_encoded(
+    exported_session: Session, eager: EagerSession, shape: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(1)
+    for graph, inputs in (
+        ("embed_text", {"ids": rng.integers(0, 120, shape)}),
+        ("encode_image", {"pixels": rng.standard_normal((shape[0], 3, 96, 96), dtype=np.float32)}),
+    ):
+        expected, found = eager.run(graph, inputs), exported_session.run(graph, inputs)
+        assert all(error(found[name], expected[name]) <= 1e-5 for name in expected)
+
+
+def test_the_small_graphs_agree_with_the_large_one(exported_session: Session, eager: EagerSession) -> None:
+    inputs = make_inputs(eager, 2, 6, 30, padded=True)
+    large = exported_session.run("evidence", inputs)
+    some = ["target", "image0/self/gradient", "logits", "encoder1/self/product"]
+    small = exported_session.run("evidence", inputs, some)
+    assert list(small) == some
+    assert all(error(small[name], large[name]) <= 1e-5 for name in some)
+    del inputs["target"]
+    assert error(exported_session.run("answer", inputs)["logits"], large["logits"]) <= 1e-5
+
+
+def test_gradients_change_with_the_input_and_with_the_target(exported_session: Session, eager: EagerSession) -> None:
+    base = {**make_inputs(eager, 2, 6, 30, padded=False), "target": np.array([3, 4])}
+    grads = [name for name in exported_session.run("maps", base) if name.endswith("/grad")]
+    assert grads
+    one = exported_session.run("maps", base, grads)
+    for changed in ({**base, "target": np.array([4, 3])}, {**make_inputs(eager, 2, 6, 30, padded=False, seed=5), "target": base["target"]}):
+        found = exported_session.run("maps", changed, grads)
+        assert all(error(found[name], one[name]) > 1e-2 for name in grads)
+
+
+def test_a_padded_batch_equals_single_runs(exported_session: Session, eager: EagerSession) -> None:
+    rng = np.random.default_rng(2)
+    tokens = rng.standard_normal((3, 37, eager.model.config.vision_width), dtype=np.float32)
+    questions = [np.array([0, *rng.integers(4, 120, n), 2]) for n in (1, 9, 4)]
+    methods = [method for method in METHODS.values() if method.name != "random"]
+    together = explain(exported_session, tokens, questions, [-1, 2, -1], methods, Options("all"))
+    for b, target in enumerate([-1, 2, -1]):
+        alone = explain(exported_session, tokens[b : b + 1], [questions[b]], [target], methods, Options("all"))[0]
+        assert error(together[b].logits, alone.logits) <= 1e-5
+        gaps = {stream: min([r.gap for r in alone.solver if r.graph.startswith(stream)]) for stream in ("text", "image")}
+        for method, ours, single in zip(methods, together[b].relevances, alone.relevances, strict=True):
+            for stream in ("text", "image"):
+                loose = method.name.startswith("dsmi") or method.name == "grad-cam"  # rounding is divided by the gap, or by a cancelled sum
+                if loose and gaps[stream] < MIN_GAP:
+                    continue
+                assert error(getattr(ours, stream), getattr(single, stream)) <= (1e-3 if loose else 1e-5), (method.name, stream)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", ["tiny", "tiny_resized"])
+def test_bundles_meet_the_references_tolerances(
+    name: str, form: str, exporter: Callable[[str], Exported], goldens: Callable[[str], Any]
+) -> None:
+    golden, session = goldens(name), open_session(exporter(name).bundle, form, trust=True, threads=1)
+    compared = 0
+    for i, case in enumerate(golden.cases):
+        pixels, _ = preprocess(open_image(golden.image(i)), session.description)
+        tokens, ids = encode_images(session, pixels[None]), np.array(case["ids"])
+        for layers in LAYERS:
+            methods = [m for m in METHODS.values() if m.name != "random" and (m.layered or layers == "first")]
+            one = explain(session, tokens, [ids], [-1], methods, Options(layers))[0]
+            assert abs(one.logits - golden.expected[f"{i}/logits"]).max() <= 1e-4
+            for method, relevance in zip(methods, one.relevances, strict=True):
+                for stream in ("text", "image"):
+                    key = f"{i}/{method.reference_name}{'@all' if layers == 'all' else ''}/{stream}"
+                    narrow = [r for r in one.solver if r.graph.startswith(stream) and r.gap < MIN_GAP]
+                    if key in golden.expected and not (method.name.startswith("dsmi") and narrow):
+                        assert error(getattr(relevance, stream), golden.expected[key]) <= 1e-4, key
+                        compared += 1
+    assert compared >= 20 * len(golden.cases) - 40
+
+
+def test_the_certificate_says_what_was_compared(exporter: Callable[[str], Exported]) -> None:
+    manifest = exporter("tiny").bundle.manifest
+    for form in FORMATS:
+        measures = manifest.parity["formats"][form]
+        variants = {name for name in measures if name.startswith("relevance ")}
+        assert len(variants) == 10
+        assert {
+            "logits",
+            "tokens",
+            "evidence attention",
+            "evidence gradient",
+            "evidence product",
+            "evidence grad-cam",
+            "evidence grad",
+        } <= set(measures)
+        assert all(0 <= measure["error"] < 1e-3 for measure in measures.values())
+    assert manifest.parity["forced"] == []
+
+
+def test_runs_need_no_autograd(bundle: Bundle, eager: EagerSession) -> None:
+    import torch
+
+    session = open_session(bundle, "torchscript", trust=True)
+    inputs = make_inputs(eager, 1, 4, 9, padded=False)
+    with torch.inference_mode():
+        inside = session.run("evidence", inputs)
+    outside = session.run("evidence", inputs)
+    assert all((inside[name] == outside[name]).all() for name in inside)
+
+
+def test_an_answer_that_does_not_exist_is_one_line(exported_session: Session, eager: EagerSession) -> None:
+    inputs = {**make_inputs(eager, 1, 4, 9, padded=False), "target": np.array([10**6])}
+    with pytest.raises(XaiError, match="evidence") as raised:
+        exported_session.run("evidence", inputs)
+    assert "\n" not in str(raised.value)

@@ -14,6 +14,7 @@ import click
 
 import xai
 from xai import XaiError
+from xai.bench.commands import merge, perturb
 from xai.export.commands import export, verify
 from xai.runtime.commands import answers, doctor, inspect
 from xai.runtime.text import one_line
@@ -164,6 +165,10 @@ def explain(
 @main.group()
 def bench() -> None:
     """Measure what explanations are worth."""
+
+
+bench.add_command(perturb)
+bench.add_command(merge)
 
 
 @bench.command()

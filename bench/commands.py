@@ -1,0 +1,241 @@
+"""The commands `xai bench perturb` and `xai bench merge`. What is heavy is imported when a command runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import xai
+from xai import XaiError
+
+if TYPE_CHECKING:
+    from xai.bench.datasets import Sample
+    from xai.bench.perturb import Request
+    from xai.bench.results import RunFolder
+    from xai.runtime.explainer import Explainer
+
+GIBIBYTE = 2**30
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names separated by commas."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _some(*choices: str) -> Callable[[click.Context, click.Parameter, str], tuple[str, ...]]:
+    """A callback: some of `choices`, separated by commas, in their order."""
+
+    def chosen(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+        names = _names(value)
+        if not names or not set(names) <= set(choices):
+            raise click.BadParameter(f"{value!r} is not one or more of {', '.join(choices)}")
+        return tuple(choice for choice in choices if choice in names)
+
+    return chosen
+
+
+def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]:
+    """A callback: `i/n` is part i of n, counted from 1."""
+    i, _slash, n = value.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+        raise click.BadParameter(f"{value!r} is not i/n with 1 <= i <= n")
+    return int(i), int(n)
+
+
+@click.command()
+@click.option("-e", "--bundle", type=click.Path(path_type=Path), metavar="BUNDLE", help="Exported bundle to run.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="METER checkpoint to run; with -e the reference of --cross-check.")
+@click.option(
+    "--tokenizer", metavar="FILE|NAME", help="tokenizer.json, its folder, or a model in the local cache.  [default: roberta-base]"
+)
+@click.option("--answers", type=click.Path(path_type=Path), help="Answer names: JSON list, JSON object id -> answer, or text file.")
+@click.option("--image-size", type=click.IntRange(1), metavar="S", help="Side of the model's input in pixels. Default: the checkpoint's.")
+@click.option("--session", type=click.Choice(["onnx", "torchscript", "eager"]), help="What runs the model. Default: what fits the model.")
+@click.option("--provider", default="cpu", show_default=True, metavar="NAME", help="ONNX Runtime's provider: cpu, cuda, ...")
+@click.option("--allow-fallback", is_flag=True, help="Let ONNX Runtime take another provider than the one asked for.")
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of one operator.")
+@click.option("--trust", is_flag=True, help="Run the bundle's TorchScript, which is code.")
+@click.option(
+    "--data", default="scenes", show_default=True, metavar="scenes|easy-vqa|DIR", help="Questions; see README for what DIR holds."
+)
+@click.option("--methods", default="all", show_default=True, metavar="NAMES", help="By comma; NAME@all uses all layers. `random` is added.")
+@click.option("--modality", callback=_some("image", "text"), default="image,text", show_default=True, help="What is removed.")
+@click.option(
+    "--sign", callback=_some("positive", "negative"), default="positive,negative", show_default=True, help="Which tokens go first."
+)
+@click.option("--samples", type=click.IntRange(1), metavar="N", help="The first N questions. Default: all, or 1000 scenes.")
+@click.option("--seed", type=click.IntRange(0), default=1234, show_default=True, help="Order of the questions; which scenes; `random`.")
+@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, metavar="N", help="Questions planned and run together.")
+@click.option(
+    "--memory", type=click.FloatRange(0, min_open=True), default=4.0, show_default=True, metavar="GB", help="For one run of the model."
+)
+@click.option("--skip-broken", is_flag=True, help="Leave out, and count, questions that cannot be used, instead of stopping.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
+@click.option("--shard", callback=_shard, default="1/1", metavar="i/n", help="Run part i of n; join the folders with `xai bench merge`.")
+@click.option("--cross-check", type=click.IntRange(1), metavar="N", help="Compare N questions with the published procedure.")
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR", help="Folder for the results."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print table.json instead of table.md.")
+def perturb(
+    bundle: Path | None,
+    checkpoint: Path | None,
+    tokenizer: str | None,
+    answers: Path | None,
+    image_size: int | None,
+    session: str | None,
+    provider: str,
+    allow_fallback: bool,
+    threads: int | None,
+    trust: bool,
+    data: str,
+    methods: str,
+    modality: tuple[str, ...],
+    sign: tuple[str, ...],
+    samples: int | None,
+    seed: int,
+    batch: int,
+    memory: float,
+    skip_broken: bool,
+    resume: bool,
+    shard: tuple[int, int],
+    cross_check: int | None,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Remove image patches and words in order of relevance, and measure how long the answer lasts.
+
+    Writes results.jsonl, table.json, table.md, curves.png and report.html into DIR.
+    """
+    from xai.bench.datasets import by_image, load_samples
+    from xai.bench.perturb import Request, about, run, settings
+    from xai.bench.results import RunFolder
+    from xai.bench.variants import find_variants
+
+    request = Request(find_variants(_names(methods)), modality, sign, seed, batch, round(memory * GIBIBYTE))
+    found = by_image(load_samples(data, samples, seed))
+    if bundle and checkpoint and not cross_check:
+        raise click.UsageError("name a bundle or a checkpoint, not both; --cross-check N compares them")
+    if bundle and not bundle.is_dir():
+        raise XaiError(f"{bundle} is a file; a bundle is a folder" if bundle.exists() else f"bundle {bundle} does not exist")
+    files: dict[str, Any] = {"tokenizer": tokenizer, "answers": answers, "image_size": image_size}
+    machine: dict[str, Any] = {
+        "session": session,
+        "provider": provider,
+        "allow_fallback": allow_fallback,
+        "threads": threads,
+        "trust": trust,
+    }
+    explainer = xai.load(bundle or checkpoint, **machine, **({} if bundle and checkpoint else files))
+    reference = _reference(explainer, bundle, checkpoint, files, threads) if cross_check else explainer
+    folder = RunFolder(output)
+    asked = settings(explainer, _model(bundle or checkpoint, explainer.session.name), data, seed, found, request)
+    folder.open(asked, about(), shard, resume)
+    if asked["unknown_labels"]:
+        click.echo(f"Warning: {asked['unknown_labels']} questions have no true answer that the model can give: they score 0", err=True)
+    start = time.perf_counter()
+    try:
+        count = run(explainer, found, request, folder, shard, skip_broken, _progress())
+    except KeyboardInterrupt as error:
+        raise XaiError(f"stopped; what is done lies in {output}: go on with the same command and --resume") from error
+    if count:
+        seconds = time.perf_counter() - start
+        click.echo(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each)", err=True)
+    _finish(folder, explainer, found, request)
+    if cross_check:
+        _cross_check(explainer, reference, found[:cross_check], request, folder)
+    _print(folder, as_json)
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR...")
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR", help="Folder to make.")
+@click.option("--json", "as_json", is_flag=True, help="Print table.json instead of table.md.")
+def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
+    """Join the finished shards of `xai bench perturb --shard i/n` into the run that they are parts of."""
+    from xai.bench import outputs, results
+
+    merged = results.merge(folders, output)
+    examples = [example for folder in folders for example in outputs.read_examples(results.RunFolder(folder))]
+    outputs.write_all(merged, examples)
+    _print(merged, as_json)
+
+
+def _reference(explainer: Explainer, bundle: Path | None, checkpoint: Path | None, files: dict[str, Any], threads: int | None) -> Explainer:
+    """What runs the published procedure: the same model in eager PyTorch."""
+    if explainer.session.name == "eager":
+        return explainer
+    if bundle and not checkpoint:
+        raise XaiError("--cross-check runs the published procedure, which a bundle cannot: add --checkpoint FILE")
+    return xai.load(checkpoint, session="eager", threads=threads, **files)
+
+
+def _model(path: Path | None, session: str) -> dict[str, str]:
+    """What is run, by name and hash: of a checkpoint, or of a bundle's manifest, which holds those of its files."""
+    import hashlib
+
+    demo = Path(xai.__file__).parent / "meter" / "demo"
+    if path is None:
+        file, name = (demo / "model.safetensors" if session == "eager" else demo / "bundle" / "manifest.json"), "demo"
+    else:
+        file, name = (path / "manifest.json" if path.is_dir() else path), path.name
+    try:
+        with file.open("rb") as opened:
+            return {"name": name, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+    except OSError as error:
+        raise XaiError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Shows questions done, their rate and the time that remains: a line that is rewritten, or in a log one every minute."""
+    terminal = sys.stderr.isatty()
+    began: list[tuple[float, int]] = []
+    shown = [float("-inf")]
+
+    def progress(done: int, total: int) -> None:
+        now = time.perf_counter()
+        if not began:
+            began.append((now, done))
+        start, before = began[0]
+        rate = (done - before) / (now - start) if done > before else 0.0
+        if not terminal and done < total and now - shown[0] < 60:
+            return
+        shown[0] = now
+        rest = f", {rate:.2f} a second, {_duration((total - done) / rate)} to go" if rate else ""
+        text = f"{done} of {total} questions{rest}"
+        click.echo(f"\r{text:<70}" if terminal else text, err=True, nl=not terminal or done == total)
+
+    return progress
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _finish(folder: RunFolder, explainer: Explainer, found: Sequence[Sample], request: Request) -> None:
+    """Write what is made of the results; a shard's tables show the shard."""
+    from xai.bench import outputs
+    from xai.bench.examples import make
+    from xai.bench.scores import read_scores
+
+    scores = read_scores(folder.lines(), folder.read_run()["settings"])
+    outputs.write_all(folder, make(explainer, found, scores, request.variants, request.seed))
+
+
+def _cross_check(explainer: Explainer, reference: Explainer, found: Sequence[Sample], request: Request, folder: RunFolder) -> None:
+    from xai.bench.crosscheck import cross_check, write_report
+
+    checked = cross_check(explainer, reference, found, request)
+    write_report(checked, folder.path / "cross_check.json")
+    click.echo(checked.summary(), err=True)
+
+
+def _print(folder: RunFolder, as_json: bool) -> None:
+    click.echo((folder.path / ("table.json" if as_json else "table.md")).read_text(encoding="utf-8"), nl=False)

@@ -1,0 +1,152 @@
+"""Which token subsets the perturbation test needs (spec.md, Perturbation test). Pure: no model, no image, no file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xai.runtime.methods import Relevance
+from xai.spectral.arrays import to_numpy
+
+STEPS = (0.0, 0.25, 0.5, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
+"""Fractions of the tokens that are removed."""
+MODALITIES = ("image", "text")
+SIGNS = ("positive", "negative")
+"""`positive` removes the most relevant tokens first, `negative` the least relevant ones."""
+
+_CONSTANT = 1e-6
+"""A relevance vector whose values differ by less, relative to the largest, is a tie: float32 cannot tell more."""
+
+
+class Curve(NamedTuple):
+    """One curve of one question: relevance number `method` of those planned, one of `MODALITIES`, one of `SIGNS`."""
+
+    method: int
+    modality: str
+    sign: str
+
+
+@cache
+def published_counts(n: int) -> tuple[int, ...]:
+    """Tokens of n that are kept at each of `STEPS`: truncated in floating point, so that n = 10 keeps 1 at 0.8."""
+    return tuple(int((1 - step) * n) for step in STEPS)
+
+
+@cache
+def exact_counts(n: int) -> tuple[int, ...]:
+    """The same without the rounding error: n = 10 keeps 2 at 0.8."""
+    return tuple(int((1 - Fraction(str(step))) * n) for step in STEPS)
+
+
+def scaled(relevance: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Min-max to [0, 1]; a constant vector becomes zeros."""
+    low, high = relevance.min(), relevance.max()
+    if high - low <= _CONSTANT * max(abs(low), abs(high)):
+        return np.zeros_like(relevance)
+    return (relevance - low) / (high - low)
+
+
+def keeping_order(relevance: NDArray[np.floating], sign: str) -> NDArray[np.int64]:
+    """Tokens (n,) from the one that is kept longest to the one that is removed first; of equals the lowest index comes first."""
+    score = scaled(relevance)
+    return np.argsort(score if sign == "positive" else -score, kind="stable")
+
+
+@dataclass(frozen=True)
+class QuestionPlan:
+    """The distinct subsets that the tests of one question need."""
+
+    subsets: tuple[tuple[str, NDArray[np.int64]], ...]
+    """(modality, tokens kept in ascending order, special ones not counted). The first one is nothing removed: it is known."""
+    asked: Mapping[Curve, Mapping[int, int]]
+    """For every test the number of tokens kept -> index into `subsets`."""
+    tokens: Mapping[str, int]
+    """For every modality the number of tokens that can be removed."""
+
+
+def plan_question(relevances: Sequence[Relevance], modalities: Sequence[str] = MODALITIES, signs: Sequence[str] = SIGNS) -> QuestionPlan:
+    """Subsets for every relevance, modality and sign, at the published and at the exact counts; equal ones are planned once.
+
+    The text's first and last token always stay: they are left out here, and `batches` counts them in.
+    """
+    subsets: list[tuple[str, NDArray[np.int64]]] = [("image", np.arange(len(relevances[0].image)))]
+    known: dict[tuple[str, bytes], int] = {}
+    asked: dict[Curve, dict[int, int]] = {}
+    values = {"image": [to_numpy(r.image) for r in relevances], "text": [to_numpy(r.text)[1:-1] for r in relevances]}
+    tokens = {modality: len(values[modality][0]) for modality in modalities}
+    for modality, sign, method in product(modalities, signs, range(len(relevances))):
+        n = tokens[modality]
+        order = keeping_order(values[modality][method], sign)
+        found = asked[Curve(method, modality, sign)] = {n: 0}
+        for count in sorted({*published_counts(n), *exact_counts(n)} - {n}, reverse=True):
+            kept = np.sort(order[:count])
+            key = modality, kept.tobytes()
+            if key not in known:
+                known[key] = len(subsets)
+                subsets.append((modality, kept))
+            found[count] = known[key]
+    return QuestionPlan(tuple(subsets), asked, tokens)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Subsets of one length, to be answered in one run without padding."""
+
+    image_tokens: int
+    """Class token included."""
+    text_tokens: int
+    """First and last token included."""
+    jobs: tuple[tuple[int, int], ...]
+    """(question, index into its plan's `subsets`)."""
+
+
+def batches(plans: Sequence[QuestionPlan], sizes: Sequence[tuple[int, int]], most: Callable[[int, int], int]) -> Iterator[Batch]:
+    """Group what several questions need by length, the longest first.
+
+    `sizes` holds every question's image and text tokens, special ones included; `most(image_tokens, text_tokens)` says how
+    many rows of that length fit into memory.
+    """
+    groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for q, (plan, (image, text)) in enumerate(zip(plans, sizes, strict=True)):
+        for s, (modality, kept) in enumerate(plan.subsets[1:], start=1):
+            length = (1 + len(kept), text) if modality == "image" else (image, 2 + len(kept))
+            groups.setdefault(length, []).append((q, s))
+    for length in sorted(groups, reverse=True):
+        jobs, rows = groups[length], max(1, most(*length))
+        for start in range(0, len(jobs), rows):
+            yield Batch(*length, tuple(jobs[start : start + rows]))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """How many rows of each kind of run fit into `limit` bytes, for a model of `width` channels and `layers` layer pairs.
+
+    An estimate from above in float32: 16 vectors of every token, and the attention map twice in case the session forms it.
+    The evidence graph keeps both for every layer, with the map's gradient.
+    """
+
+    limit: int
+    width: int
+    layers: int
+
+    def _row(self, tokens: int) -> tuple[int, int]:
+        """Bytes of vectors and of one layer's attention maps of one row."""
+        heads = max(1, self.width // 64)
+        return 4 * 16 * self.width * tokens, 4 * heads * tokens * tokens
+
+    def answers(self, image_tokens: int, text_tokens: int) -> int:
+        """Rows of the graphs `answer` and, with no text, `encode_image`."""
+        vectors, maps = self._row(image_tokens + text_tokens)
+        return max(1, self.limit // (vectors + 2 * maps))
+
+    def evidence(self, image_tokens: int, text_tokens: int) -> int:
+        """Rows of the graph `evidence`."""
+        vectors, maps = self._row(image_tokens + text_tokens)
+        return max(1, self.limit // (self.layers * (vectors + 3 * maps)))

@@ -1,0 +1,75 @@
+"""How sure a mean over questions is. Questions about one image are not independent: images are resampled, not questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 2000
+FLIPS = 9999
+_BLOCK = 2**24
+"""Random numbers held at once."""
+
+
+def per_image(values: NDArray[np.float64], images: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums and counts (images, columns) of the values (questions, columns) that are not NaN."""
+    known = ~np.isnan(values)
+    sums, counts = (np.zeros((int(images.max()) + 1, values.shape[1])) for _ in range(2))
+    np.add.at(sums, images, np.where(known, values, 0))
+    np.add.at(counts, images, known)
+    return sums, counts
+
+
+def bootstrap(values: NDArray[np.float64], images: NDArray[np.int64], seed: int = 0) -> NDArray[np.float64]:
+    """95 % percentile interval (2, columns) of the mean of values (questions, columns); NaN where there is no value.
+
+    Efron & Tibshirani 1993, chapter 13, resampling whole images.
+    """
+    sums, counts = per_image(values, images)
+    rng = np.random.default_rng(seed)
+    n = len(sums)
+    draws = (rng.multinomial(n, np.full(n, 1 / n), size=k) for k in _blocks(n, RESAMPLES))
+    means = np.concatenate([_ratio(weights @ sums, weights @ counts) for weights in draws])
+    known: NDArray[np.bool_] = counts.sum(0) > 0
+    found = np.full((2, len(known)), np.nan)
+    found[:, known] = np.nanquantile(means[:, known], (0.025, 0.975), axis=0)  # a draw may miss all that is known
+    return found
+
+
+def sign_flips(differences: NDArray[np.float64], images: NDArray[np.int64], seed: int = 0) -> NDArray[np.float64]:
+    """Two-sided p (columns,) of the hypothesis that paired differences (questions, columns) have no sign.
+
+    A Monte Carlo permutation test that flips the sign of whole images (Good 2005, Permutation, Parametric and Bootstrap
+    Tests); the smallest p is 1 / (`FLIPS` + 1).
+    """
+    sums, _ = per_image(differences, images)
+    rng = np.random.default_rng(seed)
+    observed = np.abs(sums.sum(0)) * (1 - 1e-9)
+    beyond = np.zeros(sums.shape[1])
+    for k in _blocks(len(sums), FLIPS):
+        signs = rng.integers(0, 2, (k, len(sums)), dtype=np.int8) * 2.0 - 1
+        beyond += (np.abs(signs @ sums) >= observed).sum(0)
+    return (1 + beyond) / (1 + FLIPS)
+
+
+def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Holm's correction of several p (k,) that are looked at together (Holm 1979, Scand. J. Statist. 6)."""
+    order = np.argsort(p, kind="stable")
+    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    found = np.empty_like(p)
+    found[order] = np.minimum(adjusted, 1)
+    return found
+
+
+def _ratio(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+
+
+def _blocks(n: int, total: int) -> Iterator[int]:
+    """Sizes that add up to `total`, so that a block of n columns stays small."""
+    size = max(1, _BLOCK // n)
+    while total > 0:
+        yield min(size, total)
+        total -= size

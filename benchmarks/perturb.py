@@ -1,0 +1,171 @@
+"""Seconds per question for the whole table of 8 methods x 4 tests: the published procedure against `xai bench perturb`.
+
+    python benchmarks/perturb.py                                     # the demo model, every run of the published table done
+    python benchmarks/perturb.py --full ../shared/golden/full        # METER at full size and 576 px, generated weights
+
+At full size the published procedure's 32 runs are not done but added up from its parts, each measured once: answering and
+going back through the network, each method's relevance, encoding, and answering at each number of kept tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import runpy
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+import xai
+from xai.bench.crosscheck import cross_check
+from xai.bench.datasets import Sample, load_samples
+from xai.bench.perturb import Prepared, Request, prepare, run_chunk
+from xai.bench.plan import MODALITIES, published_counts
+from xai.bench.reference import answer, record, relevance, with_parameter_gradients
+from xai.bench.results import Chunk
+from xai.bench.run import measure
+from xai.bench.variants import FLOOR, find_variants
+from xai.meter import demo
+from xai.meter.checkpoint import load_meter
+from xai.meter.session import REDUCTIONS, EagerSession, differentiate
+from xai.runtime.image import open_image, preprocess
+from xai.runtime.session import Session
+
+RUNS_PER_METHOD = 4
+"""Two modalities, two signs; each run of the published code explains and encodes anew."""
+
+
+class Bfloat16Session(EagerSession):
+    """The eager session with matrix products in bfloat16, results in float32."""
+
+    precision = "bfloat16"
+
+    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """As `EagerSession.run`, for the graphs that the perturbation test uses."""
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            if graph == "encode_image":
+                found = {"image_tokens": self.model.encode_image(tensors["pixels"])}
+            elif graph == "embed_text":
+                found = {"text_embeddings": self.model.embed_text(tensors["ids"])}
+            elif graph == "answer":
+                image = tensors["image_tokens"], tensors["image_mask"]
+                found = {"logits": self.model.fuse(*image, tensors["text_embeddings"], tensors["text_mask"]).logits}
+            else:
+                explained = differentiate(self.model, **tensors)
+                found = {"logits": explained.logits, "target": explained.target} | explained.features
+                sites = ((site, kind) for site in explained.sites for kind in REDUCTIONS)
+                found |= {f"{s.name}/{k}": REDUCTIONS[k](s) for s, k in sites if outputs is None or f"{s.name}/{k}" in outputs}
+        return {name: (found[name].float() if found[name].is_floating_point() else found[name]).numpy() for name in outputs or found}
+
+
+def full_size(folder: Path) -> tuple[EagerSession, list[Prepared]]:
+    """The full-size golden model with its questions."""
+    weights = runpy.run_path(str(folder.parent / "det_weights.py"))["state_dict"](folder)
+    state = {name: torch.from_numpy(np.asarray(tensor)) for name, tensor in weights.items()}
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "meter.safetensors"
+        save_file(state, path, metadata={"num_heads": "12"})
+        session = EagerSession(load_meter(path))
+    prepared = []
+    for i, case in enumerate(json.loads((folder / "cases.json").read_text())["cases"]):
+        pixels, _ = preprocess(open_image(folder / case["image"]), session.description)
+        sample = Sample(str(i), case["image"], case["question"], case["label"], folder / case["image"])
+        prepared.append(Prepared(i, sample, pixels, np.array(case["ids"])))
+    return session, prepared
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long `work` takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def reference_parts(session: EagerSession, prepared: Prepared) -> dict[str, float]:
+    """Seconds of the published procedure's 32 runs on one question, added up from parts that are measured once."""
+    model = session.model
+    pixels, ids = torch.from_numpy(prepared.pixels)[None], torch.from_numpy(prepared.ids)[None]
+    names = [v.method.reference_name for v in find_variants(["all"]) if v.name != FLOOR]
+    with with_parameter_gradients(model):
+        start = time.perf_counter()
+        found = record(model, pixels, ids)
+        explaining = time.perf_counter() - start
+    methods = sum(seconds(partial(relevance, found, name, "first")) for name in names)
+    with torch.no_grad():
+        start = time.perf_counter()
+        image_tokens, embeddings = model.encode_image(pixels), model.embed_text(ids)
+        encoding = time.perf_counter() - start
+        answering = 0.0
+        for modality, n in zip(MODALITIES, (session.description.grid**2, len(prepared.ids) - 2), strict=True):
+            counts = published_counts(n)
+            once = {k: seconds(partial(answer, model, image_tokens, embeddings, modality, torch.arange(k))) for k in set(counts)}
+            answering += 2 * sum(once[k] for k in counts)
+    runs = RUNS_PER_METHOD * len(names)
+    return {
+        "explaining": runs * explaining,
+        "relevances": RUNS_PER_METHOD * methods,
+        "encoding": runs * encoding,
+        "answering": len(names) * answering,
+    }
+
+
+def ours(session: Session, prepared: Sequence[Prepared], request: Request) -> tuple[float, list[NDArray[np.int64]]]:
+    """Seconds per question, and every subset's answer."""
+    memory = measure(session, request.memory)
+    start = time.perf_counter()
+    found = run_chunk(session, prepared, request, memory)
+    return (time.perf_counter() - start) / len(prepared), [one.logits.argmax(1) for one in found]
+
+
+def show(name: str, reference: float, own: float) -> None:
+    """One row of the table."""
+    click.echo(f"| {name} | {reference:.3f} | {own:.3f} | {reference / own:.1f} |")
+
+
+@click.command()
+@click.option("--full", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the full-size golden cases.")
+@click.option("--questions", default=8, show_default=True, help="Questions that the published procedure answers.")
+@click.option("--ours", "own_questions", default=64, show_default=True, help="Questions of the demo that ours answers.")
+@click.option("--threads", default=0, help="Threads; 0 leaves torch's choice.")
+def main(full: Path | None, questions: int, own_questions: int, threads: int) -> None:
+    """Measure both procedures and print seconds per question for the whole table."""
+    if threads:
+        torch.set_num_threads(threads)
+    request = Request(tuple(v for v in find_variants(["all"]) if v.name != FLOOR))
+    click.echo(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    click.echo("| model | published procedure, s | ours, s | ratio |\n|---|---|---|---|")
+    if full is None:
+        explainer = xai.load(session="eager")
+        found = load_samples("scenes", own_questions)
+        checked = cross_check(explainer, explainer, found[:questions], request)
+        reference = checked.reference_seconds / questions
+        prepared, _ = prepare(explainer, found, Chunk(0, own_questions), skip_broken=False)
+        name, model = "demo", load_meter(demo.WEIGHTS)
+    else:
+        session, prepared = full_size(full)
+        prepared = prepared[:questions]
+        parts = [reference_parts(session, one) for one in prepared]
+        reference = sum(sum(one.values()) for one in parts) / len(parts)
+        name, model = "full size, 576 px", session.model
+        click.echo(f"<!-- published procedure, parts of question 0: {parts[0]} -->")
+    exact, answers = ours(EagerSession(model), prepared, request)
+    show(f"{name}, float32", reference, exact)
+    if full is None:
+        show(f"{name}, float32, ONNX Runtime", reference, ours(xai.load(threads=threads or None).session, prepared, request)[0])
+    fast, rounded = ours(Bfloat16Session(model), prepared, request)
+    show(f"{name}, bfloat16", reference, fast)
+    same = np.mean([a[0] == b[0] for a, b in zip(answers, rounded, strict=True)])
+    click.echo(f"\nWith nothing removed, bfloat16 gives the same answer to {same:.0%} of the questions.")
+
+
+if __name__ == "__main__":
+    main()

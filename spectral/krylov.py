@@ -87,7 +87,7 @@ class Krylov:
         # Too short for a direction: the space is invariant. A zero vector takes no further part, without a branch on the data.
         new = length > self._tiny
         self._lengths[:, position] = length * new
-        xp.multiply(vector, (new / xp.maximum(length, self._tiny))[:, None], out=self._basis[:, row], casting="same_kind")
+        xp.multiply(vector, (new / xp.maximum(length, self._tiny))[:, None], out=self._basis[:, row])
         return (first + second)[:, :, 0]
 
     def extend(self, size: int) -> None:

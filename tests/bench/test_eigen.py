@@ -6,6 +6,7 @@ from click.testing import CliRunner
 
 import xai.bench.eigen as eigen
 from xai.bench.eigen import BASELINE, HONEST, dense_problem, made_up, measure, neighbour_problem, table, text_problem
+from xai.cli import main
 
 PROBLEMS = {
     "dense": lambda: dense_problem("dense", [made_up(80, 16, seed) for seed in range(2)], 3),
@@ -31,7 +32,7 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch):
     monkeypatch.setattr(eigen, "run_with_threads", eigen.run)
     features = tmp_path / "features.npz"
     np.savez(features, **{"image a": made_up(70, 8, 0)})
-    result = CliRunner().invoke(eigen.eigen, ["--quick", "--features", str(features), "--json", str(tmp_path / "rows.json")])
+    result = CliRunner().invoke(main, ["bench", "eigen", "--quick", "--features", str(features), "--json", str(tmp_path / "rows.json")])
     assert result.exit_code == 0, result.output
     rows = json.loads((tmp_path / "rows.json").read_text())
     assert all(f"| {row['problem']} | {row['nodes']} |" in result.output for row in rows)

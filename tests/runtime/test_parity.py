@@ -1,0 +1,127 @@
+"""The comparison that decides whether an export is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xai.runtime.parity import FLOOR, MIN_COSINE, MIN_GAP, TOLERANCES, Observed, Trial, compare, failures, make_trial, name_targets
+
+MODEL = SimpleNamespace(image_size=40, vocab_size=50, max_text_tokens=20, answers=7)
+
+
+def observed(change: Callable[[dict[str, Any]], object] = len, gap: float = 0.1) -> Observed:
+    rng = np.random.default_rng(0)
+    arrays = {
+        "logits/answer": rng.standard_normal((1, 7)),
+        "tokens/image": rng.standard_normal((1, 5, 3)),
+        "evidence/image0/self/gradient": rng.random((1, 5, 5)),
+        "evidence/text0/self/grad-cam": rng.random((1, 4)) * 1e-6,
+        "relevance/alone/dsmi/image": rng.random(4),
+        "relevance/alone/rollout/image": rng.random(4),
+        "relevance/batch/rollout/text": rng.random(4),
+    }
+    change(arrays)
+    return Observed(arrays, {"image0": gap, "text0": float("nan")})
+
+
+def scale(name: str, factor: float) -> Callable[[dict[str, Any]], None]:
+    """Move the largest entry by a part of itself."""
+
+    def change(arrays: dict[str, Any]) -> None:
+        values = arrays[name] = arrays[name].copy()
+        values.flat[abs(values).argmax()] *= 1 + factor
+
+    return change
+
+
+def test_what_is_equal_has_no_error() -> None:
+    measures = compare([observed()], [observed()])
+    assert set(measures) == {"logits", "tokens", "evidence gradient", "evidence grad-cam", "relevance dsmi", "relevance rollout"}
+    assert all(m.error == 0 and m.cosine == pytest.approx(1) for m in measures.values())
+    assert not failures(measures, "float32")
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("logits/answer", "logits"),
+        ("tokens/image", "tokens"),
+        ("evidence/image0/self/gradient", "evidence gradient"),
+        ("relevance/alone/dsmi/image", "relevance dsmi"),
+        ("relevance/batch/rollout/text", "relevance rollout"),
+    ],
+)
+def test_an_error_over_its_tolerance_fails_and_one_below_does_not(name: str, group: str) -> None:
+    limit = TOLERANCES[group.split()[0]]
+    assert failures(compare([observed(scale(name, 1.2 * limit))], [observed()]), "float32") == [group]
+    assert not failures(compare([observed(scale(name, 0.8 * limit))], [observed()]), "float32")
+
+
+def test_below_float32_the_relevances_direction_decides() -> None:
+    name = "relevance/alone/rollout/image"
+    near, far = (compare([observed(scale(name, factor))], [observed()]) for factor in (0.02, 0.3))
+    assert near["relevance rollout"].cosine > MIN_COSINE > far["relevance rollout"].cosine
+    assert not failures(near, "bfloat16")
+    assert failures(far, "bfloat16") == ["relevance rollout"]
+    assert not failures(compare([observed(scale("evidence/image0/self/gradient", 0.5))], [observed()]), "int8")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_what_is_not_finite_fails(value: float, precision: str) -> None:
+    def change(arrays: dict[str, Any]) -> None:
+        arrays["relevance/alone/rollout/image"] = np.full(4, value)
+
+    assert failures(compare([observed(change)], [observed()]), precision) == ["relevance rollout"]
+
+
+def test_another_shape_fails() -> None:
+    def change(arrays: dict[str, Any]) -> None:
+        arrays["logits/answer"] = np.zeros((1, 8))
+
+    assert failures(compare([observed(change)], [observed()]), "float32") == ["logits"]
+
+
+def test_a_fiedler_vector_of_a_narrow_gap_is_not_compared() -> None:
+    worse = observed(scale("relevance/alone/dsmi/image", 1), gap=MIN_GAP / 2)
+    assert "relevance dsmi" not in compare([worse], [observed(gap=MIN_GAP / 2)])
+    assert failures(compare([worse], [observed(gap=MIN_GAP * 2)]), "float32") == ["relevance dsmi"]
+
+
+def test_sums_of_gradients_that_cancel_are_not_held_to_their_own_size() -> None:
+    """Grad-CAM's values of 1e-6 stand beside gradients of 1: an error of 1e-8 is rounding, of 1e-6 it is not."""
+
+    def change(by: float) -> Callable[[dict[str, Any]], None]:
+        def add(arrays: dict[str, Any]) -> None:
+            arrays["evidence/text0/self/grad-cam"] = arrays["evidence/text0/self/grad-cam"] + by
+
+        return add
+
+    assert not failures(compare([observed(change(1e-8))], [observed()]), "float32")
+    assert failures(compare([observed(change(1e-6))], [observed()]), "float32") == ["evidence grad-cam"]
+    assert FLOOR * TOLERANCES["evidence"] == pytest.approx(1e-7)
+
+
+def test_the_trial_of_a_model_is_always_the_same_and_fits_it() -> None:
+    one, other = make_trial(MODEL), make_trial(MODEL)
+    assert (one.images == other.images).all()
+    assert one.images.shape == (2, 40, 40, 3)
+    for a, b in zip(one.questions, other.questions, strict=True):
+        assert (a.ids == b.ids).all()
+        assert a.target == b.target < MODEL.answers
+        assert a.ids.max() < MODEL.vocab_size
+    short = make_trial(SimpleNamespace(**{**vars(MODEL), "max_text_tokens": 5}))
+    assert max(len(question.ids) for question in short.questions) == 5
+
+
+def test_named_targets_are_the_answers_that_were_explained() -> None:
+    trial = make_trial(MODEL)
+    expected = [observed(scale("logits/answer", 0)) for _ in trial.questions]
+    named = name_targets(Trial(trial.images, trial.questions), expected)
+    top = int(expected[0].arrays["logits/answer"].argmax())
+    assert [question.target for question in named.questions] == [top, top, top, trial.questions[3].target]

@@ -328,7 +328,7 @@ def test_the_demo_gives_the_same_answers_through_its_bundle_and_in_eager_pytorch
 
 @pytest.mark.slow
 def test_full_size_answers_equal_the_reference(shared_golden, generate_state, tmp_path) -> None:
-    """METER at 576 px: some minutes, 8 GB."""
+    """METER at 576 px: some minutes, 4 GB."""
     folder = shared_golden / "full"
     content = json.loads((folder / "cases.json").read_text())
     save_file(generate_state(folder), tmp_path / "meter.safetensors", metadata={"num_heads": "12"})
@@ -347,7 +347,8 @@ def test_full_size_answers_equal_the_reference(shared_golden, generate_state, tm
     command = ["bench", "perturb", "--data", str(tmp_path), f"--checkpoint={tmp_path / 'meter.safetensors'}", *model]
     result = CliRunner().invoke(main, [*command, "--methods", "dsmi-grad,relevance-maps", "-o", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
-    expected = np.load(folder / "expected.npz")
+    with np.load(folder / "expected.npz") as arrays:
+        expected = {name: arrays[name] for name in arrays.files if "/perturb/" in name}
     compared = 0
     for line in lines_of(tmp_path / "out"):
         name = f"{line['question_id']}/{REFERENCE[line['method']]}/perturb/{line['modality']}/{line['sign']}"
@@ -355,7 +356,7 @@ def test_full_size_answers_equal_the_reference(shared_golden, generate_state, tm
             assert line["answers"] == [f"answer{i}" for i in expected[f"{name}/argmax"]], name
             assert np.allclose(line["accuracies"], expected[f"{name}/accuracy"]), name
             compared += 1
-    assert compared == sum(name.endswith("/argmax") for name in expected.files) == 16
+    assert compared == sum(name.endswith("/argmax") for name in expected) == 16
 
 
 def test_exact_rounding_is_measured_in_the_same_pass(run, tmp_path) -> None:

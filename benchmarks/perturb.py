@@ -13,6 +13,7 @@ import json
 import runpy
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -75,7 +76,9 @@ def full_size(folder: Path) -> tuple[EagerSession, list[Prepared]]:
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "meter.safetensors"
         save_file(state, path, metadata={"num_heads": "12"})
-        session = EagerSession(load_meter(path))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*left out", UserWarning)  # of CLIP's text half, which METER does not use
+            session = EagerSession(load_meter(path))
     prepared = []
     for i, case in enumerate(json.loads((folder / "cases.json").read_text())["cases"]):
         pixels, _ = preprocess(open_image(folder / case["image"]), session.description)

@@ -54,7 +54,8 @@ def export(
     check_place(output, overwrite)
     place = None if source == DEMO else source
     explainer = xai.load(place, tokenizer=tokenizer, answers=answers, image_size=image_size, session="eager")
-    assert isinstance(explainer.session, EagerSession)
+    if not isinstance(explainer.session, EagerSession):
+        raise XaiError(f"{source} is not a checkpoint: export from the checkpoint that it was made of")
     formats = FORMATS if form == "both" else (form or FORMATS_OF[precision][0],)
     try:
         exported = export_bundle(

@@ -117,6 +117,8 @@ def explain(
     names = _method_names(methods)
     sources = _sources(images)
     paths = _output_paths(outputs, sources)
+    if json_file == "":
+        raise XaiError("the name after --json is empty: name a file, or - for standard output")
     lines = Path(json_file) if json_file and json_file != DASH else None
     _check_paths(paths, lines, sources, {Path(output) for output in outputs if output.endswith("/")})
     if bundle and checkpoint:

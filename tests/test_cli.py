@@ -142,6 +142,7 @@ def test_a_broken_image_among_several_is_named_and_the_others_are_done(run, tiny
         (["own.png", QUESTION, "-o", "own.png"], "own.png is one of the images"),
         (["own.png", QUESTION, "--json", "own.png"], "own.png is one of the images"),
         (["IMAGE", QUESTION, "-o", ""], "an output name is empty"),
+        (["IMAGE", QUESTION, "--json", ""], "the name after --json is empty"),
         (["text.png", QUESTION, "-o", "new/"], "text.png is not an image"),
         (["IMAGE", "", "-o", "new/"], "the question is empty"),
         (["IMAGE", "IMAGE1", "", "-o", "new/"], "the question is empty"),

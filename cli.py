@@ -93,6 +93,7 @@ def explain(
     IMAGE is a file, a folder of images, or - for standard input.
     """
     from xai.runtime.explanation import to_json
+    from xai.runtime.prepare import ahead
     from xai.runtime.report import json_bytes, render, write
 
     names = _method_names(methods)
@@ -106,9 +107,10 @@ def explain(
     explainer.check(question, target, truncate)
     failed = 0
     objects: list[dict[str, Any]] = []
-    for name in track(sources, "Explaining"):
+    images_ahead = ahead(lambda name: explainer.prepare(_source(name)), sources)
+    for name, image in zip(track(sources, "Explaining"), images_ahead, strict=True):
         try:
-            found = explainer.explain_methods(_source(name), question, names, target, layers, top_k=top_k, truncate=truncate, seed=seed)
+            found = explainer.explain_methods(image.result(), question, names, target, layers, top_k=top_k, truncate=truncate, seed=seed)
             objects.append(to_json(found))
             contents = {path: render(found, path) for path in paths[name]}
             if lines and len(sources) == 1:

@@ -93,10 +93,11 @@ def explain(
     IMAGE is a file, a folder of images, or - for standard input.
     """
     from xai.runtime.explanation import to_json
+    from xai.runtime.methods import method_names
     from xai.runtime.prepare import ahead
     from xai.runtime.report import json_bytes, render, write
 
-    names = _method_names(methods)
+    names = method_names(methods)
     sources = _sources(images)
     paths = _output_paths(outputs, sources)
     if json_file == "":
@@ -135,14 +136,6 @@ def explain(
 
 for _command in (bench, export, verify, inspect, doctor, answers):
     main.add_command(_command)
-
-
-def _method_names(methods: Sequence[str]) -> list[str]:
-    """The methods asked for, each once; `all` stands for every one."""
-    from xai.runtime.methods import METHODS, find_method
-
-    found = [find_method(name).name for name in methods or ("dsmi-grad",) if name != "all"]
-    return list(METHODS) if "all" in methods else list(dict.fromkeys(found))
 
 
 def _sources(images: Sequence[str]) -> list[str]:

@@ -125,6 +125,7 @@ class EagerSession:
     """
 
     name = "eager"
+    provider = "cpu"
     precision = "float32"
 
     def __init__(self, model: Meter) -> None:

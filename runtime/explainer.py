@@ -137,53 +137,53 @@ class Explainer:
     def _encode(self, images: Sequence[ImageSource | PreparedImage], clock: Clock) -> tuple[list[PreparedImage], Any]:
         """The images, prepared, and their tokens (B, N, width); each distinct image is encoded once.
 
-        Of images prepared here, `clock` gets the time that was waited for them.
+        `clock` gets, of images prepared here, the time that was waited for them, and of the others what their preparing took.
         """
+        start = time.perf_counter()
+        encoding = Clock()
         prepared: list[PreparedImage] = []
         places: dict[bytes, int] = {}
         waiting: list[NDArray[np.float32]] = []
         rows, parts = [], []
 
         def encode_waiting() -> None:
-            with clock.time("encode_image"):
-                parts.append(encode_images(self.session, np.stack(waiting)))
+            parts.append(encode_images(self.session, np.stack(waiting)))
             waiting.clear()
 
-        for image in self._prepared(images, clock):
+        for image in self._prepared(images):
             prepared.append(image)
-            with clock.time("encode_image"):
+            with encoding.time("encode_image"):
                 key = hashlib.sha256(image.pixels.data).digest()
-            if key not in places:
-                places[key] = len(places)
-                waiting.append(image.pixels)
-            rows.append(places[key])
-            if len(waiting) == ENCODED_TOGETHER:
+                if key not in places:
+                    places[key] = len(places)
+                    waiting.append(image.pixels)
+                rows.append(places[key])
+                if len(waiting) == ENCODED_TOGETHER:
+                    encode_waiting()
+        with encoding.time("encode_image"):
+            if waiting:
                 encode_waiting()
-        if waiting:
-            encode_waiting()
-        tokens = parts[0] if len(parts) == 1 else namespace(parts[0]).concatenate(parts)
-        return prepared, tokens if rows == list(range(len(tokens))) else tokens[np.array(rows)]
+            tokens = parts[0] if len(parts) == 1 else namespace(parts[0]).concatenate(parts)
+            tokens = tokens if rows == list(range(len(tokens))) else tokens[np.array(rows)]
+        decode, preprocess = (sum(getattr(image, f"{stage}_ms") for image in prepared) for stage in ("decode", "preprocess"))
+        waited = 1e3 * (time.perf_counter() - start) - encoding.milliseconds["encode_image"]
+        share = 1.0 if isinstance(images[0], PreparedImage) else waited / (decode + preprocess)
+        clock.add("decode", share * decode)
+        clock.add("preprocess", share * preprocess)
+        clock.milliseconds |= encoding.milliseconds
+        return prepared, tokens
 
-    def _prepared(self, images: Sequence[ImageSource | PreparedImage], clock: Clock) -> Iterator[PreparedImage]:
+    def _prepared(self, images: Sequence[ImageSource | PreparedImage]) -> Iterator[PreparedImage]:
         """The images in their order, several of them by threads that work ahead."""
 
         def finish(image: ImageSource | PreparedImage) -> PreparedImage:
             return image if isinstance(image, PreparedImage) else self.prepare(image)
 
         if len(images) == 1:
-            image = finish(images[0])
-            clock.add("decode", image.decode_ms)
-            clock.add("preprocess", image.preprocess_ms)
-            yield image
+            yield finish(images[0])
             return
-        for source, future in zip(images, ahead(finish, images), strict=True):
-            start = time.perf_counter()
-            image = future.result()
-            own = image.decode_ms + image.preprocess_ms
-            waited = own if isinstance(source, PreparedImage) else 1e3 * (time.perf_counter() - start)
-            clock.add("decode", waited * image.decode_ms / own)
-            clock.add("preprocess", waited * image.preprocess_ms / own)
-            yield image
+        for future in ahead(finish, images):
+            yield future.result()
 
     def _explanations(
         self,

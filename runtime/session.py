@@ -60,6 +60,10 @@ class Session(Protocol):
         """The type that the graphs compute in, such as `float32`."""
 
     @property
+    def provider(self) -> str:
+        """What really computes: ONNX Runtime's provider, or PyTorch's device."""
+
+    @property
     def description(self) -> ModelDescription: ...
 
     def run(self, graph: str, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:

@@ -25,6 +25,7 @@ class TorchScriptSession:
     """
 
     name = "torchscript"
+    provider = "cpu"
 
     def __init__(self, bundle: Bundle, trust: bool, threads: int | None = None) -> None:
         if "torchscript" not in bundle.manifest.formats:

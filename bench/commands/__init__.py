@@ -3,6 +3,7 @@
 import click
 
 from xai.bench.commands.eigen import eigen
+from xai.bench.commands.latency import compare, latency
 from xai.bench.commands.perturb import merge, perturb
 from xai.bench.commands.pointing import pointing
 
@@ -12,5 +13,5 @@ def bench() -> None:
     """Measure what explanations are worth, and what they cost."""
 
 
-for _command in (perturb, merge, pointing, eigen):
+for _command in (perturb, merge, pointing, latency, compare, eigen):
     bench.add_command(_command)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-import xai
 from xai import XaiError
 from xai.runtime.options import ModelOptions, model_options
 
@@ -100,6 +99,7 @@ def perturb(
     Writes results.jsonl, table.json, table.md, curves.png and report.html into DIR.
     """
     from xai.bench.datasets import by_image, load_samples
+    from xai.bench.model import identify
     from xai.bench.perturb import Request, about, run, settings
     from xai.bench.results import RunFolder
     from xai.bench.run import measure
@@ -115,7 +115,7 @@ def perturb(
     questions = batch or measured.questions(1 + explainer.session.description.grid**2)
     request = Request(variants, measured, questions, modality, sign, seed)
     folder = RunFolder(output)
-    asked = settings(explainer, _model(model.place, explainer.session.name), data, seed, found, request)
+    asked = settings(explainer, identify(model.place, explainer.session.name), data, seed, found, request)
     folder.open(asked, about(), shard, resume)
     if asked["unknown_labels"]:
         click.echo(f"Warning: {asked['unknown_labels']} questions have no true answer that the model can give: they score 0", err=True)
@@ -159,22 +159,6 @@ def _reference(explainer: Explainer, model: ModelOptions) -> Explainer:
     if model.bundle and not model.checkpoint:
         raise XaiError("--cross-check runs the published procedure, which a bundle cannot: add --checkpoint FILE")
     return replace(model, bundle=None, session="eager").open()
-
-
-def _model(path: Path | None, session: str) -> dict[str, str]:
-    """What is run, by name and hash: of a checkpoint, or of a bundle's manifest, which holds those of its files."""
-    import hashlib
-
-    demo = Path(xai.__file__).parent / "meter" / "demo"
-    if path is None:
-        file, name = (demo / "model.safetensors" if session == "eager" else demo / "bundle" / "manifest.json"), "demo"
-    else:
-        file, name = (path / "manifest.json" if path.is_dir() else path), path.name
-    try:
-        with file.open("rb") as opened:
-            return {"name": name, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
-    except OSError as error:
-        raise XaiError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _progress() -> Callable[[int, int], None]:

@@ -98,36 +98,19 @@ def time_best(run: Callable[[], object], repeat: int) -> dict[str, float]:
 def measure_reference(model_file: Path, threads: int, repeat: int) -> dict[str, Any]:
     """The published procedure."""
     import torch
-    from scipy.sparse.linalg import eigs
 
+    from xai.bench.reference import record, relevance, with_parameter_gradients
     from xai.meter.checkpoint import load_meter
 
     torch.set_num_threads(threads)
     start = time.perf_counter()
-    model = load_meter(model_file).requires_grad_(True)
+    model = load_meter(model_file)
     loaded = time.perf_counter() - start
     pixels, ids = inputs(model.config.image_size, model.config.vocab_size)
-
-    def fiedler(features: torch.Tensor) -> np.ndarray:
-        f = torch.nn.functional.normalize(features, dim=-1)
-        product = (f @ f.T).relu()
-        w = (product / product.max()).detach().numpy()
-        degrees = np.diag(w.sum(1))
-        return np.abs(eigs(degrees - w, k=5, which="LM", sigma=-0.5, M=degrees)[1][:, 1].real)
-
-    def run() -> None:
-        model.zero_grad()
-        tokens, embeddings = model.encode_image(torch.from_numpy(pixels)), model.embed_text(torch.from_numpy(ids)[None])
-        fusion = model.fuse(tokens, torch.ones(tokens.shape[:2]), embeddings, torch.ones(embeddings.shape[:2]), with_maps=True)
-        maps = [attention for attention in (fusion.text[0].self_attention, fusion.image[0].self_attention) if attention is not None]
-        for attention in maps:
-            attention.retain_grad()
-        fusion.logits.max().backward()
-        for attention, features, inner in zip(maps, (fusion.text[0].x, fusion.image[0].x), (slice(1, -1), slice(1, None)), strict=True):
-            assert attention.grad is not None
-            attention.grad[0].relu().mean(0)[inner, inner].numpy() @ fiedler(features[0, inner])
-
-    return {"load": loaded, "one": time_best(run, repeat)}
+    tensors = torch.from_numpy(pixels), torch.from_numpy(ids)[None]
+    with with_parameter_gradients(model):
+        one = time_best(lambda: relevance(record(model, *tensors), "dsm_grad", "first"), repeat)
+    return {"load": loaded, "one": one}
 
 
 def measure_session(kind: str, place: Path, threads: int, repeat: int) -> dict[str, Any]:

@@ -37,14 +37,27 @@ class ModelOptions:
         """Where the model lies; None for the demo."""
         return self.bundle or self.checkpoint
 
-    def open(self) -> Explainer:
-        """The explainer. Raises `click.UsageError` where two models are named, and `XaiError` where the one cannot be used."""
+    def arguments(self) -> list[str]:
+        """These options as they would be typed."""
+        typed: list[str] = []
+        for field in fields(self):
+            value, name = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
+            if value != field.default:
+                typed += [name] if value is True else [name, str(value)]
+        return typed
+
+    def check(self) -> None:
+        """Raises `click.UsageError` where two models are named, and `XaiError` where the bundle is not there."""
         if self.bundle and self.checkpoint:
             raise click.UsageError("name a bundle or a checkpoint, not both")
         if self.bundle and not self.bundle.is_dir():
             raise XaiError(
                 f"{self.bundle} is a file; a bundle is a folder" if self.bundle.exists() else f"bundle {self.bundle} does not exist"
             )
+
+    def open(self) -> Explainer:
+        """The explainer. Raises as `check` does, and `XaiError` where the model cannot be used."""
+        self.check()
         return xai.load(
             self.place,
             tokenizer=self.tokenizer,

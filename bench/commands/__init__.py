@@ -6,6 +6,7 @@ from xai.bench.commands.eigen import eigen
 from xai.bench.commands.latency import compare, latency
 from xai.bench.commands.perturb import merge, perturb
 from xai.bench.commands.pointing import pointing
+from xai.bench.commands.suite import suite
 
 
 @click.group()
@@ -13,5 +14,5 @@ def bench() -> None:
     """Measure what explanations are worth, and what they cost."""
 
 
-for _command in (perturb, merge, pointing, latency, compare, eigen):
+for _command in (perturb, merge, pointing, latency, compare, eigen, suite):
     bench.add_command(_command)

@@ -1,0 +1,39 @@
+"""The command `xai bench suite`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from xai import XaiError
+from xai.runtime.options import ModelOptions, model_options
+
+
+@click.command()
+@model_options
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR", help="Folder for the report."
+)
+@click.option("--quick", is_flag=True, help="A look: fewer and shorter measurements.")
+def suite(model: ModelOptions, output: Path, quick: bool) -> None:
+    """Measure everything on this machine: parity, latency, the perturbation test, the eigensolver, cold start and memory.
+
+    Every session and precision that can be run is; what cannot is named with its reason. Writes report.json and report.md into DIR.
+    """
+    from xai.bench.suite import Suite
+    from xai.bench.suite_report import markdown
+    from xai.runtime.report import json_bytes, write
+
+    if model.session or model.provider != "cpu":
+        raise click.UsageError("the suite runs every session and provider that it can: leave out --session and --provider")
+    model.check()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise XaiError(f"cannot make folder {output}: {error.strerror}") from error
+    report = Suite(model, output, quick, lambda text: click.echo(f"{text} ...", err=True)).run()
+    text = markdown(report)
+    write({output / "report.json": json_bytes(report, indent=1), output / "report.md": text.encode()})
+    click.echo(text)
+    click.echo(f"written: {output / 'report.json'}, {output / 'report.md'}", err=True)

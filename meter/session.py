@@ -126,6 +126,7 @@ class EagerSession:
 
     name = "eager"
     precision = "float32"
+    device = "cpu"
 
     def __init__(self, model: Meter) -> None:
         self.model = model

@@ -18,7 +18,7 @@ from xai.runtime.image import Crop, ImageSource, open_image, preprocess, source_
 from xai.runtime.methods import LAYERS, METHODS, Depth, Method, Options, find_method
 from xai.runtime.question import EncodedQuestion, QuestionEncoder
 from xai.runtime.session import TOP_ANSWER, Session
-from xai.spectral.arrays import to_numpy
+from xai.spectral.arrays import namespace, to_numpy
 
 _FLAGS = {
     "disconnected": "its graph falls into {components} pieces: the map shows their sizes, not a cut within one",
@@ -131,7 +131,7 @@ class Explainer:
         keys = [hashlib.sha256(p.tobytes()).digest() for p in pixels]
         distinct = list(dict.fromkeys(keys))
         tokens = encode_images(self.session, np.stack([pixels[keys.index(key)] for key in distinct]))
-        return tokens[np.array([distinct.index(key) for key in keys])]
+        return tokens[namespace(tokens).asarray([distinct.index(key) for key in keys])]
 
     def _explanations(
         self,

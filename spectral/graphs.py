@@ -105,7 +105,7 @@ class FeatureGraphs:
         """The affinities (len(items), m, m) of some items, m nodes the largest among them."""
         n = _largest(self.size, items)
         if self.xp is np:
-            weights = np.empty((len(items), n, n), dtype)
+            weights: Array = np.empty((len(items), n, n), dtype)
             done = 0
             for part in chunks(items, weights.itemsize * n**2, np, BLOCK):
                 self._fill(weights[done : done + len(part)], part)

@@ -6,17 +6,19 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 import xai
 from xai import XaiError
-from xai.bench.commands import merge, perturb
+from xai.bench.commands import bench
 from xai.export.commands import export, verify
 from xai.runtime.commands import answers, doctor, inspect
+from xai.runtime.options import ModelOptions, model_options
+from xai.runtime.progress import track
 from xai.runtime.text import one_line
 
 if TYPE_CHECKING:
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 DASH = "-"
 """Standard input as an image, standard output as a file."""
 NAME_FIELD = "{name}"
-T = TypeVar("T")
 
 
 class _Group(click.Group):
@@ -54,19 +55,8 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 @main.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.argument("question")
-@click.option("-e", "--bundle", type=click.Path(path_type=Path), metavar="BUNDLE", help="Exported model. Default: the demo model.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="METER checkpoint (.ckpt, .pt, .safetensors), in place of a bundle.")
-@click.option(
-    "--tokenizer", metavar="FILE|NAME", help="tokenizer.json, its folder, or a model in the local cache.  [default: roberta-base]"
-)
-@click.option("--answers", type=click.Path(path_type=Path), help="Answer names: JSON list, JSON object id -> answer, or text file.")
-@click.option("--image-size", type=click.IntRange(1), metavar="S", help="Side of the model's input in pixels. Default: the checkpoint's.")
+@model_options
 @click.option("-m", "--method", "methods", multiple=True, metavar="NAME|all", help="Method; may be repeated.  [default: dsmi-grad]")
-@click.option("--session", type=click.Choice(["onnx", "torchscript", "eager"]), help="What runs the model. Default: what fits the model.")
-@click.option("--provider", default="cpu", show_default=True, metavar="NAME", help="ONNX Runtime's provider: cpu, cuda, ...")
-@click.option("--allow-fallback", is_flag=True, help="Let ONNX Runtime take another provider than the one asked for.")
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of one operator.")
-@click.option("--trust", is_flag=True, help="Run the bundle's TorchScript, which is code.")
 @click.option("--solver-report", is_flag=True, help="Also print how each graph was solved, and how sure that is.")
 @click.option(
     "--layers", type=click.Choice(["first", "all"]), default="first", show_default=True, help="Layers of the weighted spectral methods."
@@ -87,17 +77,8 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 def explain(
     images: tuple[str, ...],
     question: str,
-    bundle: Path | None,
-    checkpoint: Path | None,
-    tokenizer: str | None,
-    answers: Path | None,
-    image_size: int | None,
+    model: ModelOptions,
     methods: tuple[str, ...],
-    session: str | None,
-    provider: str,
-    allow_fallback: bool,
-    threads: int | None,
-    trust: bool,
     solver_report: bool,
     layers: str,
     target: str | None,
@@ -112,36 +93,25 @@ def explain(
     IMAGE is a file, a folder of images, or - for standard input.
     """
     from xai.runtime.explanation import to_json
+    from xai.runtime.methods import method_names
+    from xai.runtime.prepare import ahead
     from xai.runtime.report import json_bytes, render, write
 
-    names = _method_names(methods)
+    names = method_names(methods)
     sources = _sources(images)
     paths = _output_paths(outputs, sources)
     if json_file == "":
         raise XaiError("the name after --json is empty: name a file, or - for standard output")
     lines = Path(json_file) if json_file and json_file != DASH else None
     _check_paths(paths, lines, sources, {Path(output) for output in outputs if output.endswith("/")})
-    if bundle and checkpoint:
-        raise click.UsageError("name a bundle or a checkpoint, not both")
-    if bundle and not bundle.is_dir():
-        raise XaiError(f"{bundle} is a file; a bundle is a folder" if bundle.exists() else f"bundle {bundle} does not exist")
-    explainer = xai.load(
-        bundle or checkpoint,
-        tokenizer=tokenizer,
-        answers=answers,
-        image_size=image_size,
-        session=session,
-        provider=provider,
-        threads=threads,
-        trust=trust,
-        allow_fallback=allow_fallback,
-    )
+    explainer = model.open()
     explainer.check(question, target, truncate)
     failed = 0
     objects: list[dict[str, Any]] = []
-    for name in _progress(sources):
+    images_ahead = ahead(lambda name: explainer.prepare(_source(name)), sources)
+    for name, image in zip(track(sources, "Explaining"), images_ahead, strict=True):
         try:
-            found = explainer.explain_methods(_source(name), question, names, target, layers, top_k=top_k, truncate=truncate, seed=seed)
+            found = explainer.explain_methods(image.result(), question, names, target, layers, top_k=top_k, truncate=truncate, seed=seed)
             objects.append(to_json(found))
             contents = {path: render(found, path) for path in paths[name]}
             if lines and len(sources) == 1:
@@ -164,62 +134,8 @@ def explain(
         raise XaiError(f"{failed} of {len(sources)} images could not be explained")
 
 
-@main.group()
-def bench() -> None:
-    """Measure what explanations are worth."""
-
-
-bench.add_command(perturb)
-bench.add_command(merge)
-
-
-@bench.command()
-@click.option(
-    "--features", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="npz of real features (n, d), named KIND ..."
-)
-@click.option("--threads", type=click.IntRange(1), multiple=True, default=(1,), show_default=True, help="BLAS threads; may be repeated.")
-@click.option("--quick", is_flag=True, help="A small run, for a look: seconds instead of many minutes.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows as JSON, too.")
-def eigen(features: Path | None, threads: tuple[int, ...], quick: bool, json_file: Path | None) -> None:
-    """Time the Fiedler solver against scipy's, with the true error beside every time."""
-    from dataclasses import asdict
-
-    from xai.bench.eigen import run_with_threads, table
-    from xai.runtime.report import check_folder, json_bytes, write
-    from xai.spectral.arrays import gpu_state
-
-    if json_file is not None:
-        check_folder(json_file)
-    rows = [row for count in threads for row in run_with_threads(quick, features, count)]
-    if gpu_state() is not None:
-        click.echo(f"No GPU was measured: {gpu_state()}.", err=True)
-    click.echo(table(rows))
-    if json_file is not None:
-        write({json_file: json_bytes([asdict(row) for row in rows], indent=1)})
-
-
-@bench.command()
-@click.option("--samples", type=click.IntRange(1), default=500, show_default=True, help="Questions.")
-@click.option("--seed", type=click.IntRange(0), help="Seed of the scenes. Default: unseen ones.")
-def pointing(samples: int, seed: int | None) -> None:
-    """Play the pointing game: does each method's maximum fall into the true region of generated scenes?"""
-    from xai.bench.pointing import pointing_game, pointing_table
-    from xai.meter.demo.scenes import UNSEEN_SEED
-
-    result = pointing_game(xai.load(), UNSEEN_SEED if seed is None else seed, samples, track=lambda steps: _progress(steps, "Pointing"))
-    click.echo(pointing_table(result))
-
-
-for _command in (export, verify, inspect, doctor, answers):
+for _command in (bench, export, verify, inspect, doctor, answers):
     main.add_command(_command)
-
-
-def _method_names(methods: Sequence[str]) -> list[str]:
-    """The methods asked for, each once; `all` stands for every one."""
-    from xai.runtime.methods import METHODS, find_method
-
-    found = [find_method(name).name for name in methods or ("dsmi-grad",) if name != "all"]
-    return list(METHODS) if "all" in methods else list(dict.fromkeys(found))
 
 
 def _sources(images: Sequence[str]) -> list[str]:
@@ -315,14 +231,3 @@ def _print(explanations: list[Explanation], paths: Sequence[Path], brief: bool, 
         show(explanations, Console())
     if solver_report:
         show_solver(explanations, Console(width=max(Console().width, 130)))  # numbers cut off are of no use
-
-
-def _progress(steps: Sequence[T], what: str = "Explaining") -> Iterator[T]:
-    """The steps, behind a progress bar on standard error where a person watches several being done."""
-    if len(steps) == 1 or not sys.stderr.isatty():
-        yield from steps
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(steps, what, console=Console(stderr=True), transient=True)

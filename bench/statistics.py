@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 2000
 FLIPS = 9999
+LEAST = 5
+"""Values that an interval of a median needs, at least."""
 _BLOCK = 2**24
 """Random numbers held at once."""
 
@@ -61,6 +63,29 @@ def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
     found = np.empty_like(p)
     found[order] = np.minimum(adjusted, 1)
     return found
+
+
+def ratio_of_medians(a: Sequence[float], b: Sequence[float], seed: int = 0) -> tuple[float, float, float, tuple[float, float] | None]:
+    """Medians of two samples, median(b) / median(a), and the ratio's 95 % percentile interval by resampling each sample.
+
+    The interval is None under `LEAST` values, and the ratio infinite or NaN where median(a) is 0. It knows the spread within the two
+    samples only, not what changes from one process to the next.
+    """
+    x, y = np.array(a, np.float64), np.array(b, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = float(np.median(y) / np.median(x))
+        interval = None
+        if min(len(x), len(y)) >= LEAST:
+            rng = np.random.default_rng(seed)
+            low, high = np.nanquantile(_medians(y, rng) / _medians(x, rng), (0.025, 0.975))
+            interval = float(low), float(high)
+    return float(np.median(x)), float(np.median(y)), ratio, interval
+
+
+def _medians(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Of `RESAMPLES` draws with replacement."""
+    n = len(values)
+    return np.concatenate([np.median(values[rng.integers(0, n, (k, n))], axis=1) for k in _blocks(n, RESAMPLES)])
 
 
 def _ratio(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -125,6 +125,7 @@ class EagerSession:
     """
 
     name = "eager"
+    provider = "cpu"
     precision = "float32"
     device = "cpu"
 

@@ -37,23 +37,23 @@ def examine() -> Report:
         ("executable", sys.executable),
         ("cores", str(os.cpu_count())),
     ]
-    versions = {name: _version(name) for name in PACKAGES}
-    facts += [(name, version or "not installed") for name, version in versions.items()]
+    found = versions()
+    facts += [(name, version or "not installed") for name, version in found.items()]
     problems = []
-    if versions["onnxruntime"] and versions["onnxruntime-gpu"]:
+    if found["onnxruntime"] and found["onnxruntime-gpu"]:
         problems.append("onnxruntime and onnxruntime-gpu are both installed and overwrite each other: uninstall both, then install one")
-    if not versions["onnxruntime"] and not versions["onnxruntime-gpu"]:
+    if not found["onnxruntime"] and not found["onnxruntime-gpu"]:
         problems.append("no ONNX Runtime: pip install 'xai-vqa[cpu]'")
-    if versions["cupy-cuda12x"] and versions["onnxruntime-gpu"]:
+    if found["cupy-cuda12x"] and found["onnxruntime-gpu"]:
         problems.append("cupy-cuda12x brings CUDA 12 into a process whose onnxruntime-gpu wants CUDA 13: install cupy-cuda13x")
-    if versions["onnxruntime"] or versions["onnxruntime-gpu"]:
+    if found["onnxruntime"] or found["onnxruntime-gpu"]:
         try:
             import onnxruntime
 
             facts.append(("providers", ", ".join(onnxruntime.get_available_providers())))
         except ImportError as error:
             problems.append(f"onnxruntime is installed and cannot be imported: {str(error).splitlines()[0]}")
-    if versions["torch"]:
+    if found["torch"]:
         try:
             import torch
 
@@ -61,6 +61,11 @@ def examine() -> Report:
         except ImportError as error:
             problems.append(f"torch is installed and cannot be imported: {str(error).splitlines()[0]}")
     return Report(facts, problems)
+
+
+def versions() -> dict[str, str | None]:
+    """Of every package that matters to how fast or how exact something runs; None where it is not installed."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 def _version(name: str) -> str | None:

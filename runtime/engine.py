@@ -66,7 +66,10 @@ class Clock:
     def time(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + 1e3 * (time.perf_counter() - start)
+        self.add(stage, 1e3 * (time.perf_counter() - start))
+
+    def add(self, stage: str, milliseconds: float) -> None:
+        self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + milliseconds
 
 
 def place(session: Session, array: Array) -> Array:

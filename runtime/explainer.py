@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from xai import XaiError
 from xai.runtime.answers import Answers
 from xai.runtime.engine import Answered, Clock, SolverReport, encode_images, explain
 from xai.runtime.explanation import Answer, Explanation
-from xai.runtime.image import Crop, ImageSource, open_image, preprocess, source_name
+from xai.runtime.image import ImageSource
 from xai.runtime.methods import LAYERS, METHODS, Depth, Method, Options, find_method
+from xai.runtime.prepare import PreparedImage, ahead, prepare
 from xai.runtime.question import EncodedQuestion, QuestionEncoder
 from xai.runtime.session import TOP_ANSWER, Session
 from xai.spectral.arrays import namespace, to_numpy
@@ -27,6 +29,9 @@ _FLAGS = {
     "trivial": "its graph has fewer than two nodes with edges: there is nothing to cut",
 }
 
+
+ENCODED_TOGETHER = 4
+"""Images of a batch: while the session encodes some, threads decode the next."""
 
 Remark = Callable[[Image.Image], str | None]
 """What a reader should know about a picture before trusting an answer about it, if anything."""
@@ -56,9 +61,16 @@ class Explainer:
         if target is not None:
             self.answers.find(target)
 
+    def prepare(self, image: ImageSource) -> PreparedImage:
+        """Decode and preprocess an image, for `explain` and the others to take in place of it: a thread may do that ahead of them.
+
+        Raises `XaiError` where the image cannot be used.
+        """
+        return prepare(image, self.session.description)
+
     def explain(
         self,
-        image: ImageSource,
+        image: ImageSource | PreparedImage,
         question: str,
         method: str = "dsmi-grad",
         target: str | int | None = None,
@@ -74,7 +86,7 @@ class Explainer:
 
     def explain_methods(
         self,
-        image: ImageSource,
+        image: ImageSource | PreparedImage,
         question: str,
         methods: Sequence[str] = tuple(METHODS),
         target: str | int | None = None,
@@ -86,7 +98,7 @@ class Explainer:
 
     def explain_batch(
         self,
-        pairs: Sequence[tuple[ImageSource, str]],
+        pairs: Sequence[tuple[ImageSource | PreparedImage, str]],
         methods: Sequence[str] = ("dsmi-grad",),
         target: str | int | None = None,
         layers: str = "first",
@@ -106,38 +118,76 @@ class Explainer:
             return []
         chosen = [find_method(name) for name in methods]
         explained = TOP_ANSWER if target is None else self.answers.find(target)
-        questions = [self.encoder.encode(question, truncate) for _, question in pairs]
         clock = Clock()
-        with clock.time("decode"):
-            pictures = [open_image(image) for image, _ in pairs]
         with clock.time("preprocess"):
-            prepared = [
-                preprocess(picture, self.session.description, source_name(image))
-                for picture, (image, _) in zip(pictures, pairs, strict=True)
-            ]
-        with clock.time("encode_image"):
-            image_tokens = self._encode_distinct([pixels for pixels, _ in prepared])
+            questions = [self.encoder.encode(question, truncate) for _, question in pairs]
+        prepared, image_tokens = self._encode([image for image, _ in pairs], clock)
         ids = [question.ids for question in questions]
         targets, seeds = [explained] * len(pairs), range(seed, seed + len(pairs))
         answered = explain(self.session, image_tokens, ids, targets, chosen, Options(layers), clock, seeds)
-        timings = clock.milliseconds | {"total": sum(clock.milliseconds.values())}
-        return [
-            self._explanations(source_name(image), picture, crop, question, result, chosen, layers, top_k, timings)
-            for (image, _), picture, (_, crop), question, result in zip(pairs, pictures, prepared, questions, answered, strict=True)
-        ]
+        timings: dict[str, float] = {}  # filled below, when the last stage has been timed, too
+        with clock.time("assemble"):
+            found = [
+                self._explanations(image, question, result, chosen, layers, top_k, timings)
+                for image, question, result in zip(prepared, questions, answered, strict=True)
+            ]
+        timings |= clock.milliseconds | {"total": sum(clock.milliseconds.values())}
+        return found
 
-    def _encode_distinct(self, pixels: list[NDArray[np.float32]]) -> Any:
-        """Image tokens (B, N, width), each distinct image encoded once."""
-        keys = [hashlib.sha256(p.tobytes()).digest() for p in pixels]
-        distinct = list(dict.fromkeys(keys))
-        tokens = encode_images(self.session, np.stack([pixels[keys.index(key)] for key in distinct]))
-        return tokens[namespace(tokens).asarray([distinct.index(key) for key in keys])]
+    def _encode(self, images: Sequence[ImageSource | PreparedImage], clock: Clock) -> tuple[list[PreparedImage], Any]:
+        """The images, prepared, and their tokens (B, N, width); each distinct image is encoded once.
+
+        `clock` gets, of images prepared here, the time that was waited for them, and of the others what their preparing took.
+        """
+        start = time.perf_counter()
+        encoding = Clock()
+        prepared: list[PreparedImage] = []
+        places: dict[bytes, int] = {}
+        waiting: list[NDArray[np.float32]] = []
+        rows, parts = [], []
+
+        def encode_waiting() -> None:
+            parts.append(encode_images(self.session, np.stack(waiting)))
+            waiting.clear()
+
+        for image in self._prepared(images):
+            prepared.append(image)
+            with encoding.time("encode_image"):
+                key = hashlib.sha256(image.pixels.data).digest()
+                if key not in places:
+                    places[key] = len(places)
+                    waiting.append(image.pixels)
+                rows.append(places[key])
+                if len(waiting) == ENCODED_TOGETHER:
+                    encode_waiting()
+        with encoding.time("encode_image"):
+            if waiting:
+                encode_waiting()
+            tokens = parts[0] if len(parts) == 1 else namespace(parts[0]).concatenate(parts)
+            tokens = tokens if rows == list(range(len(tokens))) else tokens[namespace(tokens).asarray(rows)]
+        decode, preprocess = (sum(getattr(image, f"{stage}_ms") for image in prepared) for stage in ("decode", "preprocess"))
+        waited = 1e3 * (time.perf_counter() - start) - encoding.milliseconds["encode_image"]
+        share = 1.0 if isinstance(images[0], PreparedImage) else waited / (decode + preprocess)
+        clock.add("decode", share * decode)
+        clock.add("preprocess", share * preprocess)
+        clock.milliseconds |= encoding.milliseconds
+        return prepared, tokens
+
+    def _prepared(self, images: Sequence[ImageSource | PreparedImage]) -> Iterator[PreparedImage]:
+        """The images in their order, several of them by threads that work ahead."""
+
+        def finish(image: ImageSource | PreparedImage) -> PreparedImage:
+            return image if isinstance(image, PreparedImage) else self.prepare(image)
+
+        if len(images) == 1:
+            yield finish(images[0])
+            return
+        for future in ahead(finish, images):
+            yield future.result()
 
     def _explanations(
         self,
-        name: str,
-        picture: Image.Image,
-        crop: Crop,
+        image: PreparedImage,
         question: EncodedQuestion,
         result: Answered,
         methods: list[Method],
@@ -155,7 +205,7 @@ class Explainer:
 
         top = tuple(answer(i) for i in np.argsort(-logits, kind="stable")[:top_k])
         depth = Depth(model.text_layers, model.layers)
-        remark = self.remark(picture) if self.remark else None
+        remark = self.remark(image.picture) if self.remark else None
         notes = ([remark] if remark else []) + _truncation(question)
         found = []
         for method, relevance in zip(methods, result.relevances, strict=True):
@@ -163,9 +213,9 @@ class Explainer:
             solver = tuple(report for report in result.solver if f"{report.graph}/fiedler" in used)
             found.append(
                 Explanation(
-                    image_name=name,
-                    picture=picture,
-                    crop=crop,
+                    image_name=image.name,
+                    picture=image.picture,
+                    crop=image.crop,
                     question=question,
                     answer=answer(int(logits.argmax())),
                     target=answer(result.target),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded: a few kilobytes can unpack to gigabytes."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
+
+_FILTERS = threading.Lock()
+"""Warning filters belong to the process, and several threads open images."""
 
 ImageSource = str | Path | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
 
@@ -52,10 +56,11 @@ def open_image(source: ImageSource) -> Image.Image:
         if isinstance(source, Image.Image):
             return _rgb(source, name)
         file = io.BytesIO(source) if isinstance(source, bytes) else source
-        with warnings.catch_warnings():
+        with _FILTERS, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
-            with Image.open(file) as image:
-                return _rgb(image, name)
+            opened = Image.open(file)
+        with opened as image:
+            return _rgb(image, name)
     except FileNotFoundError as error:
         raise XaiError(f"image {name} does not exist") from error
     except IsADirectoryError as error:

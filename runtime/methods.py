@@ -6,7 +6,7 @@ needs, and give it a row in `METHODS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -275,3 +275,9 @@ def find_method(name: str) -> Method:
         if name in (method.name, method.reference_name):
             return method
     raise XaiError(f"unknown method {name!r}: choose from {', '.join(METHODS)}")
+
+
+def method_names(asked: Sequence[str]) -> list[str]:
+    """The methods asked for, each once, `dsmi-grad` where none is; `all` stands for every one. Raises `XaiError` as `find_method`."""
+    found = [find_method(name).name for name in asked or ("dsmi-grad",) if name != "all"]
+    return list(METHODS) if "all" in asked else list(dict.fromkeys(found))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -50,24 +51,42 @@ class OnnxSession:
     `provider` is a short or full name; `threads` counts those of one operator, None leaves it to ONNX Runtime.
     Raises `XaiError` where the bundle has no ONNX graphs, and, unless `allow_fallback`, where ONNX Runtime would run another
     provider than the one asked for, or where CuPy is missing beside a GPU. With `allow_fallback` arrays stay on the host.
+    ONNX Runtime profiles what it runs into the folder `profiles`, where one is named.
     """
 
     name = "onnx"
 
-    def __init__(self, bundle: Bundle, provider: str = "cpu", threads: int | None = None, allow_fallback: bool = False) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        provider: str = "cpu",
+        threads: int | None = None,
+        allow_fallback: bool = False,
+        profiles: Path | None = None,
+    ) -> None:
         if "onnx" not in bundle.manifest.formats:
             raise XaiError(f"bundle {bundle.folder} has no ONNX graphs: export it with --format onnx, or run it with --session torchscript")
         self.bundle = bundle
         self.precision = bundle.manifest.precision
         self.description = bundle.manifest.model
-        self.provider = find_provider(provider)
+        self.asked = find_provider(provider)
         self.threads = threads
         self.allow_fallback = allow_fallback
-        self.device = "cuda" if self.provider in ON_GPU and not allow_fallback else "cpu"
+        self.device = "cuda" if self.asked in ON_GPU and not allow_fallback else "cpu"
         if self.device == "cuda":
             check_gpu(provider)
+        self.profiles = profiles
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._lock = threading.Lock()
+
+    @property
+    def provider(self) -> str:
+        """ONNX Runtime's name of the provider that runs the graphs, as far as any is loaded; before that, the one asked for."""
+        return next((session.get_providers()[0] for session in self._sessions.values()), self.asked)
+
+    def end_profiling(self) -> dict[str, Path]:
+        """Stop profiling; the profile of each graph that was run."""
+        return {graph: Path(session.end_profiling()) for graph, session in self._sessions.items()}
 
     def run(self, graph: str, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Run a graph; `outputs` names what to return, all of it where None. Arrays of the CPU come back read-only."""
@@ -106,6 +125,9 @@ class OnnxSession:
         options.enable_mem_pattern = False  # its plans for shapes seen before cost more memory than they save
         options.intra_op_num_threads = self.threads or 0
         options.log_severity_level = NO_LOG
+        if self.profiles is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(self.profiles / graph)
         path = self.bundle.file(onnx_file(graph))
         try:
             # By path: of a session made from bytes, ONNX Runtime would look for the weights in the current folder.
@@ -113,18 +135,18 @@ class OnnxSession:
         except RUNTIME_ERRORS as error:
             raise XaiError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
         used = session.get_providers()[0]
-        if used != self.provider and not self.allow_fallback:
-            raise XaiError(f"ONNX Runtime runs {path.name} on {used}, not on {self.provider}: see `xai doctor`, or ask for --provider cpu")
+        if used != self.asked and not self.allow_fallback:
+            raise XaiError(f"ONNX Runtime runs {path.name} on {used}, not on {self.asked}: see `xai doctor`, or ask for --provider cpu")
         return session
 
     def _providers(self) -> list[str | tuple[str, dict[str, str]]]:
         """What ONNX Runtime may use, in order; by default its CUDA provider would round float32 factors to TF32."""
-        if self.provider == CPU:
+        if self.asked == CPU:
             return [CPU]
-        if self.provider == CUDA:
+        if self.asked == CUDA:
             onnxruntime.preload_dlls()  # of the packages that pip installed
             return [(CUDA, {"use_tf32": "0"}), CPU]
-        return [self.provider, CPU]
+        return [self.asked, CPU]
 
 
 def find_provider(name: str) -> str:

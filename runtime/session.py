@@ -65,6 +65,10 @@ class Session(Protocol):
         """Where the graphs compute, `cpu` or `cuda`: arrays that lie there (`spectral.arrays`) come and go without a copy."""
 
     @property
+    def provider(self) -> str:
+        """What really computes: ONNX Runtime's provider, or PyTorch's device."""
+
+    @property
     def description(self) -> ModelDescription: ...
 
     def run(self, graph: str, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:

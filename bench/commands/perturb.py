@@ -1,17 +1,18 @@
-"""The commands `xai bench perturb` and `xai bench merge`. What is heavy is imported when a command runs."""
+"""The commands `xai bench perturb` and `xai bench merge`."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-import xai
 from xai import XaiError
+from xai.runtime.options import ModelOptions, model_options
 
 if TYPE_CHECKING:
     from xai.bench.datasets import Sample
@@ -48,18 +49,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 
 
 @click.command()
-@click.option("-e", "--bundle", type=click.Path(path_type=Path), metavar="BUNDLE", help="Exported bundle to run.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="METER checkpoint to run; with -e the reference of --cross-check.")
-@click.option(
-    "--tokenizer", metavar="FILE|NAME", help="tokenizer.json, its folder, or a model in the local cache.  [default: roberta-base]"
-)
-@click.option("--answers", type=click.Path(path_type=Path), help="Answer names: JSON list, JSON object id -> answer, or text file.")
-@click.option("--image-size", type=click.IntRange(1), metavar="S", help="Side of the model's input in pixels. Default: the checkpoint's.")
-@click.option("--session", type=click.Choice(["onnx", "torchscript", "eager"]), help="What runs the model. Default: what fits the model.")
-@click.option("--provider", default="cpu", show_default=True, metavar="NAME", help="ONNX Runtime's provider: cpu, cuda, ...")
-@click.option("--allow-fallback", is_flag=True, help="Let ONNX Runtime take another provider than the one asked for.")
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of one operator.")
-@click.option("--trust", is_flag=True, help="Run the bundle's TorchScript, which is code.")
+@model_options
 @click.option(
     "--data", default="scenes", show_default=True, metavar="scenes|easy-vqa|DIR", help="Questions; see README for what DIR holds."
 )
@@ -77,22 +67,18 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.option("--skip-broken", is_flag=True, help="Leave out, and count, questions that cannot be used, instead of stopping.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
 @click.option("--shard", callback=_shard, default="1/1", metavar="i/n", help="Run part i of n; join the folders with `xai bench merge`.")
-@click.option("--cross-check", type=click.IntRange(1), metavar="N", help="Compare N questions with the published procedure.")
+@click.option(
+    "--cross-check",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Compare N questions with the published procedure; a bundle needs --checkpoint, too.",
+)
 @click.option(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR", help="Folder for the results."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print table.json instead of table.md.")
 def perturb(
-    bundle: Path | None,
-    checkpoint: Path | None,
-    tokenizer: str | None,
-    answers: Path | None,
-    image_size: int | None,
-    session: str | None,
-    provider: str,
-    allow_fallback: bool,
-    threads: int | None,
-    trust: bool,
+    model: ModelOptions,
     data: str,
     methods: str,
     modality: tuple[str, ...],
@@ -113,6 +99,7 @@ def perturb(
     Writes results.jsonl, table.json, table.md, curves.png and report.html into DIR.
     """
     from xai.bench.datasets import by_image, load_samples
+    from xai.bench.model import identify
     from xai.bench.perturb import Request, about, run, settings
     from xai.bench.results import RunFolder
     from xai.bench.run import measure
@@ -120,25 +107,15 @@ def perturb(
 
     variants = find_variants(_names(methods))
     found = by_image(load_samples(data, samples, seed))
-    if bundle and checkpoint and not cross_check:
+    if model.bundle and model.checkpoint and not cross_check:
         raise click.UsageError("name a bundle or a checkpoint, not both; --cross-check N compares them")
-    if bundle and not bundle.is_dir():
-        raise XaiError(f"{bundle} is a file; a bundle is a folder" if bundle.exists() else f"bundle {bundle} does not exist")
-    files: dict[str, Any] = {"tokenizer": tokenizer, "answers": answers, "image_size": image_size}
-    machine: dict[str, Any] = {
-        "session": session,
-        "provider": provider,
-        "allow_fallback": allow_fallback,
-        "threads": threads,
-        "trust": trust,
-    }
-    explainer = xai.load(bundle or checkpoint, **machine, **({} if bundle and checkpoint else files))
-    reference = _reference(explainer, bundle, checkpoint, files, threads) if cross_check else explainer
+    explainer = (_bundle_alone(model) if model.bundle else model).open()
+    reference = _reference(explainer, model) if cross_check else explainer
     measured = measure(explainer.session, round(memory * GIBIBYTE))
     questions = batch or measured.questions(1 + explainer.session.description.grid**2)
     request = Request(variants, measured, questions, modality, sign, seed)
     folder = RunFolder(output)
-    asked = settings(explainer, _model(bundle or checkpoint, explainer.session.name), data, seed, found, request)
+    asked = settings(explainer, identify(model.place, explainer.session.name), data, seed, found, request)
     folder.open(asked, about(), shard, resume)
     if asked["unknown_labels"]:
         click.echo(f"Warning: {asked['unknown_labels']} questions have no true answer that the model can give: they score 0", err=True)
@@ -170,29 +147,18 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
     _print(merged, as_json)
 
 
-def _reference(explainer: Explainer, bundle: Path | None, checkpoint: Path | None, files: dict[str, Any], threads: int | None) -> Explainer:
+def _bundle_alone(model: ModelOptions) -> ModelOptions:
+    """With a bundle, the checkpoint and its files are those of the reference."""
+    return replace(model, checkpoint=None, tokenizer=None, answers=None, image_size=None) if model.checkpoint else model
+
+
+def _reference(explainer: Explainer, model: ModelOptions) -> Explainer:
     """What runs the published procedure: the same model in eager PyTorch."""
     if explainer.session.name == "eager":
         return explainer
-    if bundle and not checkpoint:
+    if model.bundle and not model.checkpoint:
         raise XaiError("--cross-check runs the published procedure, which a bundle cannot: add --checkpoint FILE")
-    return xai.load(checkpoint, session="eager", threads=threads, **files)
-
-
-def _model(path: Path | None, session: str) -> dict[str, str]:
-    """What is run, by name and hash: of a checkpoint, or of a bundle's manifest, which holds those of its files."""
-    import hashlib
-
-    demo = Path(xai.__file__).parent / "meter" / "demo"
-    if path is None:
-        file, name = (demo / "model.safetensors" if session == "eager" else demo / "bundle" / "manifest.json"), "demo"
-    else:
-        file, name = (path / "manifest.json" if path.is_dir() else path), path.name
-    try:
-        with file.open("rb") as opened:
-            return {"name": name, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
-    except OSError as error:
-        raise XaiError(f"{file} cannot be read: {error.strerror}") from error
+    return replace(model, bundle=None, session="eager").open()
 
 
 def _progress() -> Callable[[int, int], None]:

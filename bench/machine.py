@@ -1,0 +1,51 @@
+"""What a measurement was made on: the machine, the versions, and what this process has used of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from xai.runtime.doctor import versions
+from xai.spectral.arrays import gpu_state
+
+
+def describe() -> dict[str, Any]:
+    """The machine, for a report: `memory_gb` is what is installed, `gpu` its name or why there is none."""
+    return {
+        "cpu": _field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "gpu": gpu_name() or f"none: {gpu_state() or 'nvidia-smi is missing'}",
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {name: version for name, version in versions().items() if version},
+    }
+
+
+def gpu_name() -> str | None:
+    """What NVIDIA's own tool calls the first GPU: no library of ours has to be loaded for that."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    asked = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout.strip() else None
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has held so far, in units of 10^6 bytes. `ru_maxrss` would count the parent's as well."""
+    value = _field(Path("/proc/self/status"), "VmHWM")
+    assert value is not None  # Linux has it
+    return int(value.split()[0]) * 1024 / 1e6
+
+
+def _field(file: Path, name: str) -> str | None:
+    """The first `NAME: value` of one of the kernel's tables."""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return None

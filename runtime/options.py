@@ -1,0 +1,92 @@
+"""The options that name a model and what runs it, spelled once for every command that runs one. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import xai
+from xai import XaiError
+
+if TYPE_CHECKING:
+    from xai.runtime.explainer import Explainer
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What the options say, as `xai.load` takes it; neither bundle nor checkpoint means the demo model."""
+
+    bundle: Path | None = None
+    checkpoint: Path | None = None
+    tokenizer: str | None = None
+    answers: Path | None = None
+    image_size: int | None = None
+    session: str | None = None
+    provider: str = "cpu"
+    allow_fallback: bool = False
+    threads: int | None = None
+    trust: bool = False
+
+    @property
+    def place(self) -> Path | None:
+        """Where the model lies; None for the demo."""
+        return self.bundle or self.checkpoint
+
+    def open(self) -> Explainer:
+        """The explainer. Raises `click.UsageError` where two models are named, and `XaiError` where the one cannot be used."""
+        if self.bundle and self.checkpoint:
+            raise click.UsageError("name a bundle or a checkpoint, not both")
+        if self.bundle and not self.bundle.is_dir():
+            raise XaiError(
+                f"{self.bundle} is a file; a bundle is a folder" if self.bundle.exists() else f"bundle {self.bundle} does not exist"
+            )
+        return xai.load(
+            self.place,
+            tokenizer=self.tokenizer,
+            answers=self.answers,
+            image_size=self.image_size,
+            session=self.session,
+            provider=self.provider,
+            threads=self.threads,
+            trust=self.trust,
+            allow_fallback=self.allow_fallback,
+        )
+
+
+_OPTIONS = (
+    click.option("-e", "--bundle", type=click.Path(path_type=Path), metavar="BUNDLE", help="Exported model. Default: the demo model."),
+    click.option(
+        "--checkpoint", type=click.Path(path_type=Path), help="METER checkpoint (.ckpt, .pt, .safetensors), in place of a bundle."
+    ),
+    click.option(
+        "--tokenizer", metavar="FILE|NAME", help="tokenizer.json, its folder, or a model in the local cache.  [default: roberta-base]"
+    ),
+    click.option("--answers", type=click.Path(path_type=Path), help="Answer names: JSON list, JSON object id -> answer, or text file."),
+    click.option(
+        "--image-size", type=click.IntRange(1), metavar="S", help="Side of the model's input in pixels. Default: the checkpoint's."
+    ),
+    click.option(
+        "--session", type=click.Choice(["onnx", "torchscript", "eager"]), help="What runs the model. Default: what fits the model."
+    ),
+    click.option("--provider", default="cpu", show_default=True, metavar="NAME", help="ONNX Runtime's provider: cpu, cuda, ..."),
+    click.option("--allow-fallback", is_flag=True, help="Let ONNX Runtime take another provider than the one asked for."),
+    click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of one operator."),
+    click.option("--trust", is_flag=True, help="Run the bundle's TorchScript, which is code."),
+)
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a command these options; it receives them together, as the argument `model`."""
+
+    @functools.wraps(command)
+    def collected(**given: Any) -> Any:
+        return command(model=ModelOptions(**{field.name: given.pop(field.name) for field in fields(ModelOptions)}), **given)
+
+    for option in reversed(_OPTIONS):
+        collected = option(collected)
+    return collected

@@ -43,7 +43,8 @@ def load(
     names); `image_size` in pixels, a multiple of the patch size (default: the checkpoint's). Bundles and the demo bring their own.
 
     `session` is `onnx` or `torchscript` for a bundle (default: what it has, ONNX first) and `eager` for a checkpoint; the demo
-    comes as both. `provider` and `allow_fallback` are ONNX Runtime's, `trust` allows TorchScript, `threads` sets the threads.
+    comes as both. `provider` says where it runs: `cpu`, `cuda`, or for `onnx` another of ONNX Runtime's providers; `allow_fallback`
+    lets ONNX Runtime take another one, `trust` allows TorchScript, `threads` sets the threads.
 
     Raises `XaiError` where something is missing or does not fit.
     """
@@ -60,6 +61,8 @@ def load(
             raise XaiError(f"bundle {path} does not run in the session eager: name the checkpoint that it was made of")
         if path is None:
             path, tokenizer, answers = demo.WEIGHTS, demo.TOKENIZER, demo.ANSWERS
+        if provider != "cpu":
+            raise XaiError(f"the session eager runs on the cpu, not on {provider}: export the model to run it there")
         return _load_checkpoint(Path(path), tokenizer or DEFAULT_TOKENIZER, answers, image_size, threads, remark)
 
     from xai.runtime.manifest import read_bundle

@@ -127,6 +127,7 @@ class EagerSession:
     name = "eager"
     provider = "cpu"
     precision = "float32"
+    device = "cpu"
 
     def __init__(self, model: Meter) -> None:
         self.model = model

@@ -26,7 +26,8 @@ class TextEmbeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.text_width, eps=ROBERTA_EPS)
 
     def forward(self, ids: Tensor) -> Tensor:
-        positions = torch.arange(ids.shape[1], device=ids.device) + FIRST_POSITION
+        # Counted, not `arange`: a trace would keep the device that it was made on.
+        positions = torch.ones_like(ids).cumsum(1) + (FIRST_POSITION - 1)
         x = self.word_embeddings(ids) + self.token_type_embeddings.weight[0] + self.position_embeddings(positions)
         return self.LayerNorm(x)
 

@@ -16,7 +16,7 @@ from xai.runtime.evidence import Evidence
 from xai.runtime.methods import Depth, Method, Options, Relevance
 from xai.runtime.session import Session
 from xai.spectral import FiedlerResult, Status, fiedler
-from xai.spectral.arrays import Array, namespace
+from xai.spectral.arrays import Array, namespace, to_device
 from xai.spectral.result import Certificate
 from xai.spectral.result import Method as SolverMethod
 
@@ -72,9 +72,19 @@ class Clock:
         self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + milliseconds
 
 
-def encode_images(session: Session, pixels: Array) -> Array:
+def place(session: Session, array: Array) -> Array:
+    """The array where the session computes, so that all that follows stays there."""
+    return to_device(array) if session.device == "cuda" else array
+
+
+def encode_images(session: Session, pixels: NDArray[np.float32]) -> Array:
     """Normalised pixels (B, 3, S, S) -> image tokens (B, 1 + P, width)."""
-    return session.run("encode_image", {"pixels": pixels})["image_tokens"]
+    return session.run("encode_image", {"pixels": place(session, pixels)})["image_tokens"]
+
+
+def embed_texts(session: Session, ids: NDArray[np.int64]) -> Array:
+    """Token ids (B, T) -> text embeddings (B, T, width)."""
+    return session.run("embed_text", {"ids": place(session, ids)})["text_embeddings"]
 
 
 def pad_ids(questions: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -111,16 +121,16 @@ def explain(
 
     ids, text_mask = pad_ids(questions)
     with clock.time("embed_text"):
-        text_embeddings = session.run("embed_text", {"ids": ids})["text_embeddings"]
+        text_embeddings = embed_texts(session, ids)
     with clock.time("evidence"):
         found = session.run(
             "evidence",
             {
                 "image_tokens": image_tokens,
-                "image_mask": namespace(image_tokens).ones(image_tokens.shape[:2], dtype=bool),
+                "image_mask": place(session, np.ones(image_tokens.shape[:2], dtype=bool)),
                 "text_embeddings": text_embeddings,
-                "text_mask": text_mask,
-                "target": np.array(targets, dtype=np.int64),
+                "text_mask": place(session, text_mask),
+                "target": place(session, np.array(targets, dtype=np.int64)),
             },
             ["logits", "target", *wanted],
         )

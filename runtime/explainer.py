@@ -164,7 +164,7 @@ class Explainer:
             if waiting:
                 encode_waiting()
             tokens = parts[0] if len(parts) == 1 else namespace(parts[0]).concatenate(parts)
-            tokens = tokens if rows == list(range(len(tokens))) else tokens[np.array(rows)]
+            tokens = tokens if rows == list(range(len(tokens))) else tokens[namespace(tokens).asarray(rows)]
         decode, preprocess = (sum(getattr(image, f"{stage}_ms") for image in prepared) for stage in ("decode", "preprocess"))
         waited = 1e3 * (time.perf_counter() - start) - encoding.milliseconds["encode_image"]
         share = 1.0 if isinstance(images[0], PreparedImage) else waited / (decode + preprocess)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from xai import XaiError
 from xai.runtime.evidence import Evidence
 from xai.spectral.arrays import Array, namespace
@@ -197,10 +199,10 @@ def random(evidence: Evidence, options: Options) -> Relevance:
     """Uniform noise in [0, 1): the floor under every table. Depends on the seed and the two lengths only."""
     tokens, patches = evidence["text0/cross/product"].shape
     xp = namespace(evidence["text0/cross/product"])
-    rng = xp.random.default_rng(options.seed)
+    rng = np.random.default_rng(options.seed)  # on the host: CuPy's numbers are others
     text, image = rng.random(tokens), rng.random(patches - 1)
     text[[0, -1]] = 0
-    return Relevance(text, image)
+    return Relevance(xp.asarray(text), xp.asarray(image))
 
 
 Needs = Callable[[Depth, Options], list[str]]

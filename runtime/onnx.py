@@ -16,12 +16,14 @@ from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from xai import XaiError
 from xai.runtime.manifest import Bundle, onnx_file
-from xai.spectral.arrays import Array, namespace
+from xai.runtime.session import check_gpu
+from xai.spectral.arrays import Array, namespace, synchronised
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 """Short names; ONNX Runtime's own names are taken too."""
 
-CPU = PROVIDERS["cpu"]
+CPU, CUDA = PROVIDERS["cpu"], PROVIDERS["cuda"]
+ON_GPU = (CUDA, PROVIDERS["tensorrt"])
 DEVICES = {1: "cpu", 2: "cuda"}
 """ONNX Runtime's names of DLPack's kinds of memory."""
 
@@ -47,8 +49,9 @@ class OnnxSession:
     """Runs a bundle's graphs; each is loaded when it is first asked for (`runtime.session.Session`).
 
     `provider` is a short or full name; `threads` counts those of one operator, None leaves it to ONNX Runtime.
-    Raises `XaiError` where the bundle has no ONNX graphs, and where ONNX Runtime would run another provider than the one
-    asked for, unless `allow_fallback`. ONNX Runtime profiles what it runs into the folder `profiles`, where one is named.
+    Raises `XaiError` where the bundle has no ONNX graphs, and, unless `allow_fallback`, where ONNX Runtime would run another
+    provider than the one asked for, or where CuPy is missing beside a GPU. With `allow_fallback` arrays stay on the host.
+    ONNX Runtime profiles what it runs into the folder `profiles`, where one is named.
     """
 
     name = "onnx"
@@ -69,6 +72,9 @@ class OnnxSession:
         self.asked = find_provider(provider)
         self.threads = threads
         self.allow_fallback = allow_fallback
+        self.device = "cuda" if self.asked in ON_GPU and not allow_fallback else "cpu"
+        if self.device == "cuda":
+            check_gpu(provider)
         self.profiles = profiles
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._lock = threading.Lock()
@@ -97,6 +103,7 @@ class OnnxSession:
                     binding.bind_cpu_input(key, np.ascontiguousarray(value))
                 else:
                     xp = namespace(value)
+                    value = synchronised(value)  # ONNX Runtime has a stream of its own, which waits for no other
                     kind, number = value.__dlpack_device__()
                     device = DEVICES[kind], number
                     binding.bind_ortvalue_input(key, onnxruntime.OrtValue.from_dlpack(xp.ascontiguousarray(value)))
@@ -124,13 +131,22 @@ class OnnxSession:
         path = self.bundle.file(onnx_file(graph))
         try:
             # By path: of a session made from bytes, ONNX Runtime would look for the weights in the current folder.
-            session = onnxruntime.InferenceSession(path, options, providers=list(dict.fromkeys([self.asked, CPU])))
+            session = onnxruntime.InferenceSession(path, options, providers=self._providers())
         except RUNTIME_ERRORS as error:
             raise XaiError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
         used = session.get_providers()[0]
         if used != self.asked and not self.allow_fallback:
             raise XaiError(f"ONNX Runtime runs {path.name} on {used}, not on {self.asked}: see `xai doctor`, or ask for --provider cpu")
         return session
+
+    def _providers(self) -> list[str | tuple[str, dict[str, str]]]:
+        """What ONNX Runtime may use, in order; by default its CUDA provider would round float32 factors to TF32."""
+        if self.asked == CPU:
+            return [CPU]
+        if self.asked == CUDA:
+            onnxruntime.preload_dlls()  # of the packages that pip installed
+            return [(CUDA, {"use_tf32": "0"}), CPU]
+        return [self.asked, CPU]
 
 
 def find_provider(name: str) -> str:

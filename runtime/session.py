@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from xai.spectral.arrays import Array
+from xai import XaiError
+from xai.spectral.arrays import Array, gpu_state
 
 TOP_ANSWER = -1
 """As a target: whatever answer scores highest."""
@@ -60,6 +61,10 @@ class Session(Protocol):
         """The type that the graphs compute in, such as `float32`."""
 
     @property
+    def device(self) -> str:
+        """Where the graphs compute, `cpu` or `cuda`: arrays that lie there (`spectral.arrays`) come and go without a copy."""
+
+    @property
     def provider(self) -> str:
         """What really computes: ONNX Runtime's provider, or PyTorch's device."""
 
@@ -67,4 +72,13 @@ class Session(Protocol):
     def description(self) -> ModelDescription: ...
 
     def run(self, graph: str, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
-        """Run one graph; `outputs` names what to return, all of it where None."""
+        """Run one graph; `outputs` names what to return, all of it where None.
+
+        Inputs are NumPy's or, on a GPU, CuPy's. With one of CuPy's among them all outputs are CuPy's, else NumPy's.
+        """
+
+
+def check_gpu(provider: str) -> None:
+    """Raise `XaiError` where what `provider` leaves on the GPU could not be solved there."""
+    if reason := gpu_state():
+        raise XaiError(f"provider {provider} needs CuPy, which solves on the GPU what the graphs leave there: {reason}; see `xai doctor`")

@@ -20,7 +20,8 @@ def open_session(
 ) -> Session:
     """A session for a bundle: `onnx` or `torchscript`, or where None the first of them that the bundle has.
 
-    `provider` and `allow_fallback` are for ONNX Runtime (`OnnxSession`), `trust` for TorchScript (`TorchScriptSession`).
+    `provider` says where the graphs run, `cpu`, `cuda` or an ONNX Runtime provider's name; `allow_fallback` is for ONNX Runtime
+    (`OnnxSession`), `trust` for TorchScript (`TorchScriptSession`).
     Raises `XaiError` where the bundle or this installation cannot run it.
     """
     name = session or next(kind for kind in SESSIONS if kind in bundle.manifest.formats)
@@ -33,7 +34,7 @@ def open_session(
             case "torchscript":
                 from xai.runtime.torchscript import TorchScriptSession
 
-                return TorchScriptSession(bundle, trust, threads)
+                return TorchScriptSession(bundle, trust, threads, provider)
     except ModuleNotFoundError as error:
         extra = {"onnxruntime": "cpu", "torch": "export"}.get(error.name or "")
         if extra is None:

@@ -7,33 +7,37 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch.utils.dlpack import from_dlpack
 
 from xai import XaiError
 from xai.runtime.manifest import TORCHSCRIPT, Bundle
+from xai.runtime.session import check_gpu
+from xai.spectral.arrays import Array, namespace
+
+DEVICES = ("cpu", "cuda")
 
 
 class TorchScriptSession:
-    """Runs a bundle's graphs on the CPU (`runtime.session.Session`).
+    """Runs a bundle's graphs (`runtime.session.Session`) on `provider`, one of `DEVICES`.
 
     `threads` sets PyTorch's threads, which is a setting of the process; None leaves them.
-    Raises `XaiError` where the bundle has no TorchScript, and unless `trust`.
+    Raises `XaiError` where the bundle has no TorchScript, unless `trust`, and where PyTorch or CuPy cannot use that device.
     """
 
     name = "torchscript"
-    provider = "cpu"
 
-    def __init__(self, bundle: Bundle, trust: bool, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, trust: bool, threads: int | None = None, provider: str = "cpu") -> None:
         if "torchscript" not in bundle.manifest.formats:
             raise XaiError(f"bundle {bundle.folder} has no TorchScript: export it with --format torchscript, or run it with --session onnx")
         path = bundle.file(TORCHSCRIPT)
         if not trust:
             raise XaiError(f"{path} is code that would run on this machine: if you trust who made it, say so with --trust")
+        _check_device(provider)
         self.bundle = bundle
+        self.device = self.provider = provider
         self.precision = bundle.manifest.precision
         self.description = bundle.manifest.model
         if threads is not None:
@@ -41,19 +45,39 @@ class TorchScriptSession:
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
-                self._module = torch.jit.load(path, map_location="cpu")
+                self._module = torch.jit.load(path, map_location=self.device)
         except RuntimeError as error:
             raise XaiError(f"PyTorch cannot load {path}: {str(error).strip().splitlines()[0]}") from error
 
-    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+    def run(self, graph: str, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Run a graph; `outputs` names what to return, all of it where None."""
         name = self.bundle.resolve(graph, outputs)
         spec = self.bundle.manifest.graphs[name]
-        tensors = [torch.from_numpy(np.ascontiguousarray(inputs[key])) for key in spec.inputs]
+        tensors = [self._tensor(inputs[key]) for key in spec.inputs]
         try:
-            with torch.inference_mode():
+            # By default cuDNN would round the factors of float32 convolutions to TF32.
+            with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
                 values = getattr(self._module, name)(*tensors)
         except (RuntimeError, IndexError) as error:
             raise XaiError(f"PyTorch cannot run graph {name} of {self.bundle.folder}: {str(error).strip().splitlines()[-1]}") from error
         found = dict(zip(spec.outputs, values, strict=True))
-        return {key: found[key].numpy() for key in (spec.outputs if outputs is None else outputs)}
+        libraries = [namespace(value) for value in inputs.values()]
+        xp = next((library for library in libraries if library is not np), np)
+        wanted = spec.outputs if outputs is None else outputs
+        # PyTorch's default stream is CuPy's, too: nothing waits between them.
+        return {key: found[key].cpu().numpy() if xp is np else xp.from_dlpack(found[key]) for key in wanted}
+
+    def _tensor(self, value: Array) -> torch.Tensor:
+        if namespace(value) is np:
+            return torch.from_numpy(np.ascontiguousarray(value)).to(self.device)
+        return from_dlpack(value)
+
+
+def _check_device(name: str) -> None:
+    """Raise `XaiError` where this installation cannot run graphs there."""
+    if name not in DEVICES:
+        raise XaiError(f"the session torchscript runs on {' or '.join(DEVICES)}, not on {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise XaiError("this PyTorch has no GPU to run on: see `xai doctor`, or ask for --provider cpu")
+    if name == "cuda":
+        check_gpu(name)

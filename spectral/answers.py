@@ -96,9 +96,12 @@ class Answers:
         self._certificate[items] = np.where(proven, certificate, Certificate.NONE)
         return proven
 
-    def result(self, norm: str) -> FiedlerResult:
-        """The batch as it stands, vectors scaled to `norm`."""
+    def result(self, norm: str, order: Array | None) -> FiedlerResult:
+        """The batch as it stands, vectors scaled to `norm`, node i of a graph put back to where `order` (B, n) says."""
         xp = self._xp
+        if order is not None:
+            back = xp.argsort(order, axis=1)
+            self._vector, self._map = (xp.take_along_axis(part, back, 1) for part in (self._vector, self._map))
         if norm == "2":
             self._vector /= _length(xp, self._vector)
             self._map *= xp.asarray(np.sqrt(np.maximum(self._multiplicity, 1)))[:, None] / _length(xp, self._map)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+import scipy.sparse.linalg
 
 Array = Any
 """An array of the library that `namespace` names: numpy.ndarray or cupy.ndarray."""
@@ -29,10 +30,10 @@ def namespace(array: Array) -> ModuleType:
 
 
 def sparse_namespace(array: Array) -> ModuleType:
-    """The sparse library that goes with an array or sparse matrix."""
+    """The sparse library that goes with an array or sparse matrix, its `linalg` included."""
     if namespace(array) is np:
         return scipy.sparse
-    import cupyx.scipy.sparse
+    import cupyx.scipy.sparse.linalg
 
     return cupyx.scipy.sparse
 

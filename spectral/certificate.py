@@ -64,6 +64,17 @@ def joined(first: NDArray[np.float64], rest: NDArray[np.float64], joint: NDArray
     return (first + rest) / 2 + np.hypot((first - rest) / 2, joint)
 
 
+def power_bound(share: NDArray[np.float64], error: NDArray[np.float64], log: NDArray[np.float64], exponent: int) -> NDArray[np.float64]:
+    """U (b,) on the absolute values of all eigenvalues of M but the largest, from S = exp(-log) M^exponent, ||S||_F = 1.
+
+    `share` is x^T S x for some unit vector x, and `error` the norm of what rounding has added to S. The squares of S's
+    eigenvalues add up to (1 + error)^2 at most, and the largest has (share - error)^2 of them at least.
+    """
+    rest = (1 + error) ** 2 - np.maximum(share - error, 0) ** 2
+    bound: NDArray[np.float64] = np.exp((log + np.log(rest) / 2) / exponent)
+    return bound
+
+
 def cholesky_bound(scaled: Array, trivial: Array, vector: Array, value: float, bound: float) -> float:
     """`bound`, allowing for rounding, where a factorisation proves it for one graph; infinity where it does not.
 

@@ -13,10 +13,11 @@ from xai.spectral.graphs import FeatureGraphs, Graphs, Items, SparseGraphs
 from xai.spectral.implicit import solve_implicit
 from xai.spectral.lanczos import solve_lanczos
 from xai.spectral.result import Method
+from xai.spectral.squaring import solve_squaring
 from xai.spectral.thick_restart import solve_thick_restart
 
 SMALL = 64
-"""Up to this many nodes all eigenpairs cost less than the steps that would avoid them."""
+"""Up to this many nodes products of whole matrices cost less than the steps that would avoid them."""
 
 Solver = Callable[[Any, Items, Answers, int], Items]
 """(graphs, items, answers, seed) -> the items it recorded no proven answer for. One algorithm, one file."""
@@ -26,6 +27,7 @@ SOLVERS: dict[Method, Solver] = {
     Method.LANCZOS: solve_lanczos,
     Method.IMPLICIT: solve_implicit,
     Method.THICK_RESTART: solve_thick_restart,
+    Method.SQUARING: solve_squaring,
 }
 
 
@@ -34,17 +36,18 @@ def choose(graphs: Graphs, only: Method | None) -> list[tuple[Items, tuple[Metho
 
     `only` allows one method. Raises ValueError where it cannot solve graphs that are given like these.
     """
-    large: tuple[Method, ...]
     if isinstance(graphs, SparseGraphs):
-        large = (Method.THICK_RESTART, Method.EIGH)
+        large: tuple[Method, ...] = (Method.THICK_RESTART, Method.EIGH)
     elif isinstance(graphs, FeatureGraphs):
         large = (Method.IMPLICIT, Method.LANCZOS, Method.EIGH)
     else:
         large = (Method.LANCZOS, Method.EIGH)
+    small = (Method.SQUARING, Method.EIGH)
     if only is not None:
-        if only not in large:
-            raise ValueError(f"method {only.name} does not solve graphs given like these; {', '.join(m.name for m in large)} do")
+        allowed = dict.fromkeys(large + small)
+        if only not in allowed:
+            raise ValueError(f"method {only.name} does not solve graphs given like these; {', '.join(m.name for m in allowed)} do")
         return [(np.arange(graphs.batch), (only,))]
-    small = graphs.size <= SMALL
-    groups = ((np.flatnonzero(small), (Method.EIGH,)), (np.flatnonzero(~small), large))
+    few = graphs.size <= SMALL
+    groups = ((np.flatnonzero(few), small), (np.flatnonzero(~few), large))
     return [(items, methods) for items, methods in groups if len(items)]

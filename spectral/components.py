@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from xai.spectral.arrays import Array, Sparse, to_numpy
+from xai.spectral.arrays import Array, Sparse, is_sparse, to_numpy
 
 
 class Pieces(NamedTuple):
@@ -21,12 +21,27 @@ class Pieces(NamedTuple):
 def pieces(weights: Array | Sparse, degrees: NDArray[np.float64]) -> Pieces:
     """The connected components of one graph (n, n), found on the host."""
     host = to_numpy(weights)
-    found = connected_components(host > 0, directed=False)[1]  # not the matrix: a sparse one may store zeros
+    edges = host > 0  # a sparse one may store zeros
     real = degrees > 0
+    if not is_sparse(edges):
+        return _flood(edges, real)
+    found = connected_components(edges, directed=False)[1]
     numbers, found = np.unique(found[real], return_inverse=True)
     label = np.full(len(degrees), -1)
     label[real] = found
     return Pieces(len(numbers), label)
+
+
+def _flood(edges: NDArray[np.bool_], real: NDArray[np.bool_]) -> Pieces:
+    """`pieces` of a dense graph, where all that is near is reached in a step or two."""
+    label, number = np.where(real, -2, -1), 0
+    while (dry := label == -2).any():
+        frontier = np.flatnonzero(dry)[:1]
+        while len(frontier):
+            label[frontier] = number
+            frontier = np.flatnonzero(edges[frontier].any(0) & (label == -2))
+        number += 1
+    return Pieces(number, label)
 
 
 def span_map(found: Pieces, degrees: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -17,6 +17,10 @@ Items = NDArray[np.int64]
 """Positions in a batch, ascending, on the host."""
 
 
+_FEW = 1_000_000
+"""Products of a matrix multiplication up to which OpenBLAS has kernels for small ones."""
+
+
 def take(array: Array, items: Items) -> Array:
     """`array[items]`, a view where the items lie side by side."""
     if len(items) and items[-1] - items[0] + 1 == len(items):
@@ -32,39 +36,49 @@ def chunks(items: Items, bytes_each: int, xp: ModuleType, cache: int | None = No
 
 
 class WeightGraphs:
-    """Graphs given as affinities (B, n, n). Raises ValueError where they are negative or not symmetric."""
+    """Graphs given as affinities (B, n, n). Raises ValueError where they are negative or not symmetric.
 
-    def __init__(self, weights: Array, mask: Array | None):
+    `size` (B,) on the host says how many nodes of each are real; the others lie behind them and may hold anything, NaN included.
+    """
+
+    def __init__(self, weights: Array, size: NDArray[np.int64] | None):
         xp = namespace(weights)
-        # Padding may hold anything, NaN included.
-        self._weights = weights if mask is None else xp.where(mask[:, :, None] & mask[:, None, :], weights, weights.dtype.type(0))
         self.xp = xp
         self.batch, self.n = weights.shape[:2]
         self.dtype = weights.dtype
-        self.size = np.full(self.batch, self.n) if mask is None else _counts(mask)
-        self._sums = _checked_sums(self._weights) if weights.size else weights[:, 0]
+        if size is None:
+            self.size = np.full(self.batch, self.n)
+        else:
+            self.size, real = size, real_nodes(xp, size, self.n)
+            weights = xp.where(real[:, :, None] & real[:, None, :], weights, weights.dtype.type(0))
+        self._weights = weights
+        self._sums = _checked_sums(weights) if weights.size else weights[:, 0]
 
     def dense(self, items: Items, dtype: type) -> Array:
-        """The affinities (len(items), n, n) of some items."""
-        return take(self._weights, items).astype(dtype, copy=False)
+        """The affinities (len(items), m, m) of some items, m nodes the largest among them."""
+        n = _largest(self.size, items)
+        return take(self._weights, items)[:, :n, :n].astype(dtype, copy=False)
 
     def known_degrees(self, items: Items, dtype: type) -> Array | None:
-        """Degrees (len(items), n) in float64 as far as a sum in that precision gives them."""
-        return take(self._sums, items) if self.dtype == dtype else None
+        """Degrees (len(items), m) in float64 as far as a sum in that precision gives them."""
+        return take(self._sums, items)[:, : _largest(self.size, items)] if self.dtype == dtype else None
 
 
 class FeatureGraphs:
-    """Graphs of features (B, n, d) by `affinity.cosine_relu`, whose division by the maximum changes no eigenvector."""
+    """Graphs of features (B, n, d) by `affinity.cosine_relu`, whose division by the maximum changes no eigenvector.
 
-    def __init__(self, features: Array, mask: Array | None):
-        self._features, self._mask = features, mask
+    `size` is `WeightGraphs`'.
+    """
+
+    def __init__(self, features: Array, size: NDArray[np.int64] | None):
+        self._features = features
         self.xp = namespace(features)
         self.batch, self.n, self.dimension = features.shape
         self.dtype = features.dtype
-        self.size = np.full(self.batch, self.n) if mask is None else _counts(mask)
+        self.size = np.full(self.batch, self.n) if size is None else size
 
     def _take(self, items: Items, dtype: type) -> Array:
-        return take(self._features, items).astype(dtype, copy=False)
+        return take(self._features, items)[:, : _largest(self.size, items)].astype(dtype, copy=False)
 
     def agree_with_first(self, items: Items) -> NDArray[np.bool_]:
         """Of which items (len(items),) no row has a negative product with the first row: a look, not a proof, at O(n d)."""
@@ -74,22 +88,56 @@ class FeatureGraphs:
         return agree
 
     def rows(self, items: Items, dtype: type) -> Array:
-        """Unit rows (len(items), n, d); padding, which may hold anything, is zero."""
+        """Unit rows (len(items), m, d), m nodes the largest among them; padding is zero."""
         unit = unit_rows(self._take(items, dtype))
-        return unit if self._mask is None else self.xp.where(take(self._mask, items)[:, :, None], unit, unit.dtype.type(0))
+        real = self._real(items)
+        return unit if real is None else self.xp.where(real[:, :, None], unit, unit.dtype.type(0))
+
+    def _real(self, items: Items) -> Array | None:
+        """Which rows (len(items), m) are real; None where all are."""
+        size, n = self.size[items], _largest(self.size, items)
+        return None if bool((size == n).all()) else real_nodes(self.xp, size, n)
 
     def known_degrees(self, items: Items, dtype: type) -> None:
         """None: they have to be summed."""
 
     def dense(self, items: Items, dtype: type) -> Array:
-        """The affinities (len(items), n, n) of some items."""
-        parts = chunks(items, self.n * self.dimension * np.dtype(dtype).itemsize, self.xp)
+        """The affinities (len(items), m, m) of some items, m nodes the largest among them."""
+        n = _largest(self.size, items)
+        if self.xp is np:
+            weights: Array = np.empty((len(items), n, n), dtype)
+            done = 0
+            for part in chunks(items, weights.itemsize * n**2, np, BLOCK):
+                self._fill(weights[done : done + len(part)], part)
+                done += len(part)
+            return weights
+        parts = chunks(items, n * self.dimension * np.dtype(dtype).itemsize, self.xp)
         found = [relu_gram(unit_rows(self._take(part, dtype))) for part in parts]
         weights = found[0] if len(found) == 1 else self.xp.concatenate(found)
-        if self._mask is None:
+        real = self._real(items)
+        if real is None:
             return weights
-        mask = take(self._mask, items)
-        return self.xp.where(mask[:, :, None] & mask[:, None, :], weights, weights.dtype.type(0))
+        return self.xp.where(real[:, :, None] & real[:, None, :], weights, weights.dtype.type(0))
+
+    def _fill(self, weights: NDArray[Any], items: Items) -> None:
+        """`dense` on the CPU, into `weights` (k, n, n): no product is spent on padding, and the products are scaled, not the rows."""
+        sizes = self.size[items].tolist()
+        for out, item, size in zip(weights, items.tolist(), sizes, strict=True):
+            rows = self._features[item, :size].astype(out.dtype, copy=False)
+            # OpenBLAS multiplies few rows by another matrix twice as fast as by themselves.
+            out[:size, :size] = rows @ (rows.copy() if size * rows.size <= _FEW else rows).T
+            out[size:] = 0
+            out[:size, size:] = 0
+        squares, limits = np.einsum("kii->ki", weights), np.finfo(weights.dtype)
+        real = real_nodes(np, self.size[items], weights.shape[1])
+        safe = ~real | (squares > limits.tiny / limits.eps) & (squares < limits.max / 2)  # false for NaN
+        inverse = np.where(real, 1 / np.sqrt(squares), 0).astype(weights.dtype)
+        weights *= inverse[:, :, None]
+        weights *= inverse[:, None]
+        np.maximum(weights, 0, out=weights)
+        for i in np.flatnonzero(~safe.all(1)).tolist():
+            rows = self._features[items[i], : sizes[i]].astype(weights.dtype, copy=False)
+            weights[i, : sizes[i], : sizes[i]] = relu_gram(unit_rows(rows))
 
 
 class SparseGraphs:
@@ -110,7 +158,7 @@ class SparseGraphs:
 
     def dense(self, items: Items, dtype: type) -> Array:
         """The affinities (len(items), n, n) of some items, n the largest among them."""
-        n = int(self.size[items].max(initial=0))
+        n = _largest(self.size, items)
         weights = self.xp.zeros((len(items), n, n), dtype)
         for i, item in enumerate(items):
             weights[i, : self.size[item], : self.size[item]] = self.matrices[item].toarray()
@@ -137,9 +185,13 @@ def split_blocks(matrix: Sparse, offsets: NDArray[np.int64]) -> list[Sparse]:
     return found
 
 
-def _counts(mask: Array) -> NDArray[np.int64]:
-    counts: NDArray[np.int64] = to_numpy(mask.sum(1)).astype(np.int64)
-    return counts
+def real_nodes(xp: ModuleType, size: NDArray[np.int64], n: int) -> Array:
+    """Which nodes (B, n) are real, where the first `size` (B,) of each graph are."""
+    return xp.arange(n) < xp.asarray(size)[:, None]
+
+
+def _largest(size: NDArray[np.int64], items: Items) -> int:
+    return int(size[items].max(initial=0))
 
 
 def _checked_sums(weights: Array) -> Array:

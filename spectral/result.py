@@ -44,6 +44,8 @@ class Method(IntEnum):
     """Deflated Lanczos on F (F^T x), the affinity never formed."""
     THICK_RESTART = 4
     """Deflated, restarted Lanczos on a sparse affinity."""
+    SQUARING = 5
+    """Powers of a small matrix, in batches."""
 
 
 class Certificate(IntEnum):
@@ -55,7 +57,8 @@ class Certificate(IntEnum):
     SPECTRUM = 2
     """Every eigenvalue was computed."""
     ENERGY = 3
-    """||A||_F (or its trace, where A is known to be semidefinite) leaves no room for another eigenvalue near this one."""
+    """||A||_F (or that of a power of A, or A's trace where it is known to be semidefinite) leaves no room for another eigenvalue
+    near this one."""
     CHOLESKY = 4
     """A factorisation shows that what is left without this eigenvector lies below it."""
     PROBABILISTIC = 5

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xai.spectral.answers import Answers
-from xai.spectral.arrays import as_array, is_sparse, namespace, sparse_namespace, to_numpy
+from xai.spectral.arrays import Array, as_array, is_sparse, namespace, sparse_namespace, to_numpy
 from xai.spectral.choose import SOLVERS, choose
 from xai.spectral.graphs import FeatureGraphs, Graphs, SparseGraphs, WeightGraphs, split_blocks
 from xai.spectral.result import FiedlerResult, Method
@@ -51,15 +51,16 @@ def fiedler(
     if not 0 < tol < 1:
         raise ValueError(f"tol must lie between 0 and 1, not {tol}")
     with np.errstate(all="ignore"):  # NaN and infinity are a status, not a warning
-        graphs = _graphs(weights, features, mask, offsets)
+        graphs, order = _graphs(weights, features, mask, offsets)
         answers = Answers(graphs, tol)
         for items, methods in choose(graphs, method):
             for each in methods:
                 items = SOLVERS[each](graphs, items, answers, seed)
-    return answers.result(norm)
+    return answers.result(norm, order)
 
 
-def _graphs(weights: Any, features: Any, mask: Any, offsets: Any) -> Graphs:
+def _graphs(weights: Any, features: Any, mask: Any, offsets: Any) -> tuple[Graphs, Array | None]:
+    """The graphs, real nodes first, and which node was given where (B, n); None where no node had to move."""
     if (weights is None) == (features is None):
         raise ValueError("give either weights or features")
     if offsets is not None and not is_sparse(weights):
@@ -67,20 +68,25 @@ def _graphs(weights: Any, features: Any, mask: Any, offsets: Any) -> Graphs:
     if is_sparse(weights) or (isinstance(weights, Sequence) and len(weights) and is_sparse(weights[0])):
         if mask is not None:
             raise ValueError("mask goes with arrays: CSR matrices have sizes of their own")
-        return _sparse_graphs(weights, offsets)
+        return _sparse_graphs(weights, offsets), None
     name = "features" if weights is None else "weights"
     given = _floats(as_array(features if weights is None else weights, name))
     if given.ndim != 3 or (features is None and given.shape[1] != given.shape[2]):
         raise ValueError(f"{name} must be {'(B, n, d)' if weights is None else '(B, n, n)'}, not {given.shape}")
     if weights is None and not given.shape[2]:
         raise ValueError(f"features must have at least one column, not {given.shape}")
+    size = order = None
     if mask is not None:
-        mask = namespace(given).asarray(as_array(mask, "mask"), dtype=bool)
+        xp = namespace(given)
+        mask = xp.asarray(as_array(mask, "mask"), dtype=bool)
         if mask.shape != given.shape[:2]:
             raise ValueError(f"mask must be {given.shape[:2]}, not {mask.shape}")
-    if weights is None:
-        return FeatureGraphs(given, mask)
-    return WeightGraphs(given, mask)
+        size = to_numpy(mask.sum(1)).astype(np.int64)
+        if bool((mask[:, 1:] > mask[:, :-1]).any()):
+            order = xp.argsort(~mask, axis=1, kind="stable")
+            each = xp.arange(len(given))[:, None]
+            given = given[each, order] if weights is None else given[each[:, :, None], order[:, :, None], order[:, None]]
+    return (FeatureGraphs if weights is None else WeightGraphs)(given, size), order
 
 
 def _sparse_graphs(weights: Any, offsets: Any) -> SparseGraphs:

@@ -84,6 +84,7 @@ class Wrong:
     def __init__(self, session) -> None:
         self.session = session
         self.name, self.precision, self.description = "wrong", session.precision, session.description
+        self.device = session.device
 
     def run(self, graph, inputs, outputs=None):
         found = self.session.run(graph, inputs, outputs)

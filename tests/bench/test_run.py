@@ -36,6 +36,7 @@ class Counting:
     def __init__(self, session) -> None:
         self.session, self.calls = session, []
         self.name, self.precision, self.description = session.name, session.precision, session.description
+        self.device = session.device
 
     def run(self, graph, inputs, outputs=None):
         self.calls.append((graph, {name: value.shape for name, value in inputs.items()}))

@@ -52,6 +52,24 @@ def test_torchscript_runs_only_where_it_is_trusted(bundle: Bundle) -> None:
     assert open_session(bundle, "torchscript", trust=True).name == "torchscript"
 
 
+def test_torchscript_runs_where_it_was_not_traced(bundle: Bundle) -> None:
+    import torch
+
+    with pytest.warns(DeprecationWarning):
+        module = torch.jit.load(bundle.file("graphs.pt"))
+    for name in bundle.manifest.graphs:
+        assert 'value="cpu"' not in str(getattr(module, name).graph), name
+
+
+@pytest.mark.parametrize(("provider", "words"), [("cuda", "no GPU"), ("tensorrt", "cpu or cuda, not on 'tensorrt'")])
+def test_torchscript_does_not_fall_back_to_another_device(
+    bundle: Bundle, provider: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(XaiError, match=words):
+        open_session(bundle, "torchscript", provider=provider, trust=True)
+
+
 def test_an_existing_folder_is_refused(write: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("kept")

@@ -19,8 +19,8 @@ from onnx import TensorProto, helper
 
 from xai import XaiError
 from xai.meter.session import EagerSession
-from xai.runtime.manifest import MANIFEST, WEIGHTS, Bundle, FileRecord, onnx_file, read_bundle
-from xai.runtime.onnx import CPU, OnnxSession, find_provider
+from xai.runtime.manifest import FORMATS, MANIFEST, WEIGHTS, Bundle, FileRecord, onnx_file, read_bundle
+from xai.runtime.onnx import CPU, CUDA, OnnxSession, find_provider
 from xai.runtime.sessions import open_session
 
 
@@ -80,22 +80,36 @@ def test_a_fallback_is_an_error_unless_allowed(bundle: Bundle, monkeypatch: pyte
     assert OnnxSession(bundle, allow_fallback=True).run("embed_text", inputs)["text_embeddings"].shape == (1, 3, 128)
 
 
-def test_arrays_of_another_library_come_out_of_it_again(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The way of CuPy's arrays, walked by NumPy's: bound by DLPack, outputs on the device of the inputs."""
-    taken = []
+@pytest.mark.parametrize("form", FORMATS)
+def test_arrays_of_another_library_come_out_of_it_again(bundle: Bundle, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way of CuPy's arrays, walked by NumPy's: handed over by DLPack, outputs on the device of the inputs."""
+    taken, waited = [], []
 
-    def from_dlpack(value: onnxruntime.OrtValue) -> np.ndarray:
-        taken.append(value.device_name())
+    def from_dlpack(value: object) -> np.ndarray:
+        taken.append(value)
         return np.from_dlpack(value)
 
     other = SimpleNamespace(ascontiguousarray=np.ascontiguousarray, from_dlpack=from_dlpack)
-    session = OnnxSession(bundle, threads=1)
+    session = open_session(bundle, form, threads=1, trust=True)
     inputs = {"ids": np.array([[0, 5, 2]])}
     expected = session.run("embed_text", inputs)["text_embeddings"]
-    monkeypatch.setattr("xai.runtime.onnx.namespace", lambda _: other)
+    monkeypatch.setattr(f"xai.runtime.{form}.namespace", lambda _: other)
+    monkeypatch.setattr("xai.runtime.onnx.synchronised", lambda value: waited.append(value) or value)
     found = session.run("embed_text", inputs)["text_embeddings"]
-    assert taken == ["cpu"]
+    assert len(taken) == 1
+    assert type(taken[0]).__module__.partition(".")[0] == {"onnx": "onnxruntime", "torchscript": "torch"}[form]
+    assert len(waited) == (form == "onnx")
     assert (found == expected).all()
+
+
+def test_a_gpu_without_cupy_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xai.runtime.onnx.find_provider", {"cuda": CUDA}.get)
+    monkeypatch.setattr("xai.runtime.session.gpu_state", lambda: "cupy is not installed")
+    with pytest.raises(XaiError, match=r"needs CuPy.*cupy is not installed"):
+        OnnxSession(bundle, "cuda")
+    assert OnnxSession(bundle, "cuda", allow_fallback=True).device == "cpu"
+    monkeypatch.setattr("xai.runtime.session.gpu_state", lambda: None)
+    assert OnnxSession(bundle, "cuda").device == "cuda"
 
 
 def test_what_a_bundle_lacks_is_named(bundle: Bundle) -> None:

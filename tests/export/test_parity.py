@@ -128,6 +128,7 @@ def test_bundles_meet_the_references_tolerances(
 ) -> None:
     golden, session = goldens(name), open_session(exporter(name).bundle, form, trust=True, threads=1)
     compared = 0
+    largest = max((abs(golden.expected[key]).max() for key in golden.expected if key.endswith("/grad")), default=0.0)
     for i, case in enumerate(golden.cases):
         pixels, _ = preprocess(open_image(golden.image(i)), session.description)
         tokens, ids = encode_images(session, pixels[None]), np.array(case["ids"])
@@ -140,7 +141,10 @@ def test_bundles_meet_the_references_tolerances(
                     key = f"{i}/{method.reference_name}{'@all' if layers == 'all' else ''}/{stream}"
                     narrow = [r for r in one.solver if r.graph.startswith(stream) and r.gap < MIN_GAP]
                     if key in golden.expected and not (method.name.startswith("dsmi") and narrow):
-                        assert error(getattr(relevance, stream), golden.expected[key]) <= 1e-4, key
+                        found, wanted = getattr(relevance, stream), golden.expected[key]
+                        # One of Grad-CAM's sums cancels to a 100,000th of its gradients: 1e-8 of those is a tenth of float32's rounding.
+                        size = max(abs(wanted).max(), 1e-4 * largest if method.name == "grad-cam" else 1e-30)
+                        assert abs(found - wanted).max() <= 1e-4 * size, key
                         compared += 1
     assert compared >= 20 * len(golden.cases) - 40
 

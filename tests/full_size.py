@@ -1,0 +1,70 @@
+"""Explains one case of the full-size golden model, by every method: `python full_size.py SESSION PLACE FOLDER CASE OUT`.
+
+A program of its own, so that its peak memory is its own. SESSION is `eager`, `onnx` or `torchscript`, PLACE the checkpoint or the
+bundle, FOLDER the golden one. Writes logits and relevances under the golden file's names to OUT and prints seconds, peak and gaps.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xai.runtime.engine import encode_images, explain
+from xai.runtime.image import open_image, preprocess
+from xai.runtime.manifest import read_bundle
+from xai.runtime.methods import LAYERS, METHODS, Options
+from xai.runtime.session import TOP_ANSWER, Session
+from xai.runtime.sessions import open_session
+
+
+def run(session: str, place: Path, folder: Path, case: int, out: Path) -> dict[str, Any]:
+    """Explain in a process of its own; what it printed."""
+    command = [sys.executable, __file__, session, place, folder, str(case), out]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path.home(), check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def load(session: str, place: Path) -> Session:
+    if session != "eager":
+        return open_session(read_bundle(place), session, trust=True)
+    from xai.meter.checkpoint import load_meter
+    from xai.meter.session import EagerSession
+
+    return EagerSession(load_meter(place))
+
+
+def main(name: str, place: Path, folder: Path, case: int, out: Path) -> None:
+    content = json.loads((folder / "cases.json").read_text())["cases"][case]
+    start = time.perf_counter()
+    session = load(name, place)
+    loaded = time.perf_counter()
+    pixels, _ = preprocess(open_image(folder / content["image"]), session.description)
+    tokens = encode_images(session, pixels[None])
+    arrays, gaps, seconds = {}, {}, {}
+    for layers in LAYERS:
+        began = loaded if layers == "first" else time.perf_counter()
+        methods = [m for m in METHODS.values() if m.name != "random" and (layers == "first" or m.layered)]
+        (found,) = explain(session, tokens, [np.array(content["ids"])], [TOP_ANSWER], methods, Options(layers))
+        seconds[layers] = time.perf_counter() - began
+        gaps |= {report.graph: report.gap for report in found.solver}
+        arrays["logits"] = found.logits
+        for method, relevance in zip(methods, found.relevances, strict=True):
+            key = method.reference_name + ("@all" if layers == "all" else "")
+            arrays[f"{key}/text"], arrays[f"{key}/image"] = relevance
+        if layers == "first":
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    np.savez(out, **arrays)
+    spent = {"load_s": loaded - start, "explain_s": seconds["first"], "all_layers_s": seconds["all"]}
+    print(json.dumps({**spent, "peak_gb": peak, "gaps": gaps}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]))

@@ -2,7 +2,7 @@
 
 Exporters cannot record `autograd.grad`, so the backward pass is written out in plain tensor operations. It computes what
 `xai.meter.session.differentiate` computes, which is the test's oracle, and names its outputs as `EagerSession` does.
-This module is the single source of every exported graph that answers or explains.
+This module is the single source of every exported graph that explains.
 
 Only token 0 of each stream is pooled, so in the last layer gradients exist for one query row: that row is computed,
 the others are zeros.

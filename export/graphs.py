@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.export.evidence import evidence_names, map_names
+from xai.meter.answer import answer
 from xai.meter.config import MeterConfig
 from xai.meter.model import Meter
 from xai.runtime.manifest import BundleModel, GraphSpec, TensorSpec
@@ -117,6 +118,20 @@ class TextGraph(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.model.embed_text(ids).to(torch.float32)
+
+
+class AnswerGraph(nn.Module):
+    """`answer`, float32 in and out; products in bfloat16 where the weights are."""
+
+    def __init__(self, model: Meter) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor) -> Tensor:
+        dtype = self.model.token_type_embeddings.weight.dtype
+        with mixed(self.model):
+            logits = answer(self.model, image_tokens.to(dtype), image_mask, text_embeddings.to(dtype), text_mask)
+        return logits.to(image_tokens.dtype)
 
 
 def example_inputs(spec: GraphSpec) -> dict[str, Tensor]:

@@ -12,11 +12,12 @@ import onnx
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common as passes
+from onnxscript.optimizer import optimize_ir
 from torch import nn
 from torch.export import Dim
 
 from xai.export.evidence import EvidenceGraph, evidence_names, map_names
-from xai.export.graphs import ImageGraph, TextGraph, describe_graphs, describe_output, example_inputs
+from xai.export.graphs import AnswerGraph, ImageGraph, TextGraph, describe_graphs, describe_output, example_inputs
 from xai.meter.model import Meter
 from xai.runtime.manifest import WEIGHTS, GraphSpec, onnx_file
 
@@ -34,7 +35,7 @@ ALIGNMENT = 64
 
 
 def export_graphs(model: Meter, with_maps: bool) -> dict[str, ir.Model]:
-    """Every graph of a bundle as ONNX, in memory. The graphs that fuse are pruned from one export, so they share operations."""
+    """Every graph of a bundle as ONNX, in memory. Those that explain are pruned from one export."""
     specs = describe_graphs(model.config, with_maps)
     names = list(dict.fromkeys([*evidence_names(model.config), *(map_names(model.config) if with_maps else [])]))
     whole = export_module(
@@ -43,6 +44,7 @@ def export_graphs(model: Meter, with_maps: bool) -> dict[str, ir.Model]:
     graphs = {
         "encode_image": export_module(ImageGraph(model), specs["encode_image"]),
         "embed_text": export_module(TextGraph(model), specs["embed_text"]),
+        "answer": export_module(AnswerGraph(model), specs["answer"]),
     }
     return graphs | {name: prune(whole, spec) for name, spec in specs.items() if name not in graphs}
 
@@ -56,13 +58,20 @@ def export_module(module: nn.Module, spec: GraphSpec) -> ir.Model:
     with quiet("torch.onnx"), torch.no_grad():
         # In two steps: `torch.onnx.export` of a module falls back to fixed sizes without a word where an axis cannot be free.
         program = torch.export.export(module, (), example_inputs(spec), dynamic_shapes=shapes, strict=False)
-        exported = torch.onnx.export(program, output_names=names, opset_version=OPSET, dynamo=True, verbose=False)
+        exported = torch.onnx.export(program, output_names=names, opset_version=OPSET, dynamo=True, verbose=False, optimize=False)
     if exported is None:
         raise RuntimeError("torch.onnx.export returned nothing")
     model = exported.model
+    # PyTorch would do this, and store the weights that only this graph uses transposed, which other graphs then cannot share.
+    optimize_ir(model, should_fold=lambda node: False if any(is_weight(value) for value in node.inputs) else None)
     passes.ClearMetadataAndDocStringPass()(model)
     _name_axes(model, spec)
     return model
+
+
+def is_weight(value: ir.Value | None) -> bool:
+    """Whether a value is a constant that is stored in the file of weights."""
+    return value is not None and value.const_value is not None and value.const_value.nbytes >= INLINE_BYTES
 
 
 def output_name(name: str, spec: GraphSpec) -> str:
@@ -92,7 +101,7 @@ def write_graphs(graphs: Mapping[str, ir.Model], folder: Path) -> None:
         for model in graphs.values():
             for value in model.graph.initializers.values():
                 tensor = value.const_value
-                if tensor is None or tensor.nbytes < INLINE_BYTES:
+                if tensor is None or not is_weight(value):
                     continue
                 content = tensor.tobytes()
                 key = hashlib.sha256(content).digest()

@@ -23,25 +23,21 @@ LEFT = ("embed_text",)
 def quantise(graphs: Mapping[str, ir.Model], scratch: Path) -> dict[str, ir.Model]:
     """The graphs with 8-bit products. Files that ONNX Runtime's quantiser needs are written to a folder in `scratch`; the result
     reads its weights from there, so it must be written before that is removed."""
-    forward = {node.name for name in ("encode_image", "answer") for node in graphs[name].graph if node.op_type == "MatMul"}
-    for name, model in graphs.items():
-        if name not in LEFT:
-            transpose_weights(model, forward)
+    forward = {name: forward_products(model) for name, model in graphs.items() if name not in LEFT}
+    for name, nodes in forward.items():
+        transpose_weights(graphs[name], nodes)
     before, after = scratch / "float32", scratch / "int8"
     before.mkdir()
     after.mkdir()
     write_graphs(graphs, before)
     found = dict(graphs)
-    for name in graphs:
-        if name in LEFT:
-            continue
-        nodes = [node.name for node in graphs[name].graph if node.name in forward]
+    for name, nodes in forward.items():
         with quiet(""):
             quantize_dynamic(
                 before / onnx_file(name),
                 after / onnx_file(name),
                 op_types_to_quantize=["MatMul"],
-                nodes_to_quantize=nodes,
+                nodes_to_quantize=sorted(nodes),
                 per_channel=True,
                 weight_type=QuantType.QInt8,
                 use_external_data_format=True,
@@ -51,7 +47,20 @@ def quantise(graphs: Mapping[str, ir.Model], scratch: Path) -> dict[str, ir.Mode
     return found
 
 
-def transpose_weights(model: ir.Model, nodes: set[str | None]) -> None:
+def forward_products(model: ir.Model) -> set[str]:
+    """Names of the products that the logits need, or where a graph has none, its first output."""
+    outputs = {value.name: value for value in model.graph.outputs}
+    found: set[ir.Node] = set()
+    needed = [outputs.get("logits", model.graph.outputs[0]).producer()]
+    while needed:
+        node = needed.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            needed += [value.producer() for value in node.inputs if value is not None]
+    return {node.name for node in found if node.op_type == "MatMul" and node.name is not None}
+
+
+def transpose_weights(model: ir.Model, nodes: set[str]) -> None:
     """Give these products their weights as they read them: the quantiser does not look through a transposition."""
     graph = model.graph
     for node in graph:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.export.evidence import EvidenceGraph
-from xai.export.graphs import ImageGraph, TextGraph, example_inputs, mixed
+from xai.export.graphs import AnswerGraph, ImageGraph, TextGraph, example_inputs
 from xai.meter.model import Meter
 from xai.runtime.manifest import TORCHSCRIPT, GraphSpec
 
@@ -20,8 +20,7 @@ class Graphs(nn.Module):
 
     def __init__(self, model: Meter, specs: Mapping[str, GraphSpec]) -> None:
         super().__init__()
-        self.model = model
-        self.image_graph, self.text_graph = ImageGraph(model), TextGraph(model)
+        self.image_graph, self.text_graph, self.answer_graph = ImageGraph(model), TextGraph(model), AnswerGraph(model)
         self.explained = nn.ModuleDict(
             {name: EvidenceGraph(model, list(spec.outputs)) for name, spec in specs.items() if "target" in spec.inputs}
         )
@@ -32,9 +31,8 @@ class Graphs(nn.Module):
     def embed_text(self, ids: Tensor) -> tuple[Tensor, ...]:
         return (self.text_graph(ids),)
 
-    def answer(self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor) -> tuple[Tensor, ...]:
-        with mixed(self.model):
-            return (self.model.fuse(image_tokens, image_mask, text_embeddings, text_mask).logits.to(image_tokens.dtype),)
+    def answer(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return (self.answer_graph(*inputs),)
 
     def evidence(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         return self.explained["evidence"](*inputs)

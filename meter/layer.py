@@ -91,4 +91,8 @@ class TransformerLayer(nn.Module):
         cross_attention = None
         if other is not None:
             x, cross_attention = self.crossattention(x, other, with_maps)
-        return LayerOutput(self.output(self.intermediate(x), x), self_attention, cross_attention)
+        return LayerOutput(self.feed_forward(x), self_attention, cross_attention)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """(B, T, width), added and normalised."""
+        return self.output(self.intermediate(x), x)

@@ -83,15 +83,8 @@ class Meter(nn.Module):
         """
         text_bias = None if text_mask is None else key_bias(text_mask, text_embeddings.dtype)
         image_bias = None if image_mask is None else key_bias(image_mask, image_tokens.dtype)
-
-        encoder: list[LayerOutput] = []
-        x = text_embeddings
-        for layer in self.text_transformer.encoder.layer:
-            encoder.append(layer(Stream(x, text_bias), None, with_maps))
-            x = encoder[-1].x
-
-        x = self.cross_modal_text_transform(x) + self.token_type_embeddings.weight[0]
-        y = self.cross_modal_image_transform(image_tokens) + self.token_type_embeddings.weight[1]
+        encoder = self.encode_text(text_embeddings, text_bias, with_maps)
+        x, y = self.project(encoder[-1].x, image_tokens)
         text: list[LayerOutput] = []
         image: list[LayerOutput] = []
         for text_layer, image_layer in zip(self.cross_modal_text_layers, self.cross_modal_image_layers, strict=True):
@@ -99,9 +92,25 @@ class Meter(nn.Module):
             text.append(text_layer(*streams, with_maps))
             image.append(image_layer(*reversed(streams), with_maps))
             x, y = text[-1].x, image[-1].x
+        return Fusion(self.classify(x, y), encoder, text, image)
 
-        pooled = torch.cat([self.cross_modal_text_pooler(x), self.cross_modal_image_pooler(y)], -1)
-        return Fusion(self.vqa_classifier(pooled), encoder, text, image)
+    def encode_text(self, text_embeddings: Tensor, bias: Tensor | None, with_maps: bool) -> list[LayerOutput]:
+        """The output of every layer of the text encoder."""
+        found: list[LayerOutput] = []
+        x = text_embeddings
+        for layer in self.text_transformer.encoder.layer:
+            found.append(layer(Stream(x, bias), None, with_maps))
+            x = found[-1].x
+        return found
+
+    def project(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Encoded text (B, T, text width) and image (B, N, vision width) -> what the first cross-modal pair reads, `hidden` wide."""
+        types = self.token_type_embeddings.weight
+        return self.cross_modal_text_transform(x) + types[0], self.cross_modal_image_transform(y) + types[1]
+
+    def classify(self, x: Tensor, y: Tensor) -> Tensor:
+        """Logits (B, answers) from token 0 of each stream (B, any, hidden)."""
+        return self.vqa_classifier(torch.cat([self.cross_modal_text_pooler(x), self.cross_modal_image_pooler(y)], -1))
 
     def forward(self, pixels: Tensor, ids: Tensor, text_mask: Tensor | None = None) -> Tensor:
         """Answer logits (B, answers)."""

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xai.meter.answer import answer
 from xai.meter.layer import LayerOutput
 from xai.meter.model import Meter
 
@@ -143,8 +144,7 @@ class EagerSession:
                 case "embed_text":
                     found = {"text_embeddings": self.model.embed_text(tensors["ids"])}
                 case "answer":
-                    image = tensors["image_tokens"], tensors["image_mask"]
-                    found = {"logits": self.model.fuse(*image, tensors["text_embeddings"], tensors["text_mask"]).logits}
+                    found = {"logits": answer(self.model, **tensors)}
                 case "evidence" | "maps":
                     explained = differentiate(self.model, **tensors)
                     found = {"logits": explained.logits, "target": explained.target}

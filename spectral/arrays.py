@@ -105,7 +105,7 @@ def synchronised(value: Any) -> Any:
 
 def working_set(xp: ModuleType) -> int:
     """Bytes of one chunk of matrices: what the caches of a CPU hold, or what a GPU gives one batch of products."""
-    return 16 << 20 if xp is np else 4 << 30
+    return 8 << 20 if xp is np else 4 << 30
 
 
 BLOCK = 1 << 19

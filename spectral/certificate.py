@@ -20,9 +20,6 @@ from xai.spectral.krylov import Ritz
 FAILURE = 1e-6
 """Probability, over the seed, that a bound of `filter_bound` is wrong."""
 
-PROBES = 4
-"""Random vectors that `filter_bound` sends through the filter: on a CPU, four cost as much as two and need a lower degree."""
-
 
 def angle_bound(residual: NDArray[np.float64], gap: NDArray[np.float64], dtype: np.dtype) -> NDArray[np.float64]:
     """Bound on the sine of the angle to the eigenvector, for `gap` = theta - U; infinite where that is not positive.
@@ -95,44 +92,56 @@ def cholesky_bound(scaled: Array, trivial: Array, vector: Array, value: float, b
     return bound + n * float(np.finfo(scaled.dtype).eps) if proven else math.inf
 
 
-def filter_degree(edge: NDArray[np.float64], target: NDArray[np.float64], dimension: int) -> NDArray[np.float64]:
-    """Degree at which `filter_bound` shows U <= target, if only rounding is left above the edge; infinite where target <= edge."""
-    growth = np.arccosh(np.maximum(1 + 2 * (target - edge) / (edge + 1), 1))
+def filter_degree(
+    floor: NDArray[np.float64], edge: NDArray[np.float64], target: NDArray[np.float64], dimension: int
+) -> NDArray[np.float64]:
+    """Degree at which `filter_bound` shows U <= target, if nothing is left outside [floor, edge]; infinite where target <= edge."""
+    growth = np.arccosh(np.maximum(1 + 2 * (target - edge) / (edge - floor), 1))
     degree: NDArray[np.float64] = np.ceil(math.acosh(1 / _least_component(dimension)) / growth)
     return degree
 
 
 def _least_component(dimension: int) -> float:
-    """The largest of `PROBES` random unit vectors' components along any one direction exceeds this but for `FAILURE`.
+    """A random unit vector's component along any one direction exceeds this but for `FAILURE`.
 
-    A component's density is at most sqrt(m / 2 pi), so that P(|c| < s) <= s sqrt(2 m / pi).
+    The component's density is at most sqrt(m / 2 pi), so that P(|c| < s) <= s sqrt(2 m / pi).
     """
-    return float(FAILURE ** (1 / PROBES) * math.sqrt(math.pi / (2 * dimension)))
+    return FAILURE * math.sqrt(math.pi / (2 * dimension))
 
 
 def filter_bound(
-    apply: Callable[[Array], Array], locked: Array, probes: Array, edge: NDArray[np.float64], degree: int
+    apply: Callable[[Array], Array],
+    locked: Array,
+    probe: Array,
+    floor: NDArray[np.float64],
+    edge: NDArray[np.float64],
+    degree: int,
 ) -> NDArray[np.float64]:
     """U (b,) on the eigenvalues of A on the complement of `locked` (b, k, n): right with probability 1 - `FAILURE`.
 
-    `apply` maps (b, n, p) to A times it; `probes` (b, n, `PROBES`) are independent normal vectors. The Chebyshev polynomial
-    of [-1, edge] of that degree maps a probe z to p(A) z. An eigenvalue U above the edge, of which z has the component c,
-    leaves ||p(A) z|| >= |c| p(U), so the norm bounds p(U). (Source: the same argument for Lanczos polynomials is van Dorsselaer,
-    Hochstenbach and van der Vorst, Computing probabilistic bounds for extreme eigenvalues, 2000.) Never waits for the device.
+    `apply` maps (b, n) to A times it; `locked` holds orthonormal rows, `probe` (b, n) independent normal numbers, all in float64: of
+    float32's rounding there may be as much as of the component that is looked for. The Chebyshev polynomial of [floor, edge] of
+    that degree maps a probe z to p(A) z. An eigenvalue U above the edge, of which z has the component c, leaves
+    ||p(A) z|| >= |c| p(U), so the norm bounds p(U), and U, p rising there. What lies below the floor only adds to the norm, so that a
+    floor and an edge may be guessed. (Source: the same argument for Lanczos polynomials is van Dorsselaer, Hochstenbach and van der
+    Vorst, Computing probabilistic bounds for extreme eigenvalues, 2000.) One probe of a high degree costs less than several
+    of a lower one, where several products with a sparse matrix cost as much as so many times one. Never waits for the device.
     """
-    xp = namespace(probes)
-    rows = locked.swapaxes(1, 2)  # (b, n, k)
-    centre, half = (xp.asarray((edge + sign) / 2).astype(probes.dtype)[:, None, None] for sign in (-1, 1))
+    xp = namespace(probe)
+    centre, half = (xp.asarray((edge + sign * floor) / 2)[:, None] for sign in (1, -1))
+    columns = locked.swapaxes(1, 2)
 
     def deflated(z: Array) -> Array:
-        return z - rows @ (locked @ z)
+        return z - (z[:, None] @ columns @ locked)[:, 0]
 
-    before = deflated(deflated(probes))
+    before = deflated(deflated(probe))
     before = before / xp.sqrt((before * before).sum(1, keepdims=True))
     z = deflated(apply(before) - centre * before) / half
+    twice = 2 / half
+    shift = twice * centre
     for _ in range(degree - 1):
-        before, z = z, deflated(2 / half * (apply(z) - centre * z) - before)
-    norm = to_numpy(xp.sqrt((z.astype(np.float64) ** 2).sum(1)).max(1))  # (b,)
-    outside = np.cosh(np.arccosh(np.maximum(norm / _least_component(probes.shape[1]), 1)) / degree)
-    bound: NDArray[np.float64] = ((edge + 1) * outside + edge - 1) / 2
+        before, z = z, deflated(twice * apply(z) - shift * z - before)
+    norm = to_numpy(xp.sqrt((z * z).sum(1)))  # (b,)
+    outside = np.cosh(np.arccosh(np.maximum(norm / _least_component(probe.shape[1]), 1)) / degree)
+    bound: NDArray[np.float64] = ((edge - floor) * outside + edge + floor) / 2
     return np.where(np.isfinite(norm), bound, np.inf)

@@ -44,7 +44,7 @@ def power_of_two(n: int) -> float:
     return 2.0 ** -math.ceil(math.log2(n))
 
 
-def start_vectors(nodes: Array, seed: int, dtype: np.dtype) -> Array:
+def start_vectors(nodes: Array, seed: int | tuple[int, ...], dtype: np.dtype) -> Array:
     """Random starts (b, n) on the `nodes` (b, n) of each graph, drawn on the host.
 
     Each graph's start depends on the seed and on its own number and order of nodes, not on the batch or on padding.
@@ -55,5 +55,5 @@ def start_vectors(nodes: Array, seed: int, dtype: np.dtype) -> Array:
 
 
 @lru_cache(maxsize=64)
-def _noise(n: int, seed: int) -> NDArray[np.float64]:
+def _noise(n: int, seed: int | tuple[int, ...]) -> NDArray[np.float64]:
     return np.random.default_rng(seed).standard_normal(n)

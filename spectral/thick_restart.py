@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from xai.spectral.answers import NEAR_ONE, Answers
 from xai.spectral.arrays import Array, Sparse, namespace, sparse_namespace
-from xai.spectral.certificate import PROBES, angle_bound, filter_bound, filter_degree, joined
+from xai.spectral.certificate import angle_bound, filter_bound, filter_degree, joined
 from xai.spectral.graphs import Items, SparseGraphs, chunks
 from xai.spectral.krylov import Checked, Krylov, Ritz, check
 from xai.spectral.lanczos import simple
@@ -41,7 +41,7 @@ LOWEST_EDGE = 0.0
 CAUTION = 8
 """Times its residual, this far above a Ritz value that has not converged is the filter's edge: there may be more up there."""
 
-MAX_DEGREE = 4000
+MAX_DEGREE = 8000
 """Of the filter: more products than `CYCLES` take are not worth an answer."""
 
 MAX_MULTIPLICITY = 8
@@ -60,11 +60,6 @@ class SparseOperator:
         """A x, (b, n) -> (b, n)."""
         return (self._matrix @ (x * self._inverse_root).reshape(-1)).reshape(x.shape) * self._inverse_root
 
-    def apply_many(self, x: Array) -> Array:
-        """A x for several vectors each, (b, n, p) -> (b, n, p)."""
-        inverse = self._inverse_root[:, :, None]
-        return (self._matrix @ (x * inverse).reshape(-1, x.shape[2])).reshape(x.shape) * inverse
-
     def select(self, index: NDArray[np.int64]) -> SparseOperator:
         """The operators of a part of the batch."""
         if len(index) == len(self.blocks):
@@ -82,6 +77,13 @@ def _block_diagonal(blocks: Sequence[Sparse], n: int) -> Sparse:
     indices = xp.concatenate([block.indices + i * n for i, block in enumerate(blocks)])
     size = n * len(blocks)
     return sparse_namespace(data).csr_matrix((data, indices, xp.concatenate([xp.zeros(1, filled[0].dtype), *filled])), shape=(size, size))
+
+
+def _cast(matrix: Sparse, dtype: np.dtype) -> Sparse:
+    """The CSR matrix in a precision, sharing its indices; `astype` would sort them first."""
+    if matrix.dtype == dtype:
+        return matrix
+    return sparse_namespace(matrix).csr_matrix((matrix.data.astype(dtype), matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def solve_thick_restart(graphs: SparseGraphs, items: Items, answers: Answers, seed: int) -> Items:
@@ -104,7 +106,7 @@ def _solve_chunk(graphs: SparseGraphs, items: Items, answers: Answers, seed: int
     items, scale = items[todo], scaling(degrees[np.flatnonzero(todo)])
     if not len(items):
         return items
-    blocks = [graphs.matrices[item].astype(dtype, copy=False) for item in items]
+    blocks = [_cast(graphs.matrices[item], dtype) for item in items]
     operator = SparseOperator(blocks, scale.inverse_root.astype(dtype))
     return _solve_batch(Batch(operator, scale, items, answers, seed, dtype))
 
@@ -125,11 +127,15 @@ class Batch(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """Ritz pairs beside those that are to be proven: `values`, `coupling` (b, m) and `vectors` (b, m, n)."""
+    """Ritz pairs beside those that are to be proven: `values`, `coupling` (b, m) and `vectors` (b, m, n).
+
+    `floor` (b,) is a guess below which no eigenvalue lies.
+    """
 
     values: NDArray[np.float64]
     coupling: NDArray[np.float64]
     vectors: Array
+    floor: NDArray[np.float64]
 
 
 class Converged(NamedTuple):
@@ -146,7 +152,9 @@ class Converged(NamedTuple):
 
     def beside(self, first: int) -> Beside:
         """All pairs but so many."""
-        return Beside(self.ritz.values[:, first:KEEP], self.ritz.coupling[:, first:KEEP], self.vectors[:, first:])
+        values, coupling = self.ritz.values, self.ritz.coupling
+        floor = np.maximum(values[:, -1] - 2 * coupling[:, -1], -1)
+        return Beside(values[:, first:KEEP], coupling[:, first:KEEP], self.vectors[:, first:], floor)
 
 
 def _solve_batch(batch: Batch) -> Items:
@@ -199,21 +207,23 @@ def _bound(batch: Batch, locked: Array, beside: Beside, low: NDArray[np.float64]
     edges = np.maximum(beside.values + CAUTION * beside.coupling, LOWEST_EDGE)  # (b, m): with so many taken out
     joint = np.sqrt(np.cumsum(beside.coupling**2, axis=1))[:, :-1]
     goals = np.column_stack([target, target[:, None] - joint**2 / (target - second)[:, None]])
-    degrees = np.where((target > second)[:, None], filter_degree(edges, goals, n), np.inf)
+    degrees = np.where((target > second)[:, None], filter_degree(beside.floor[:, None], edges, goals, n), np.inf)
     hope = np.flatnonzero(degrees.min(1) <= MAX_DEGREE)
     bound = np.full(len(low), np.inf)
     if not len(hope):
         return bound
     cheapest = int(degrees[hope].max(0).argmin())
-    noise = np.random.default_rng([batch.seed, 1]).standard_normal((n, PROBES))  # not the start: that chose what is to be proven
-    probes = xp.asarray(noise.astype(batch.dtype)) * (batch.scale.degrees[hope] > 0)[:, :, None]
-    operator = batch.operator.select(hope)
+    scale = batch.scale.select(hope)
+    # Another seed than the start's: that chose what is to be proven.
+    probe = start_vectors(scale.degrees > 0, (batch.seed, 1), np.dtype(np.float64))
+    operator = SparseOperator([_cast(batch.operator.blocks[i], np.dtype(np.float64)) for i in hope.tolist()], scale.inverse_root)
     # A twin of a vector taken out stays behind, above the edge: where that spoils the bound, none is taken out.
     for out, more in ((cheapest, 1), (0, 2)):
         degree = int(min(MAX_DEGREE, more * degrees[hope, out].max()))
-        taken = xp.concatenate([locked[hope], beside.vectors[hope, :out]], axis=1)
-        batch.answers.products[batch.items[hope]] += degree * PROBES
-        rest = filter_bound(operator.apply_many, taken, probes, edges[hope, out], degree)
+        taken = xp.concatenate([scale.trivial[:, None], locked[hope, 1:], beside.vectors[hope, :out]], axis=1)
+        taken = xp.ascontiguousarray(xp.linalg.qr(taken.swapaxes(1, 2))[0].swapaxes(1, 2))
+        batch.answers.products[batch.items[hope]] += degree
+        rest = filter_bound(operator.apply, taken, probe, beside.floor[hope], edges[hope, out], degree)
         bound[hope] = joined(second[hope], rest, joint[hope, out - 1]) if out else rest
         if (bound[hope] <= target[hope]).all():
             break

@@ -3,6 +3,7 @@
     python benchmarks/perturb.py                                     # the demo model, every run of the published table done
     python benchmarks/perturb.py --full ../shared/golden/full        # METER at full size and 576 px, generated weights
 
+Ours is what users run: an exported bundle in ONNX Runtime, float32, and one in TorchScript with its products in bfloat16.
 At full size the published procedure's 32 runs are not done but added up from its parts, each measured once: answering and
 going back through the network, each method's relevance, encoding, and answering at each number of kept tokens.
 """
@@ -14,16 +15,16 @@ import runpy
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from tokenizers import Tokenizer, models
 
 import xai
 from xai.bench.crosscheck import cross_check
@@ -34,39 +35,20 @@ from xai.bench.reference import answer, record, relevance, with_parameter_gradie
 from xai.bench.results import Chunk
 from xai.bench.run import measure
 from xai.bench.variants import FLOOR, find_variants
+from xai.export.bundle import export_bundle
 from xai.meter import demo
 from xai.meter.checkpoint import load_meter
-from xai.meter.session import REDUCTIONS, EagerSession, differentiate
+from xai.meter.model import Meter
+from xai.meter.session import EagerSession
+from xai.runtime.answers import numbered_answers
 from xai.runtime.image import open_image, preprocess
+from xai.runtime.manifest import read_bundle
 from xai.runtime.session import Session
+from xai.runtime.sessions import open_session
 
 MEMORY = 4 * 2**30
 RUNS_PER_METHOD = 4
 """Two modalities, two signs; each run of the published code explains and encodes anew."""
-
-
-class Bfloat16Session(EagerSession):
-    """The eager session with matrix products in bfloat16, results in float32."""
-
-    precision = "bfloat16"
-
-    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
-        """As `EagerSession.run`, for the graphs that the perturbation test uses."""
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}
-        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-            if graph == "encode_image":
-                found = {"image_tokens": self.model.encode_image(tensors["pixels"])}
-            elif graph == "embed_text":
-                found = {"text_embeddings": self.model.embed_text(tensors["ids"])}
-            elif graph == "answer":
-                image = tensors["image_tokens"], tensors["image_mask"]
-                found = {"logits": self.model.fuse(*image, tensors["text_embeddings"], tensors["text_mask"]).logits}
-            else:
-                explained = differentiate(self.model, **tensors)
-                found = {"logits": explained.logits, "target": explained.target} | explained.features
-                sites = ((site, kind) for site in explained.sites for kind in REDUCTIONS)
-                found |= {f"{s.name}/{k}": REDUCTIONS[k](s) for s, k in sites if outputs is None or f"{s.name}/{k}" in outputs}
-        return {name: (found[name].float() if found[name].is_floating_point() else found[name]).numpy() for name in outputs or found}
 
 
 def full_size(folder: Path) -> tuple[EagerSession, list[Prepared]]:
@@ -85,6 +67,15 @@ def full_size(folder: Path) -> tuple[EagerSession, list[Prepared]]:
         sample = Sample(str(i), case["image"], case["question"], case["label"], folder / case["image"])
         prepared.append(Prepared(i, sample, pixels, np.array(case["ids"])))
     return session, prepared
+
+
+def export(model: Meter, folder: Path, form: str, precision: str, threads: int) -> Session:
+    """The session of a bundle of `model` in `folder`, which is written unless it is there."""
+    if not folder.exists():
+        tokenizer = Tokenizer(models.WordLevel({"<s>": 0}, unk_token="<s>"))  # the questions are token ids already
+        answers = numbered_answers(model.config.answers)
+        export_bundle(model, tokenizer, answers, folder, formats=[form], precision=precision, force=True)
+    return open_session(read_bundle(folder), form, threads=threads or None, trust=True)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -145,8 +136,9 @@ def show(name: str, reference: float, own: float) -> None:
 @click.option("--full", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the full-size golden cases.")
 @click.option("--questions", default=8, show_default=True, help="Questions that the published procedure answers.")
 @click.option("--ours", "own_questions", default=64, show_default=True, help="Questions of the demo that ours answers.")
-@click.option("--threads", default=0, help="Threads; 0 leaves torch's choice.")
-def main(full: Path | None, questions: int, own_questions: int, threads: int) -> None:
+@click.option("--threads", default=0, help="Threads; 0 leaves each library's choice.")
+@click.option("--work", type=click.Path(path_type=Path), help="Folder that keeps the bundles. Default: they are not kept.")
+def main(full: Path | None, questions: int, own_questions: int, threads: int, work: Path | None) -> None:
     """Measure both procedures and print seconds per question for the whole table."""
     if threads:
         torch.set_num_threads(threads)
@@ -164,14 +156,15 @@ def main(full: Path | None, questions: int, own_questions: int, threads: int) ->
         prepared = prepared[:questions]
         parts = [reference_parts(session, one) for one in prepared]
         reference = sum(sum(one.values()) for one in parts) / len(parts)
-        name, model = "full size, 576 px", session.model
+        name, model = "full size", session.model
         click.echo(f"<!-- published procedure, parts of question 0: {parts[0]} -->")
-    exact, answers = ours(EagerSession(model), prepared)
-    show(f"{name}, float32", reference, exact)
-    if full is None:
-        show(f"{name}, float32, ONNX Runtime", reference, ours(xai.load(threads=threads or None).session, prepared)[0])
-    fast, rounded = ours(Bfloat16Session(model), prepared)
-    show(f"{name}, bfloat16", reference, fast)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = work or Path(temporary)
+        folder.mkdir(exist_ok=True)
+        exact, answers = ours(export(model, folder / f"{name} float32", "onnx", "float32", threads), prepared)
+        show(f"{name}, ONNX float32", reference, exact)
+        fast, rounded = ours(export(model, folder / f"{name} bfloat16", "torchscript", "bfloat16", threads), prepared)
+        show(f"{name}, TorchScript bfloat16", reference, fast)
     same = np.mean([a[0] == b[0] for a, b in zip(answers, rounded, strict=True)])
     click.echo(f"\nWith nothing removed, bfloat16 gives the same answer to {same:.0%} of the questions.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -30,9 +31,19 @@ NAME_FIELD = "{name}"
 
 
 class _Group(click.Group):
-    """Shows a warning as one line; shows an input that cannot be used as one line too, and exits with 1."""
+    """Shows a warning as one line; shows an input that cannot be used as one line too, and exits with 1.
+
+    SIGTERM ends a command as an error does, so that what it had begun to write is removed.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
+        former = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        try:
+            return self._invoke(ctx)
+        finally:
+            signal.signal(signal.SIGTERM, former)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             try:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xai.bench.plan import Memory, QuestionPlan, batches
 from xai.bench.variants import Variant
-from xai.runtime.engine import Answered, encode_images, explain, pad_ids
+from xai.runtime.engine import Answered, embed_texts, encode_images, explain, pad_ids
 from xai.runtime.methods import Depth, Options, Relevance
 from xai.runtime.session import TOP_ANSWER, Session
 from xai.spectral import Status
@@ -43,7 +43,7 @@ def measure(session: Session, limit: int) -> Memory:
     """What fits into `limit` bytes, from the widths of the model: one empty image and question are run."""
     side = session.description.image_size
     image = encode_images(session, np.zeros((1, 3, side, side), np.float32))
-    text = session.run("embed_text", {"ids": np.zeros((1, 2), np.int64)})["text_embeddings"]
+    text = embed_texts(session, np.zeros((1, 2), np.int64))
     return Memory(limit, max(image.shape[-1], text.shape[-1]), session.description.layers)
 
 
@@ -70,7 +70,7 @@ def explain_questions(
     for start in range(0, len(questions.ids), rows):
         part = slice(start, start + rows)
         ids = questions.ids[part]
-        images = questions.image_tokens[questions.rows[part]]
+        images = questions.image_tokens[namespace(questions.image_tokens).asarray(questions.rows[part])]
         for one in explain(session, images, ids, [TOP_ANSWER] * len(ids), methods, Options(), seeds=seeds[part]):
             logits = np.asarray(to_numpy(one.logits), np.float64)
             found.append(Explained(logits, one.relevances, tuple(_flags(one, variant, depth) for variant in variants)))
@@ -92,7 +92,7 @@ def answer_subsets(
     tokens are dropped after `encode_image` and text tokens after `embed_text`, so that those kept keep their positions.
     """
     ids, _ = pad_ids(questions.ids)
-    text = session.run("embed_text", {"ids": ids})["text_embeddings"]
+    text = embed_texts(session, ids)
     xp = namespace(text)
     found = [np.full((len(plan.subsets), len(logits)), np.nan) for plan, logits in zip(plans, whole, strict=True)]
     for logits, unperturbed in zip(found, whole, strict=True):

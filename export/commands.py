@@ -88,7 +88,9 @@ def export(
 @click.option(
     "--checkpoint", type=click.Path(path_type=Path), metavar="CKPT", help="Compare with this model instead of the stored outputs."
 )
-@click.option("--provider", default="cpu", show_default=True, metavar="NAME", help="ONNX Runtime's execution provider: cpu, cuda, ...")
+@click.option(
+    "--provider", "--device", default="cpu", show_default=True, metavar="NAME", help="Where it runs: cpu, cuda, or one of ONNX Runtime's."
+)
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of one operator.")
 @click.option("--trust", is_flag=True, help="Also run the bundle's TorchScript, which is code.")
 def verify(bundle: Path, checkpoint: Path | None, provider: str, threads: int | None, trust: bool) -> None:

@@ -86,7 +86,14 @@ _OPTIONS = (
     click.option(
         "--session", type=click.Choice(["onnx", "torchscript", "eager"]), help="What runs the model. Default: what fits the model."
     ),
-    click.option("--provider", default="cpu", show_default=True, metavar="NAME", help="ONNX Runtime's provider: cpu, cuda, ..."),
+    click.option(
+        "--provider",
+        "--device",
+        default="cpu",
+        show_default=True,
+        metavar="NAME",
+        help="Where it runs: cpu, cuda, or one of ONNX Runtime's.",
+    ),
     click.option("--allow-fallback", is_flag=True, help="Let ONNX Runtime take another provider than the one asked for."),
     click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of one operator."),
     click.option("--trust", is_flag=True, help="Run the bundle's TorchScript, which is code."),

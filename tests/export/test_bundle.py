@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import resource
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -104,6 +107,17 @@ def test_an_interrupted_export_leaves_nothing(tmp_path: Path, error: type[BaseEx
     with pytest.raises(error), new_folder(tmp_path / "out", overwrite=False) as draft:
         (draft / "weights.bin").write_bytes(b"half")
         raise error
+    assert not left_behind(tmp_path)
+
+
+def test_a_terminated_export_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "xai", "export", "demo", "-o", str(tmp_path / "out"), "--format", "torchscript"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        while not left_behind(tmp_path):
+            assert running.poll() is None
+            time.sleep(0.01)
+        running.terminate()
+        assert running.wait(120) == 128 + signal.SIGTERM
     assert not left_behind(tmp_path)
 
 

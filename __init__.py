@@ -86,8 +86,10 @@ def _load_checkpoint(
 
         from xai.meter.checkpoint import load_meter
         from xai.meter.session import EagerSession
+        from xai.runtime.allocator import keep_large_blocks
     except ModuleNotFoundError as error:
         raise XaiError(f"running a checkpoint needs {error.name}: pip install 'xai-vqa[export]'") from error
+    keep_large_blocks()
     if threads is not None:
         torch.set_num_threads(threads)
     return _explainer(EagerSession(load_meter(path, image_size)), tokenizer, answers, remark)

@@ -4,6 +4,7 @@ Every row is a process of its own, so that its peak memory is its own. Rows:
 
 - reference: what the published procedure does: eager forward, backward with all parameter gradients, and one method (`dsm_grad`)
   whose Fiedler vectors come from `scipy.sparse.linalg.eigs` on dense matrices;
+- reference, blocks kept: the same with `runtime.allocator.keep_large_blocks`, which ours have and the published code does not;
 - eager, onnx, torchscript: this package's sessions; one gradient method (`dsmi-grad`), and all nine methods at once.
 
 Without --checkpoint the model has the published sizes and generated weights: time does not depend on their values. Bundles are
@@ -19,7 +20,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ TOKENS = 12
 BUNDLES = {"float32": ("onnx", "torchscript"), "bfloat16": ("torchscript",)}
 """Formats of each bundle, which is called by its precision."""
 
-ROWS = ("reference", "eager", "onnx float32", "torchscript float32", "torchscript bfloat16")
+REFERENCES = ("reference", "reference, blocks kept")
+ROWS = (*REFERENCES, "eager", "onnx float32", "torchscript float32", "torchscript bfloat16")
 
 FLOOR_GFLOP = 580
 """What one explanation costs at least at these sizes (design.md); all parameter gradients bring it to about 1,260."""
@@ -85,23 +87,27 @@ def inputs(size: int, vocab: int) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(blocks[:, :, :size, :size]), ids
 
 
-def time_best(run: Callable[[], object], repeat: int) -> dict[str, float]:
-    """Seconds of the first run, and of the best and the median of `repeat` more."""
-    seconds = []
+def time_in_turn(runs: Sequence[Callable[[], object]], repeat: int) -> list[dict[str, float]]:
+    """For each of `runs`: seconds of its first run, and of the best and the median of `repeat` more, made in turn with the others'."""
+    seconds: list[list[float]] = [[] for _ in runs]
     for _ in range(repeat + 1):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return {"first": seconds[0], "best": min(seconds[1:]), "median": float(np.median(seconds[1:]))}
+        for run, spent in zip(runs, seconds, strict=True):
+            start = time.perf_counter()
+            run()
+            spent.append(time.perf_counter() - start)
+    return [{"first": spent[0], "best": min(spent[1:]), "median": float(np.median(spent[1:]))} for spent in seconds]
 
 
-def measure_reference(model_file: Path, threads: int, repeat: int) -> dict[str, Any]:
-    """The published procedure."""
+def measure_reference(model_file: Path, threads: int, repeat: int, keep_blocks: bool) -> dict[str, Any]:
+    """The published procedure; `keep_blocks` lends it this package's setting of the allocator."""
     import torch
 
     from xai.bench.reference import record, relevance, with_parameter_gradients
     from xai.meter.checkpoint import load_meter
+    from xai.runtime.allocator import keep_large_blocks
 
+    if keep_blocks:
+        keep_large_blocks()
     torch.set_num_threads(threads)
     start = time.perf_counter()
     model = load_meter(model_file)
@@ -109,7 +115,7 @@ def measure_reference(model_file: Path, threads: int, repeat: int) -> dict[str, 
     pixels, ids = inputs(model.config.image_size, model.config.vocab_size)
     tensors = torch.from_numpy(pixels), torch.from_numpy(ids)[None]
     with with_parameter_gradients(model):
-        one = time_best(lambda: relevance(record(model, *tensors), "dsm_grad", "first"), repeat)
+        (one,) = time_in_turn([lambda: relevance(record(model, *tensors), "dsm_grad", "first")], repeat)
     return {"load": loaded, "one": one}
 
 
@@ -128,7 +134,9 @@ def measure_session(kind: str, place: Path, threads: int, repeat: int) -> dict[s
 
         from xai.meter.checkpoint import load_meter
         from xai.meter.session import EagerSession
+        from xai.runtime.allocator import keep_large_blocks
 
+        keep_large_blocks()  # as `xai.load` does
         torch.set_num_threads(threads)
         session = EagerSession(load_meter(place))
     else:
@@ -143,8 +151,7 @@ def measure_session(kind: str, place: Path, threads: int, repeat: int) -> dict[s
             tokens = encode_images(session, pixels)
         explain(session, tokens, [ids], [-1], [METHODS[name] for name in names], Options(), clock)
 
-    one = time_best(lambda: run(["dsmi-grad"]), repeat)
-    every = time_best(lambda: run(list(METHODS)), repeat)
+    one, every = time_in_turn([lambda: run(["dsmi-grad"]), lambda: run(list(METHODS))], repeat)
     return {"load": loaded, "one": one, "all": every, "stages": dict(clock.milliseconds)}
 
 
@@ -176,8 +183,8 @@ def in_process(row: str, work: Path, model_file: Path, threads: int, repeat: int
 
 def measure(row: str, work: Path, model_file: Path, threads: int, repeat: int) -> dict[str, Any]:
     """One row, in this process."""
-    if row == "reference":
-        found = measure_reference(model_file, threads, repeat)
+    if row in REFERENCES:
+        found = measure_reference(model_file, threads, repeat, keep_blocks=row != REFERENCES[0])
     elif row == "eager":
         found = measure_session("eager", model_file, threads, repeat)
     elif row.startswith("export "):
@@ -213,7 +220,7 @@ def main(checkpoint: Path | None, work: Path, threads: int, repeat: int, row: st
             click.echo(f"export {name}: {steps}; {found['bytes'] / 1e9:.2f} GB written, peak {found['peak']:.1f} GB of memory")
             for group, (error, cosine) in found["parity"].items():
                 click.echo(f"  {group:<36} {error:9.1e} {cosine:9.6f}")
-    click.echo(f"{'':<22}{'load s':>8}{'one s':>8}{'all s':>8}{'ratio':>7}{'peak GB':>9}{'GFLOP/s':>9}   stages in ms, all methods")
+    click.echo(f"{'':<24}{'load s':>8}{'one s':>8}{'all s':>8}{'ratio':>7}{'peak GB':>9}{'GFLOP/s':>9}   stages in ms, all methods")
     base = None
     for name in ROWS:
         found = in_process(name, work, model_file, threads, repeat)
@@ -223,7 +230,7 @@ def main(checkpoint: Path | None, work: Path, threads: int, repeat: int, row: st
         stages = ", ".join(f"{stage} {ms:.0f}" for stage, ms in found.get("stages", {}).items())
         speed = f"{FLOOR_GFLOP / total:9.0f}" if every and not checkpoint else f"{'':>9}"
         shown = f"{every:8.2f}" if every else f"{'':>8}"
-        click.echo(f"{name:<22}{found['load']:8.1f}{one:8.2f}{shown}{base / total:7.1f}{found['peak']:9.2f}{speed}   {stages}")
+        click.echo(f"{name:<24}{found['load']:8.1f}{one:8.2f}{shown}{base / total:7.1f}{found['peak']:9.2f}{speed}   {stages}")
 
 
 if __name__ == "__main__":

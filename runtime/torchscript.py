@@ -13,6 +13,7 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from xai import XaiError
+from xai.runtime.allocator import keep_large_blocks
 from xai.runtime.manifest import TORCHSCRIPT, Bundle
 from xai.runtime.session import check_gpu
 from xai.spectral.arrays import Array, namespace
@@ -23,7 +24,7 @@ DEVICES = ("cpu", "cuda")
 class TorchScriptSession:
     """Runs a bundle's graphs (`runtime.session.Session`) on `provider`, one of `DEVICES`.
 
-    `threads` sets PyTorch's threads, which is a setting of the process; None leaves them.
+    `threads` sets PyTorch's threads, which is a setting of the process as `keep_large_blocks` is; None leaves them.
     Raises `XaiError` where the bundle has no TorchScript, unless `trust`, and where PyTorch or CuPy cannot use that device.
     """
 
@@ -40,6 +41,7 @@ class TorchScriptSession:
         self.device = self.provider = provider
         self.precision = bundle.manifest.precision
         self.description = bundle.manifest.model
+        keep_large_blocks()
         if threads is not None:
             torch.set_num_threads(threads)
         try:

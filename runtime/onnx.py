@@ -124,6 +124,8 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.enable_mem_pattern = False  # its plans for shapes seen before cost more memory than they save
         options.intra_op_num_threads = self.threads or 0
+        # Threads that spin while they wait for the next operator still do so while NumPy solves and draws, on the same cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = NO_LOG
         if self.profiles is not None:
             options.enable_profiling = True

@@ -39,7 +39,8 @@ def draw(explanations: Sequence[Explanation]) -> Figure:
     """
     cells = len(explanations) + 1
     columns = 2 if cells == 2 else min((3, 4, 5), key=lambda n: (-cells % n, abs(n - 4)))
-    sheet = _Sheet(11.2 if cells == 2 else 2 * MARGIN + columns * 3.2 + (columns - 1) * GAP)
+    width = 11.2 if cells == 2 else 2 * MARGIN + columns * 3.2 + (columns - 1) * GAP
+    sheet = _Sheet(width, _views(explanations[0]))
     y = _header(sheet, MARGIN, explanations[0])
     y = _single(sheet, y, explanations[0]) if cells == 2 else _comparison(sheet, y, explanations, columns)
     return sheet.finish(y + MARGIN)
@@ -76,11 +77,30 @@ def _drawable(text: str, bold: bool) -> str:
     return "".join(c if font.get_char_index(ord(c)) else "□" for c in visible)
 
 
+class _Views(NamedTuple):
+    """The picture as panels show it: greyed, where the model did not see it; what it saw; that, under an overlay."""
+
+    whole: Image.Image | None  # None where the model saw everything
+    seen: Image.Image
+    faded: Image.Image
+
+
+def _views(explanation: Explanation) -> _Views:
+    picture, box = explanation.picture, explanation.crop.box
+    seen = _reduced(picture, box)
+    whole = None
+    if outside(picture.size, box):
+        reduced = _reduced(picture, (0, 0, *picture.size))
+        whole = Image.blend(_grey(reduced), Image.new("RGB", reduced.size, "white"), 0.6)
+    return _Views(whole, seen, Image.blend(seen, _grey(seen), FADED))
+
+
 class _Sheet:
     """A white page of a given width, filled from the top; its height is known when it is full."""
 
-    def __init__(self, width: float) -> None:
+    def __init__(self, width: float, views: _Views) -> None:
         self.width = width
+        self.views = views
         self.figure = Figure((width, 1), dpi=DPI, facecolor="white")
         self._renderer = FigureCanvasAgg(self.figure).get_renderer()
         self._top = Affine2D()
@@ -249,12 +269,13 @@ def _picture(sheet: _Sheet, x: float, y: float, side: float, explanation: Explan
     width, height = shown[2] - shown[0], shown[3] - shown[1]
     scale = side / max(width, height)
     axes = sheet.axes(x, y, width * scale, height * scale)
-    whole, seen = _reduced(picture), _reduced(picture.crop(box))
-    _show(axes, Image.blend(_grey(whole), Image.new("RGB", whole.size, "white"), 0.6), (0, 0, *picture.size))
+    views = sheet.views
+    if views.whole is not None:
+        _show(axes, views.whole, (0, 0, *picture.size))
     for strip in outside(picture.size, box):
         corner, size = strip[:2], (strip[2] - strip[0], strip[3] - strip[1])
         axes.add_patch(Rectangle(corner, *size, fill=False, linewidth=0, hatch="////", edgecolor="#00000055"))
-    _show(axes, Image.blend(seen, _grey(seen), FADED) if overlay else seen, box)
+    _show(axes, views.faded if overlay else views.seen, box)
     if overlay:
         _show(axes, heat(explanation.image_relevance, 720), box)
     for colour, line in ("white", 2.4), (INK, 1.1):
@@ -264,11 +285,12 @@ def _picture(sheet: _Sheet, x: float, y: float, side: float, explanation: Explan
     return width * scale, y + height * scale
 
 
-def _reduced(image: Image.Image) -> Image.Image:
-    """A copy with no more pixels than a sheet can show."""
-    small = image.copy()
-    small.thumbnail((1400, 1400))
-    return small
+def _reduced(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """A part of the picture with no more pixels than a sheet can show."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    scale = min(1, 1400 / max(width, height))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return image.resize(size, Image.Resampling.BICUBIC, box, reducing_gap=2.0)
 
 
 def _grey(image: Image.Image) -> Image.Image:

@@ -25,6 +25,9 @@ MODEL_STAGES = ("encode_image", "fuse_gradients", "spectral")
 MEMORY = 4 * 2**30
 """Bytes that one run of the model may take in the perturbation test."""
 
+MOST_QUESTIONS = 64
+"""Of the perturbation test."""
+
 
 def inputs_for(count: int, demo: bool) -> Inputs:
     """Images and questions of the kind that the model knows."""
@@ -103,8 +106,11 @@ def measure_reference(model: ModelOptions, demo: bool, seconds: float) -> dict[s
     return {"first_call_ms": times[0], "iterations": len(times) - 1, "total": statistics(times[1:]), "peak_memory_mb": peak_memory_mb()}
 
 
-def measure_perturbation(model: ModelOptions, questions: int) -> dict[str, Any]:
-    """Seconds per question of the whole table, eight methods by four tests, on generated scenes; preparing them is not counted."""
+def measure_perturbation(model: ModelOptions, seconds: float) -> dict[str, Any]:
+    """Seconds per question of the whole table, eight methods by four tests, on generated scenes; preparing them is not counted.
+
+    Two questions, then as many as `seconds` allow, if these are more.
+    """
     from xai.bench.datasets import by_image, load_samples
     from xai.bench.perturb import Request, prepare, run_chunk
     from xai.bench.results import Chunk
@@ -112,20 +118,27 @@ def measure_perturbation(model: ModelOptions, questions: int) -> dict[str, Any]:
     from xai.bench.variants import FLOOR, find_variants
 
     explainer = model.open()
-    found = by_image(load_samples("scenes", questions))
-    variants = tuple(variant for variant in find_variants(["all"]) if variant.name != FLOOR)
-    request = Request(variants, measure_memory(explainer.session, MEMORY), questions)
-    prepared, _ = prepare(explainer, found, Chunk(0, questions), skip_broken=False)
-    start = time.perf_counter()
-    run_chunk(explainer.session, prepared, request)
-    seconds = (time.perf_counter() - start) / questions
     session = explainer.session
+    variants = tuple(variant for variant in find_variants(["all"]) if variant.name != FLOOR)
+    memory = measure_memory(session, MEMORY)
+
+    def run(count: int) -> float:
+        prepared, _ = prepare(explainer, by_image(load_samples("scenes", count)), Chunk(0, count), skip_broken=False)
+        start = time.perf_counter()
+        run_chunk(session, prepared, Request(variants, memory, count))
+        return (time.perf_counter() - start) / count
+
+    questions = 2
+    per_question = run(questions)
+    more = min(MOST_QUESTIONS, int(seconds / per_question))
+    if more > questions:
+        questions, per_question = more, run(more)
     return {
         "session": session.name,
         "precision": session.precision,
         "provider": session.provider,
         "questions": questions,
-        "seconds_per_question": seconds,
+        "seconds_per_question": per_question,
         "peak_memory_mb": peak_memory_mb(),
     }
 

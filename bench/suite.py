@@ -53,13 +53,12 @@ class Budget:
     seconds: float
     warmup: int
     batches: tuple[int, ...]
-    questions: int
     starts: int
     limit: float
 
 
-FULL = Budget(seconds=20, warmup=3, batches=(1, 4, 16), questions=2, starts=5, limit=3600)
-QUICK = Budget(seconds=0.5, warmup=1, batches=(1,), questions=8, starts=3, limit=600)
+FULL = Budget(seconds=20, warmup=3, batches=(1, 4, 16), starts=5, limit=3600)
+QUICK = Budget(seconds=0.5, warmup=1, batches=(1,), starts=3, limit=600)
 
 
 class Runner(NamedTuple):
@@ -204,7 +203,7 @@ class Suite:
 
     def _perturbation(self, runner: Runner) -> dict[str, Any]:
         row = {"session": runner.session, "precision": runner.precision}
-        return row | self._try(f"perturbation test: {runner.name}", measure_perturbation, runner.model, self.budget.questions)
+        return row | self._try(f"perturbation test: {runner.name}", measure_perturbation, runner.model, self.budget.seconds)
 
     def _eigensolver(self) -> dict[str, Any]:
         return self._try("eigensolver", measure_eigensolver, self.options.threads or len(os.sched_getaffinity(0)))

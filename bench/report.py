@@ -19,8 +19,10 @@ th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd;
 th:first-child, td:first-child { text-align: left } .floor td { color: #666; border-top: 2px solid #bbb }
 .small, .interval { color: #666; font-size: .85em } .best { font-weight: 650 }
 img { max-width: 100% } .example { border-top: 1px solid #ddd; padding: .8rem 0 }
-.maps { display: flex; flex-wrap: wrap; gap: .7rem } figure { margin: 0; width: 150px } figcaption { font-size: .78rem; line-height: 1.3 }
-.settings td { white-space: normal; overflow-wrap: anywhere; text-align: left }
+.maps { display: flex; flex-wrap: wrap; gap: .7rem } figure { margin: 0; width: 164px } figcaption { font-size: .72rem; line-height: 1.3 }
+figcaption span { display: inline-block; width: 50%; white-space: nowrap }
+.settings th, .settings td { white-space: normal; overflow-wrap: anywhere; text-align: left }
+.settings td:first-child { white-space: nowrap }
 """
 
 
@@ -47,6 +49,7 @@ def html(table: Mapping[str, Any], curves: bytes, examples: Sequence[Mapping[str
             _further(table),
             _remarks(table),
             "<h2>Best explained</h2>",
+            '<p class="small">Beneath each map the areas of this question alone. Mean gain: its minus tests less its plus tests.</p>',
             "\n".join(map(_example, best)) or "<p>None.</p>",
             "<h2>Worst explained</h2>",
             "\n".join(map(_example, worst)) or "<p>None.</p>",
@@ -111,8 +114,8 @@ def _example(example: Mapping[str, Any]) -> str:
     wanted = ", ".join(f"{answer} ({score:g})" for answer, score in example["label"].items())
     figures = [f'<figure><img alt="" src="{example["picture"]}"><figcaption>{escape(example["image"])}</figcaption></figure>']
     for name, uri in example["maps"].items():
-        numbers = " ".join(f"{panel} {value:g}" for panel, value in example["auc"][name].items())
-        figures.append(f'<figure><img alt="" src="{uri}"><figcaption><b>{escape(name)}</b><br>{escape(numbers)}</figcaption></figure>')
+        numbers = "".join(f"<span>{escape(panel)} {value:g}</span>" for panel, value in example["auc"][name].items())
+        figures.append(f'<figure><img alt="" src="{uri}"><figcaption><b>{escape(name)}</b><br>{numbers}</figcaption></figure>')
     return (
         f'<div class="example"><p><b>{escape(example["question"])}</b> {escape(example["answer"])} '
         f'<span class="small">true: {escape(wanted)}; question {escape(example["question_id"])}, '

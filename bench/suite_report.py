@@ -92,7 +92,7 @@ def reference_line(report: Report) -> str:
         return f"Published procedure: not run: {found['not_run']}."
     return (
         f"Published procedure: {_ms(found['total']['p50'])} ms (median of {found['iterations']}, {_ms(found['total']['min'])} at best), "
-        f"peak {found['peak_memory_mb']:.0f} MB."
+        f"peak {found['peak_memory_mb']:.0f} MB, freed memory being kept for it as for ours."
     )
 
 

@@ -62,7 +62,12 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.option("--seed", type=click.IntRange(0), default=1234, show_default=True, help="Order of the questions; which scenes; `random`.")
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Questions run together. Default: what fills the memory, 32 at most.")
 @click.option(
-    "--memory", type=click.FloatRange(0, min_open=True), default=4.0, show_default=True, metavar="GB", help="For one run of the model."
+    "--memory",
+    type=click.FloatRange(0, min_open=True),
+    default=4.0,
+    show_default=True,
+    metavar="GB",
+    help="For one run of the model; the process holds more.",
 )
 @click.option("--skip-broken", is_flag=True, help="Leave out, and count, questions that cannot be used, instead of stopping.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")

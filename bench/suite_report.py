@@ -218,6 +218,9 @@ def performance(reports: Mapping[str, Report]) -> str:
 
 def _sentences(report: Report) -> list[str]:
     found = []
+    refused = [f"{row['session']} {row['precision']}" for row in report["parity"] if row.get("failed")]
+    if refused:
+        found.append(f"Too far from float32, so that `xai export` refuses it without --force: {', '.join(refused)}.")
     for row in report["perturbation"]:
         if "not_run" not in row:
             found.append(f"Perturbation table by {row['session']} {row['precision']}: {row['seconds_per_question']:.2f} s per question.")

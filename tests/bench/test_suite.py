@@ -94,6 +94,16 @@ def test_what_is_missing_or_fails_is_in_the_report_and_ends_nothing(instant, tmp
     assert not list(tmp_path.iterdir())  # the bundles' folder is gone
 
 
+def test_the_readme_names_what_an_export_would_refuse(instant, tmp_path) -> None:
+    report = Suite(ModelOptions(bundle=DEMO_BUNDLE), tmp_path, True, str).run()
+    assert "refuses" not in performance({"here": report})
+    report["parity"] = [
+        {"session": "onnx", "precision": "float32", "groups": {}, "failed": []},
+        {"session": "onnx", "precision": "int8", "groups": {}, "failed": ["relevance rollout"]},
+    ]
+    assert "refuses it without --force: onnx int8." in performance({"here": report})
+
+
 def test_without_pytorch_the_demo_runs_from_its_own_bundle(instant, tmp_path, monkeypatch) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else real(name))

@@ -20,7 +20,7 @@ from xai.export.commands import export, verify
 from xai.runtime.commands import answers, doctor, inspect
 from xai.runtime.options import ModelOptions, model_options
 from xai.runtime.progress import track
-from xai.runtime.text import one_line
+from xai.runtime.text import one_line, percent
 
 if TYPE_CHECKING:
     from xai.runtime.explanation import Explanation
@@ -64,9 +64,9 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 
 @main.command()
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("images", nargs=-1, metavar="IMAGE...")
 @click.argument("question")
-@model_options
+@model_options()
 @click.option("-m", "--method", "methods", multiple=True, metavar="NAME|all", help="Method; may be repeated.  [default: dsmi-grad]")
 @click.option("--solver-report", is_flag=True, help="Also print how each graph was solved, and how sure that is.")
 @click.option(
@@ -108,6 +108,8 @@ def explain(
     from xai.runtime.prepare import ahead
     from xai.runtime.report import json_bytes, render, write
 
+    if not images:
+        raise click.UsageError(f"only {question!r} is given: name an image, or several, and then the question")
     names = method_names(methods)
     sources = _sources(images)
     paths = _output_paths(outputs, sources)
@@ -212,7 +214,10 @@ def _check_paths(paths: Mapping[str, Sequence[Path]], lines: Path | None, source
         if place in read:
             raise XaiError(f"{path} is one of the images: choose another name")
         if place in written:
-            raise XaiError(f"more than one explanation would be written to {path}: use {NAME_FIELD} in the name, or other names")
+            same = [source for source, found in paths.items() if path in found]
+            alike = len(same) > 1 and Path(same[0]).stem == Path(same[1]).stem
+            way = f"{same[0]} and {same[1]} have one name, explain them apart" if alike else f"use {NAME_FIELD} in the name, or other names"
+            raise XaiError(f"more than one explanation would be written to {path}: {way}")
         written.add(place)
 
 
@@ -229,9 +234,14 @@ def _print(explanations: list[Explanation], paths: Sequence[Path], brief: bool, 
     if brief:
         first = explanations[0]
         written = "".join(f" -> {path}" for path in paths)
-        click.echo(one_line(f"{first.image_name}: {first.answer.text} ({first.answer.probability:.1%}){written}"))
-        for note in dict.fromkeys(note for e in explanations for note in e.notes):
-            click.echo(f"Note: {note}", err=True)
+        click.echo(one_line(f"{first.image_name}: {first.answer.text} ({percent(first.answer.probability)}){written}"))
+        noted: dict[str, list[str]] = {}
+        for explanation in explanations:
+            for note in explanation.notes:
+                noted.setdefault(note, []).append(explanation.method)
+        for note, methods in noted.items():
+            whose = f"{', '.join(methods)}: " if len(methods) < len(explanations) else ""
+            click.echo(f"Note: {whose}{note}", err=True)
     if brief and not solver_report:
         return
     from rich.console import Console

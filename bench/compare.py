@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
+import numpy as np
+
 from xai import XaiError
 from xai.bench.aligned import aligned
 from xai.bench.latency import STAGES
@@ -41,14 +43,15 @@ class Ratio:
 def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Ratio]:
     """Ratios B / A of every stage and the total, batch by batch.
 
-    Raises `XaiError` where the reports are not about the same work: models, methods, images or batches differ. What runs it may.
+    Raises `XaiError` where the reports are not about the same work (models, methods, images or batches differ; what runs it may), and
+    where a time is missing or is none.
     """
     same: dict[str, Reader] = {
         "models": lambda r: r["model"]["sizes"] | {"answers": r["model"]["answers_sha256"]},
         "methods": lambda r: r["methods"],
+        "batches": lambda r: [batch["batch"] for batch in r["batches"]],  # before the images: their number follows
         "images and questions": lambda r: {"sha256": r["inputs"]["sha256"]},
         "rendering": lambda r: r["inputs"]["rendered"],
-        "batches": lambda r: [batch["batch"] for batch in r["batches"]],
     }
     try:
         for what, of in same.items():
@@ -62,6 +65,8 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Ratio]:
 
 def _ratio(a: Mapping[str, Any], b: Mapping[str, Any], stage: str) -> Ratio:
     ours, theirs = a["samples_ms"][stage], b["samples_ms"][stage]
+    if not np.isfinite([*ours, *theirs]).all() or (stage == "total" and min(*ours, *theirs) <= 0):
+        raise XaiError(f"one of the reports holds a {stage} that is no time: measure it again")
     a_ms, b_ms, ratio, interval = ratio_of_medians(ours, theirs)
     return Ratio(a["batch"], stage, a_ms, b_ms, ratio, interval, b_ms - a_ms >= MATTERS * a["total"]["p50"])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 from numpy.typing import NDArray
 
+from xai import XaiError
 from xai.spectral import FiedlerResult, Method, Status, cosine_relu, fiedler, nearest_neighbours
 from xai.spectral.arrays import gpu_state, is_sparse, namespace, sparse_namespace, synchronised, to_device, to_numpy
 
@@ -291,8 +293,11 @@ def run(quick: bool, features: Path | None, threads: int) -> list[Row]:
     """The whole benchmark in this process, whose BLAS has been told to use that many threads."""
     real: dict[str, NDArray[np.float32]] = {}
     if features is not None:
-        with np.load(features) as file:
-            real = {name: np.asarray(file[name], np.float32) for name in file.files}
+        try:
+            with features.open("rb") as opened, np.load(opened) as file:
+                real = {name: np.asarray(file[name], np.float32) for name in file.files}
+        except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+            raise XaiError(f"{features} is not an .npz of features: make one with benchmarks/features.py") from error
     rows = []
     for problem in problems(quick, real):
         click.echo(f"{problem.name}: {len(problem.sizes)} x {max(problem.sizes)} nodes, {threads} threads", err=True)

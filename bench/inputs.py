@@ -13,6 +13,7 @@ from PIL import Image
 
 from xai import XaiError
 from xai.meter.demo.scenes import UNSEEN_SEED, samples
+from xai.runtime.image import open_image
 
 QUESTION = "What is in the picture?"
 PHOTO = 640, 480  # COCO's usual size
@@ -34,22 +35,23 @@ class Inputs(NamedTuple):
 
 
 def given(images: Sequence[Path], question: str | None, count: int) -> Inputs:
-    """The user's images. Raises `XaiError` where one cannot be read, or where `count` different ones are wanted and not there."""
+    """The user's images. Raises `XaiError` where one is no image that can be read, or where they are not `count` different ones."""
     found: dict[bytes, None] = {}
     for path in images:
         try:
             found.setdefault(path.read_bytes())
         except OSError as error:
             raise XaiError(f"image {path} cannot be read: {error.strerror}") from error
+        open_image(path)
     if len(found) < count:
         raise XaiError(f"a batch of {count} needs {count} different images and {len(found)} are given: equal ones are encoded once")
-    return Inputs("given", [(image, question or QUESTION) for image in found])
+    return Inputs("given", [(image, _asked(question, QUESTION)) for image in found])
 
 
 def scenes(count: int, question: str | None) -> Inputs:
     """Generated scenes with questions about them, as the demo model knows them: PNG."""
     drawn = samples(UNSEEN_SEED, count)
-    return Inputs("scenes", [(_encoded(scene.draw(SCENE_SIDE), "PNG"), question or asked.text) for scene, asked in drawn])
+    return Inputs("scenes", [(_encoded(scene.draw(SCENE_SIDE), "PNG"), _asked(question, asked.text)) for scene, asked in drawn])
 
 
 def photos(count: int, question: str | None) -> Inputs:
@@ -59,8 +61,12 @@ def photos(count: int, question: str | None) -> Inputs:
         rng = np.random.default_rng(seed)
         coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(PHOTO, Image.Resampling.BICUBIC)
         noisy = np.asarray(coarse, np.int16) + rng.integers(-12, 13, (*PHOTO[::-1], 1), dtype=np.int16)
-        found.append((_encoded(Image.fromarray(noisy.clip(0, 255).astype(np.uint8)), "JPEG"), question or QUESTION))
+        found.append((_encoded(Image.fromarray(noisy.clip(0, 255).astype(np.uint8)), "JPEG"), _asked(question, QUESTION)))
     return Inputs("generated photographs", found)
+
+
+def _asked(question: str | None, default: str) -> str:
+    return default if question is None else question
 
 
 def _encoded(picture: Image.Image, form: str) -> bytes:

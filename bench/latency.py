@@ -149,8 +149,10 @@ def read_report(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise XaiError(f"report {path} does not exist") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise XaiError(f"{path} cannot be read as a report: {error}") from error
+    except OSError as error:
+        raise XaiError(f"report {path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise XaiError(f"{path} is not JSON: give a report of `xai bench latency --json`") from error
     if not isinstance(content, dict) or content.get("kind") != "latency":
         raise XaiError(f"{path} is not a report of `xai bench latency --json`")
     if content.get("schema_version") != SCHEMA_VERSION:

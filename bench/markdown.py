@@ -23,14 +23,22 @@ def markdown(table: Mapping[str, Any]) -> str:
             ([r["method"], *(cell for p in panels for cell in (_cell(r["auc"][p]), _published_cell(r, p)))] for r in table["methods"]),
         ),
         "Published: METER at 576 px on 3,303 questions of VQAv2, another model on other questions unless this run used them.",
-        "What the paired tests say (sign flips over images, Holm over all pairs of a column, 5 %):",
-        "\n".join(f"- {panel}: {_sentence(verdict(table, panel))}" for panel in panels),
+        *_verdicts(table, panels),
         "Further measures: area between the negative and the positive curve; AUC with exact rounding; AUC of the original answer's "
         f"probability; pointing game and energy inside the true region ({table['regions']:,} questions with one), in percent.",
         _further(table, panels),
     ]
     parts += _remarks(table)
     return "\n\n".join(parts) + "\n"
+
+
+def _verdicts(table: Mapping[str, Any], panels: Sequence[str]) -> list[str]:
+    if len(table["methods"]) == 1:
+        return []
+    return [
+        "What the paired tests say (sign flips over images, Holm over all pairs of a column, 5 %):",
+        "\n".join(f"- {panel}: {_sentence(verdict(table, panel))}" for panel in panels),
+    ]
 
 
 def _further(table: Mapping[str, Any], panels: Sequence[str]) -> str:

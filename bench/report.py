@@ -43,7 +43,7 @@ def html(table: Mapping[str, Any], curves: bytes, examples: Sequence[Mapping[str
             f"the model scores {_mean(table['accuracy'])}.</p>",
             _main(table, panels),
             '<p class="small">Small numbers: published for METER at 576 px on 3,303 questions of VQAv2.</p>',
-            f"<h2>What the paired tests say</h2>{_verdicts(table, panels)}",
+            _verdicts(table, panels),
             f'<h2>Curves</h2><img alt="Accuracy against removed fraction" src="data:image/png;base64,{base64.b64encode(curves).decode()}">',
             "<h2>Further measures</h2>",
             _further(table),
@@ -74,13 +74,15 @@ def _main(table: Mapping[str, Any], panels: Sequence[str]) -> str:
 
 
 def _verdicts(table: Mapping[str, Any], panels: Sequence[str]) -> str:
+    if len(table["methods"]) == 1:
+        return ""
     items = []
     for panel in panels:
         found = verdict(table, panel)
         tied = f"not told apart from {', '.join(found.tied)}" if found.tied else "ahead of every other"
         floor = f"not shown to beat random: {', '.join(found.no_better)}" if found.no_better else "all beat random"
         items.append(f"<li>{escape(panel)}: <b>{escape(found.best)}</b> is best, {escape(tied)}; {escape(floor)}.</li>")
-    return f"<ul>{''.join(items)}</ul>"
+    return f"<h2>What the paired tests say</h2><ul>{''.join(items)}</ul>"
 
 
 def _further(table: Mapping[str, Any]) -> str:

@@ -93,6 +93,12 @@ class RunFolder:
             raise XaiError(f"cannot make folder {self.path}: {error.strerror}") from error
         write({self.run: json_bytes(content, indent=1)})
 
+    def forget(self) -> None:
+        """Remove what `open` wrote, where no line of a result came of it."""
+        if not self.results.exists() or not self.results.stat().st_size:
+            self.results.unlink(missing_ok=True)
+            self.run.unlink(missing_ok=True)
+
     def repair(self, wanted: Sequence[Chunk], per_question: int) -> int:
         """Cut `results.jsonl` after its last whole chunk; returns how many of the chunks `wanted` it holds.
 
@@ -181,6 +187,8 @@ def merge(folders: Sequence[Path], target: Path) -> RunFolder:
     given = sorted(content["shard"][0] for _, content in shards)
     if any(content["shard"][1] != count for _, content in shards) or given != list(range(1, count + 1)):
         raise XaiError(f"the run was split into {count} shards, and {', '.join(f'{i}' for i in given)} were given: name each once")
+    if RunFolder(target).run.exists():
+        raise XaiError(f"{target} holds a run already: name another folder")
     lines = sorted((line for folder, _ in shards for line in folder.lines()), key=lambda line: line["index"])
     found = {line["index"] for line in lines}
     if missing := reference["settings"]["questions"] - len(found):

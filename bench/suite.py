@@ -120,6 +120,7 @@ class Suite:
     def _work_folder(self) -> Iterator[Path]:
         """Where bundles are written; it does not outlast the run."""
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix="work.", dir=self.folder) as name:
                 yield Path(name)
         except OSError as error:
@@ -135,7 +136,7 @@ class Suite:
             if not reason:
                 self.progress(f"export {precision}")
             bundle, why = work / precision, reason
-            files = replace(self.options, checkpoint=None, threads=None, trust=False, provider="cpu", allow_fallback=False).arguments()
+            files = replace(self.options, checkpoint=None, threads=None, trust=False).arguments()
             form = "both" if len(formats) > 1 else formats[0]
             wanted = ["-o", str(bundle), "--precision", precision, "--format", form, "--force", *files]
             if not reason:

@@ -210,8 +210,8 @@ def performance(reports: Mapping[str, Report]) -> str:
         parts.append(" ".join([reference_line(report), *_sentences(report)]))
     note = (
         "Milliseconds, medians, one image and one question; `one` is dsmi-grad up to its PNG, `all` all nine methods at once, without a "
-        "picture, `model` what the published procedure does as well, and `x published` how many times as fast as that procedure it is, in "
-        "the same run."
+        "picture, `model` the part that the published procedure has as well (no decoding, no drawing), and `x published` how many times as "
+        "fast as that procedure this part is, in the same run."
     )
     return "\n\n".join([note, *parts])
 

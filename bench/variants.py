@@ -27,8 +27,10 @@ class Variant:
 def find_variants(names: Sequence[str]) -> tuple[Variant, ...]:
     """Variants by name, each once; `all` stands for every method as published, `NAME@all` for NAME with all layers.
 
-    The floor is always among them. Raises `XaiError` on an unknown name, with the valid ones.
+    The floor is always among them. Raises `XaiError` on an unknown name, with the valid ones, and on none.
     """
+    if not names:
+        raise XaiError("no method is named: name some, or all")
     wanted = [name for given in names for name in (METHODS if given == "all" else (given,))]
     found = {variant.name: variant for variant in map(_find, wanted)}
     floor = found.pop(FLOOR, None) or _find(FLOOR)

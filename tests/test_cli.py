@@ -135,7 +135,8 @@ def test_a_broken_image_among_several_is_named_and_the_others_are_done(run, tiny
         (["IMAGE", QUESTION, "-o", "out.gif"], "out.gif"),
         (["IMAGE", QUESTION, "-o", "no/such/out.png"], "no/such/out.png"),
         (["IMAGE", QUESTION, "--json", "no/such/out.json"], "no/such/out.json"),
-        (["IMAGE", "IMAGE1", QUESTION, "-o", "out.png"], "more than one explanation would be written to out.png"),
+        (["IMAGE", "IMAGE1", QUESTION, "-o", "out.png"], "more than one explanation would be written to out.png: use {name}"),
+        (["a/own.png", "own.png", QUESTION, "-o", "empty"], "a/own.png and own.png have one name, explain them apart"),
         (["IMAGE", QUESTION, "-o", "q.png", "-o", "empty/../q.png"], "more than one explanation would be written to"),
         (["IMAGE", QUESTION, "-o", "q.json", "--json", "q.json"], "more than one explanation would be written to q.json"),
         (["own.png", QUESTION, "-o", "."], "own.png is one of the images"),
@@ -159,6 +160,8 @@ def test_a_broken_image_among_several_is_named_and_the_others_are_done(run, tiny
 )
 def test_bad_input_is_one_line_and_nothing_is_written(run, tiny, tmp_path, arguments, message) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "own.png").write_bytes(tiny.image(1).read_bytes())
     (tmp_path / "own.png").write_bytes(tiny.image(0).read_bytes())
     (tmp_path / "text.png").write_text("no image")
     places = {"IMAGE": str(tiny.image(0)), "IMAGE1": str(tiny.image(1)), "EMPTY": "empty"}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from xai import XaiError
+from xai.bench.commands.finite import Finite
 from xai.runtime.options import ModelOptions, model_options
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 
 
 @click.command()
-@model_options
+@model_options()
 @click.option(
     "--data", default="scenes", show_default=True, metavar="scenes|easy-vqa|DIR", help="Questions; see README for what DIR holds."
 )
@@ -63,7 +64,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Questions run together. Default: what fills the memory, 32 at most.")
 @click.option(
     "--memory",
-    type=click.FloatRange(0, min_open=True),
+    type=Finite(0, min_open=True),
     default=4.0,
     show_default=True,
     metavar="GB",
@@ -129,6 +130,9 @@ def perturb(
         count = run(explainer, found, request, folder, shard, skip_broken, _progress())
     except KeyboardInterrupt as error:
         raise XaiError(f"stopped; what is done lies in {output}: go on with the same command and --resume") from error
+    except XaiError:
+        folder.forget()
+        raise
     if count:
         seconds = time.perf_counter() - start
         click.echo(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each)", err=True)

@@ -11,7 +11,7 @@ from xai.runtime.options import ModelOptions, model_options
 
 
 @click.command()
-@model_options
+@model_options(without=("session", "provider", "allow_fallback"))
 @click.option(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR", help="Folder for the report."
 )
@@ -25,13 +25,9 @@ def suite(model: ModelOptions, output: Path, quick: bool) -> None:
     from xai.bench.suite_report import markdown
     from xai.runtime.report import json_bytes, write
 
-    if model.session or model.provider != "cpu":
-        raise click.UsageError("the suite runs every session and provider that it can: leave out --session and --provider")
     model.check()
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise XaiError(f"cannot make folder {output}: {error.strerror}") from error
+    if (output / "report.json").exists():
+        raise XaiError(f"{output} holds a report already: name another folder")
     report = Suite(model, output, quick, lambda text: click.echo(f"{text} ...", err=True)).run()
     text = markdown(report)
     write({output / "report.json": json_bytes(report, indent=1), output / "report.md": text.encode()})

@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 import xai.bench.eigen as eigen
+from xai import XaiError
 from xai.bench.eigen import BASELINE, HONEST, dense_problem, made_up, measure, neighbour_problem, table, text_problem
 from xai.cli import main
 
@@ -36,3 +37,11 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     rows = json.loads((tmp_path / "rows.json").read_text())
     assert all(f"| {row['problem']} | {row['nodes']} |" in result.output for row in rows)
+
+
+@pytest.mark.parametrize("content", [b"no archive", b"PK\x03\x04 half of one"])
+def test_features_that_are_none_are_named(tmp_path, content):
+    features = tmp_path / "features.npz"
+    features.write_bytes(content)
+    with pytest.raises(XaiError, match=r"features\.npz is not an \.npz of features"):
+        eigen.run(True, features, 1)

@@ -214,6 +214,7 @@ def test_a_broken_image_stops_the_run_or_is_counted(run, tmp_path) -> None:
     (tmp_path / "data" / "case2.png").write_text("no image")
     (tmp_path / "data" / "case3.png").unlink()
     refused(run("-o", "out", "--methods", "dsmi"), "(--skip-broken goes on without it)")
+    assert not list((tmp_path / "out").iterdir())  # the same folder will do when the image is repaired
     result = run("-o", "skipped", "--methods", "dsmi", "--skip-broken")
     assert result.exit_code == 0, result.output
     table = json.loads((tmp_path / "skipped" / "table.json").read_text())
@@ -248,6 +249,7 @@ def test_only_the_modality_sign_and_number_asked_for(run, tmp_path) -> None:
     ("arguments", "message"),
     [
         (["--methods", "lime"], "unknown method 'lime': choose from dsmi"),
+        (["--methods", ","], "no method is named"),
         (["--data", "coco"], "unknown data set 'coco': choose from scenes, easy-vqa"),
         (["--samples", "99"], "has 6 questions, not 99"),
         (["--shard", "9/9"], "shard 9 of 9 holds no question"),
@@ -265,7 +267,7 @@ def test_a_question_that_is_too_long_is_named(run, tmp_path) -> None:
     refused(run("-o", "out"), "question long: the question has 602 tokens and the model takes 512")
 
 
-@pytest.mark.parametrize("arguments", [["--modality", "sound"], ["--sign", ""], ["--shard", "4/3"], ["--memory", "0"]])
+@pytest.mark.parametrize("arguments", [["--modality", "sound"], ["--sign", ""], ["--shard", "4/3"], ["--memory", "0"], ["--memory", "nan"]])
 def test_wrong_usage_exits_with_2(run, arguments) -> None:
     assert run("-o", "out", *arguments).exit_code == 2
 

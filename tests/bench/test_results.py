@@ -94,6 +94,8 @@ def test_shards_merge_to_the_run_in_one_piece(tmp_path) -> None:
         folders.append(folder.path)
     merged = merge(folders[::-1], tmp_path / "merged")
     assert merged.results.read_bytes() == whole
+    with pytest.raises(XaiError, match="merged holds a run already: name another folder"):
+        merge(folders, tmp_path / "merged")
     assert merged.read_run()["settings"] == one.read_run()["settings"]
     with pytest.raises(XaiError, match="split into 3 shards, and 1, 3 were given"):
         merge([folders[0], folders[2]], tmp_path / "x")

@@ -128,18 +128,20 @@ def test_an_export_that_fails_is_stated(instant, tmp_path, monkeypatch) -> None:
     [
         (["-e", "none"], 1, "bundle none does not exist"),
         (["--checkpoint", "none.ckpt", "--quick"], 1, "checkpoint none.ckpt does not exist"),
-        (["--session", "onnx"], 2, "leave out --session"),
-        (["--provider", "cuda"], 2, "leave out --session and --provider"),
+        (["--session", "onnx"], 2, "No such option"),
+        (["--provider", "cuda"], 2, "No such option"),
+        (["-o", "old"], 1, "old holds a report already: name another folder"),
         (["-e", "a", "--checkpoint", "b"], 2, "not both"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, monkeypatch, arguments, code, message) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "old" / "report.json").mkdir(parents=True)
     found = CliRunner().invoke(main, ["bench", "suite", "-o", "out", *arguments])
     assert found.exit_code == code, found.output
     assert message in found.stderr
     assert not found.stdout
-    assert not list(tmp_path.rglob("report.*"))
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["old", "old/report.json"]
 
 
 def test_the_published_procedure_is_timed() -> None:

@@ -106,8 +106,10 @@ def test_part_of_the_table_is_drawn_too(signs, modalities, methods) -> None:
     with Image.open(io.BytesIO(picture)) as image:
         assert min(image.size) > 300
     assert "random" in markdown(table)
+    assert ("is best" in markdown(table)) == (len(methods) > 1)
     page = html(table, picture, [], {"python": "3"})
     assert "<td>random</td>" in page
+    assert ("is best" in page) == (len(methods) > 1)
     assert "://" not in page
 
 

@@ -17,6 +17,7 @@ import xai
 from xai import XaiError
 from xai.bench.commands import bench
 from xai.export.commands import export, verify
+from xai.runtime.blas import let_blas_sleep
 from xai.runtime.commands import answers, doctor, inspect
 from xai.runtime.options import ModelOptions, model_options
 from xai.runtime.progress import track
@@ -56,6 +57,7 @@ class _Group(click.Group):
 @click.version_option(xai.__version__, prog_name="xai")
 def main() -> None:
     """See why a vision-and-language model gave its answer."""
+    let_blas_sleep()
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

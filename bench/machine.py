@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from xai.runtime.doctor import versions
-from xai.spectral.arrays import gpu_state
 
 
 def describe() -> dict[str, Any]:
-    """The machine, for a report: `memory_gb` is what is installed, `gpu` its name or why there is none."""
+    """The machine, for a report: `memory_gb` is what is installed, `gpu` the first one's name, if there is any."""
     return {
         "cpu": _field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "gpu": gpu_name() or f"none: {gpu_state() or 'nvidia-smi is missing'}",
+        "gpu": gpu_name() or "none found by nvidia-smi",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: version for name, version in versions().items() if version},

@@ -98,7 +98,7 @@ def _png(explanations: Sequence[Explanation]) -> bytes:
     from xai.runtime.render import draw
 
     buffer = io.BytesIO()
-    FigureCanvasAgg(draw(explanations)).print_png(buffer, pil_kwargs={"compress_level": 4})  # half of level 6's time, 3 % more bytes
+    FigureCanvasAgg(draw(explanations)).print_png(buffer, pil_kwargs={"compress_level": 4})  # half of level 6's time for a photo
     return buffer.getvalue()
 
 

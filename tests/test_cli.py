@@ -233,3 +233,9 @@ def test_every_option_has_help() -> None:
         assert command.help
         for option in command.params:
             assert option.param_type_name == "argument" or option.help, option.name
+
+
+def test_a_forgotten_question_is_what_is_missing(run, tiny) -> None:
+    found = run(str(tiny.image(0)))
+    assert found.exit_code == 2
+    assert "name an image, or several, and then the question" in found.stderr

@@ -129,6 +129,14 @@ def test_reports_of_other_work_are_refused(plain, tmp_path, change, message) -> 
     assert len(found.stderr.splitlines()) == 1
 
 
+def test_the_report_goes_to_standard_output_alone(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = run("latency", "--no-render", "--warmup", 0, "--iterations", 1, "--json", "-")
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["kind"] == "latency"
+    assert not list(tmp_path.iterdir())
+
+
 def test_too_few_iterations_fail_nothing_and_pass_nothing(plain, tmp_path) -> None:
     few = copy.deepcopy(plain)
     few["batches"][0]["samples_ms"] = {name: values[:4] for name, values in few["batches"][0]["samples_ms"].items()}

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-FOLDERS = sorted(path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file()) + ["benchmarks", "docs", "examples", "tests"]
+FOLDERS = [*sorted(path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file()), "benchmarks", "docs", "examples"]
 NOT_IN_THE_REPOSITORY = re.compile(r"\bspec(_\w+)?\.md\b|\bresearch/|(?<!docs/)\bdesign\.md\b|\.\./shared\b")
 
 
@@ -19,7 +19,7 @@ def headings(text: str) -> set[str]:
 
 def sources() -> list[Path]:
     """Python files of the rooms and of the root."""
-    return [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]
+    return [*ROOT.glob("*.py"), *(path for folder in [*FOLDERS, "tests"] for path in (ROOT / folder).rglob("*.py"))]
 
 
 @pytest.mark.parametrize("document", DOCS, ids=lambda path: path.name)

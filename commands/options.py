@@ -27,6 +27,9 @@ _OPTIONS = {
     "image_size": click.option(
         "--image-size", type=click.IntRange(1), metavar="S", help="Side of the model's input in pixels. Default: the checkpoint's."
     ),
+    "heads": click.option(
+        "--heads", type=click.IntRange(1), metavar="N", help="Cross-modal attention heads, where the checkpoint does not say how many."
+    ),
     "session": click.option(
         "--session", type=click.Choice(["onnx", "torchscript", "eager"]), help="What runs the model. Default: what fits the model."
     ),

@@ -26,6 +26,7 @@ class ModelOptions:
     tokenizer: str | None = None
     answers: Path | None = None
     image_size: int | None = None
+    heads: int | None = None
     session: str | None = None
     provider: str = "cpu"
     allow_fallback: bool = False
@@ -61,6 +62,7 @@ class ModelOptions:
             tokenizer=self.tokenizer,
             answers=self.answers,
             image_size=self.image_size,
+            heads=self.heads,
             session=self.session,
             provider=self.provider,
             threads=self.threads,
@@ -75,6 +77,7 @@ def load(
     tokenizer: str | Path | None = None,
     answers: str | Path | None = None,
     image_size: int | None = None,
+    heads: int | None = None,
     session: str | None = None,
     provider: str = "cpu",
     threads: int | None = None,
@@ -85,7 +88,8 @@ def load(
 
     For a checkpoint: `tokenizer` is a `tokenizer.json`, a folder that holds one, or the name of a model in the local Hugging
     Face cache (default `roberta-base`); `answers` a JSON list, a JSON object id -> answer or a `.txt` file (default: numbered
-    names); `image_size` in pixels, a multiple of the patch size (default: the checkpoint's). Bundles and the demo bring their own.
+    names); `image_size` in pixels, a multiple of the patch size (default: the checkpoint's); `heads` across modalities, where the
+    checkpoint does not say how many. Bundles and the demo bring their own.
 
     `session` is `onnx` or `torchscript` for a bundle (default: what it has, ONNX first) and `eager` for a checkpoint; the demo
     comes as both. `provider` says where it runs: `cpu`, `cuda`, or for `onnx` another of ONNX Runtime's providers; `allow_fallback`
@@ -96,8 +100,8 @@ def load(
     from xai.meter import demo
 
     own = path is None or Path(path).is_dir()
-    if own and (tokenizer or answers or image_size is not None):
-        raise XaiError(f"{path or 'the demo model'} brings its own tokenizer, answers and image size: name a checkpoint to set them")
+    if own and (tokenizer or answers or image_size is not None or heads is not None):
+        raise XaiError(f"{path or 'the demo model'} brings its own tokenizer, answers, image size and heads: name a checkpoint to set them")
     remark = demo.remark if path is None else None
     if session == "eager" or not own:
         if session not in (None, "eager"):
@@ -108,7 +112,7 @@ def load(
             path, tokenizer, answers = demo.WEIGHTS, demo.TOKENIZER, demo.ANSWERS
         if provider != "cpu":
             raise XaiError(f"the session eager runs on the cpu, not on {provider}: export the model to run it there")
-        return _load_checkpoint(Path(path), tokenizer or DEFAULT_TOKENIZER, answers, image_size, threads, remark)
+        return _load_checkpoint(Path(path), tokenizer or DEFAULT_TOKENIZER, answers, image_size, heads, threads, remark)
 
     from xai.runtime.bundle.reader import read_bundle
     from xai.runtime.sessions.choose import open_session
@@ -123,6 +127,7 @@ def _load_checkpoint(
     tokenizer: str | Path,
     answers: str | Path | None,
     image_size: int | None,
+    heads: int | None,
     threads: int | None,
     remark: Remark | None,
 ) -> Explainer:
@@ -137,7 +142,7 @@ def _load_checkpoint(
     keep_large_blocks()
     if threads is not None:
         torch.set_num_threads(threads)
-    return _explainer(EagerSession(load_meter(path, image_size)), tokenizer, answers, remark)
+    return _explainer(EagerSession(load_meter(path, image_size, heads)), tokenizer, answers, remark)
 
 
 def _explainer(session: Session, tokenizer: str | Path, answers: str | Path | None, remark: Remark | None) -> Explainer:

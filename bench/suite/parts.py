@@ -55,9 +55,9 @@ def measure_parity(model: ModelOptions) -> dict[str, Any]:
 
     assert model.bundle is not None
     bundle = read_bundle(model.bundle)
-    trial, expected = load_trial(bundle.file(PARITY))
+    trial, expected = load_trial(bundle.file(PARITY), bundle.manifest.model)
     session = open_session(bundle, model.session, provider=model.provider, threads=model.threads, trust=model.trust)
-    measures = check(session, trial, expected, with_maps=False)
+    measures = check(session, trial, expected)
     return {"groups": {name: list(value) for name, value in measures.items()}, "failed": failures(measures, session.precision)}
 
 

@@ -160,7 +160,7 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
 
 def _bundle_alone(model: ModelOptions) -> ModelOptions:
     """With a bundle, the checkpoint and its files are those of the reference."""
-    return replace(model, checkpoint=None, tokenizer=None, answers=None, image_size=None) if model.checkpoint else model
+    return replace(model, checkpoint=None, tokenizer=None, answers=None, image_size=None, heads=None) if model.checkpoint else model
 
 
 def _reference(explainer: Explainer, model: ModelOptions) -> Explainer:

@@ -6,10 +6,12 @@ Tensor names in memory are those of the published file, so nothing is renamed he
 from __future__ import annotations
 
 import math
+import operator
 import pickle
 import re
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from xai.base.errors import XaiError, first_line
+from xai.base.errors import BadInput, XaiError, first_line
 from xai.meter.config import PUBLISHED_HEADS, MeterConfig
 from xai.meter.model import Meter
 from xai.meter.vision import resize_positions
@@ -50,9 +52,10 @@ def load_meter(path: Path, image_size: int | None = None, heads: int | None = No
     file that does not say how many; where nobody says, the published number is taken for the published width, with a warning.
     Parameters need no gradient. Warns once, with their names, of tensors that METER does not use.
 
-    Raises `XaiError` where the file is not a readable METER checkpoint or was damaged, lists what it lacks, and where weights
-    are not finite or no floating-point numbers.
+    Raises `BadInput` where these are no positive integers. Raises `XaiError` where the file is not a readable METER checkpoint or
+    was damaged, lists what it lacks, and where weights are not finite or no floating-point numbers.
     """
+    image_size, heads = _positive(image_size, "an image size"), _positive(heads, "a number of heads")
     checkpoint = read_checkpoint(path)
     config = read_config(checkpoint, path, image_size, heads)
     with torch.device("meta"):
@@ -76,6 +79,16 @@ def load_meter(path: Path, image_size: int | None = None, heads: int | None = No
     return model.requires_grad_(False).eval()
 
 
+def _positive(value: object, what: str) -> int | None:
+    try:
+        number = None if value is None else operator.index(value)  # type: ignore[arg-type]  # what is no integer raises
+    except TypeError:
+        number = 0
+    if number is not None and (number < 1 or isinstance(value, bool)):
+        raise BadInput(f"{value!r:.40} is not {what}: give a positive integer")
+    return number
+
+
 def save_meter(model: Meter, path: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write the weights as safetensors, in that precision; `load_meter` reads them back."""
     tensors = {name: t.detach().to(dtype).contiguous() for name, t in model.state_dict().items()}
@@ -84,12 +97,15 @@ def save_meter(model: Meter, path: Path, dtype: torch.dtype = torch.float32) -> 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """The tensors of a checkpoint file. Raises `XaiError` where it cannot be read."""
+    try:
+        found = path.is_file() or path.exists()
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
+        raise XaiError(f"checkpoint {path} cannot be read: {first_line(error)}") from error
     if not path.is_file():
-        raise XaiError(f"checkpoint {path} does not exist" if not path.exists() else f"checkpoint {path} is a folder, not a file")
+        raise XaiError(f"checkpoint {path} is a folder, not a file" if found else f"checkpoint {path} does not exist")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    if _is_zip(path):
-        _check_archive(path)
+    parts = _check_archive(path) if _is_zip(path) else None
     try:
         content = _read_pickle(path)
     except Exception as error:  # a damaged or hostile file may end in any: an assertion, an overflow, no memory
@@ -100,6 +116,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(state, Mapping):
         raise XaiError(f"{path} is not a METER checkpoint: its state_dict is a {type(state).__name__}")
     tensors = {name: value for name, value in state.items() if isinstance(name, str) and _is_plain(value)}
+    if parts is not None:
+        stored = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors.values()}
+        if Counter(stored.values()) - parts:  # PyTorch would read on into what follows
+            raise XaiError(f"{path} is damaged: a part of it is shorter or longer than its tensor; download or copy it again")
     return Checkpoint(tensors, _heads(content))
 
 
@@ -273,8 +293,9 @@ def _is_zip(path: Path) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def _check_archive(path: Path) -> None:
-    """Read a zip archive against its checksums, which PyTorch ignores where it maps weights into memory.
+def _check_archive(path: Path) -> Counter[int]:
+    """How often each length occurs among the parts of a zip archive, read against its checksums: PyTorch maps weights into memory,
+    and looks at neither.
 
     Raises `XaiError` where one does not fit, where the archive is compressed, which `torch.save` never does, and where it is
     TorchScript, which has a table of constants. Warns of one without checksums (`torch.save` can be told to leave them out).
@@ -296,6 +317,7 @@ def _check_archive(path: Path) -> None:
         raise XaiError(f"{path} is damaged: its part {damaged} is not what its checksum says; download or copy it again")
     if unchecked:
         warnings.warn(f"{path} was saved without checksums: whether it was damaged since cannot be told", stacklevel=4)
+    return Counter(part.file_size for part in parts)
 
 
 def _names(names: list[str]) -> str:

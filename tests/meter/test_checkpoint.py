@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput, XaiError
 from xai.meter.checkpoint import load_meter, read_checkpoint, save_meter
 from xai.meter.config import HEAD_WIDTH, PUBLISHED_HEADS, MeterConfig
 from xai.meter.vision import resize_positions
@@ -176,6 +176,28 @@ def test_an_archive_without_checksums_is_read_with_a_warning(state, tmp_path) ->
     with pytest.warns(UserWarning, match="saved without checksums"):
         found = read_checkpoint(tmp_path / "unchecked.pt")
     assert all(torch.equal(found.tensors[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:0], lambda data: data[: len(data) // 2], lambda data: data + data])
+def test_a_part_of_another_length_is_refused_though_its_checksum_fits(tiny, tmp_path, change) -> None:
+    with zipfile.ZipFile(tiny.checkpoint) as whole, zipfile.ZipFile(tmp_path / "changed.ckpt", "w") as changed:
+        largest = max(whole.infolist(), key=lambda part: part.file_size).filename
+        for name in whole.namelist():
+            changed.writestr(name, change(whole.read(name)) if name == largest else whole.read(name))
+    with pytest.raises(XaiError, match=r"changed\.ckpt is (damaged: a part of it is shorter or longer|not a readable checkpoint)"):
+        load_meter(tmp_path / "changed.ckpt")
+
+
+@pytest.mark.parametrize("arguments", [{"image_size": 0}, {"image_size": "96"}, {"image_size": 96.0}, {"heads": True}, {"heads": -1}])
+def test_arguments_that_are_no_positive_integers(tiny, arguments) -> None:
+    with pytest.raises(BadInput, match="give a positive integer"):
+        load_meter(tiny.checkpoint, **arguments)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_names_that_no_file_can_have(name) -> None:
+    with pytest.raises(XaiError, match=r"checkpoint .* (cannot be read|does not exist)"):
+        load_meter(Path(name))
 
 
 def test_a_compressed_archive_is_refused(tiny, tmp_path) -> None:

@@ -6,7 +6,6 @@ Tensor names in memory are those of the published file, so nothing is renamed he
 from __future__ import annotations
 
 import math
-import operator
 import pickle
 import re
 import warnings
@@ -23,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from xai.base.errors import BadInput, XaiError, first_line
+from xai.base.errors import XaiError, first_line
 from xai.meter.config import PUBLISHED_HEADS, MeterConfig
 from xai.meter.model import Meter
 from xai.meter.vision import resize_positions
@@ -52,10 +51,9 @@ def load_meter(path: Path, image_size: int | None = None, heads: int | None = No
     file that does not say how many; where nobody says, the published number is taken for the published width, with a warning.
     Parameters need no gradient. Warns once, with their names, of tensors that METER does not use.
 
-    Raises `BadInput` where these are no positive integers. Raises `XaiError` where the file is not a readable METER checkpoint or
-    was damaged, lists what it lacks, and where weights are not finite or no floating-point numbers.
+    Raises `XaiError` where the file is not a readable METER checkpoint or was damaged, lists what it lacks, and where weights
+    are not finite or no floating-point numbers.
     """
-    image_size, heads = _positive(image_size, "an image size"), _positive(heads, "a number of heads")
     checkpoint = read_checkpoint(path)
     config = read_config(checkpoint, path, image_size, heads)
     with torch.device("meta"):
@@ -77,16 +75,6 @@ def load_meter(path: Path, image_size: int | None = None, heads: int | None = No
         warnings.warn(f"{path}: {len(unused)} tensors are not METER's and were left out: {_names(unused)}", stacklevel=2)
     model.load_state_dict({name: tensors[name] for name in wanted}, assign=True)
     return model.requires_grad_(False).eval()
-
-
-def _positive(value: object, what: str) -> int | None:
-    try:
-        number = None if value is None else operator.index(value)  # type: ignore[arg-type]  # what is no integer raises
-    except TypeError:
-        number = 0
-    if number is not None and (number < 1 or isinstance(value, bool)):
-        raise BadInput(f"{value!r:.40} is not {what}: give a positive integer")
-    return number
 
 
 def save_meter(model: Meter, path: Path, dtype: torch.dtype = torch.float32) -> None:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from xai.base.errors import BadInput, XaiError
+from xai.base.errors import XaiError
 from xai.meter.checkpoint import load_meter, read_checkpoint, save_meter
 from xai.meter.config import HEAD_WIDTH, PUBLISHED_HEADS, MeterConfig
 from xai.meter.vision import resize_positions
@@ -186,12 +186,6 @@ def test_a_part_of_another_length_is_refused_though_its_checksum_fits(tiny, tmp_
             changed.writestr(name, change(whole.read(name)) if name == largest else whole.read(name))
     with pytest.raises(XaiError, match=r"changed\.ckpt is (damaged: a part of it is shorter or longer|not a readable checkpoint)"):
         load_meter(tmp_path / "changed.ckpt")
-
-
-@pytest.mark.parametrize("arguments", [{"image_size": 0}, {"image_size": "96"}, {"image_size": 96.0}, {"heads": True}, {"heads": -1}])
-def test_arguments_that_are_no_positive_integers(tiny, arguments) -> None:
-    with pytest.raises(BadInput, match="give a positive integer"):
-        load_meter(tiny.checkpoint, **arguments)
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])

@@ -31,9 +31,7 @@ NAME_FIELD = "{name}"
 @model_options()
 @click.option("-m", "--method", "methods", multiple=True, metavar="NAME|all", help="Method; may be repeated.  [default: dsmi-grad]")
 @click.option("--solver-report", is_flag=True, help="Also print how each graph was solved, and how sure that is.")
-@click.option(
-    "--layers", type=click.Choice(["first", "all"]), default="first", show_default=True, help="Layers of the weighted spectral methods."
-)
+@click.option("--layers", type=click.Choice(["first", "all"]), default="first", show_default=True, help="`all` is short for NAME@all.")
 @click.option("--target", metavar="ANSWER", help="Explain this answer (name or id) instead of the model's own.")
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Answers to list.")
 @click.option("--truncate", is_flag=True, help="Cut a question that is longer than the model takes.")
@@ -68,12 +66,11 @@ def explain(
     from xai.base.files import json_bytes, write
     from xai.runtime.explanation import to_json
     from xai.runtime.inputs.prepare import ahead
-    from xai.runtime.methods import method_names
     from xai.runtime.show.save import render
 
     if not images:
         raise click.UsageError(f"only {question!r} is given: name an image, or several, and then the question")
-    names = method_names(methods)
+    names = _method_names(methods, layers)
     sources = _sources(images)
     paths = _output_paths(outputs, sources)
     if json_file == "":
@@ -87,7 +84,7 @@ def explain(
     images_ahead = ahead(lambda name: explainer.prepare(_source(name)), sources)
     for name, image in zip(track(sources, "Explaining"), images_ahead, strict=True):
         try:
-            found = explainer.explain_methods(image.result(), question, names, target, layers, top_k=top_k, truncate=truncate, seed=seed)
+            found = explainer.explain_methods(image.result(), question, names, target, top_k=top_k, truncate=truncate, seed=seed)
             objects.append(to_json(found))
             contents = {path: render(found, path) for path in paths[name]}
             if lines and len(sources) == 1:
@@ -108,6 +105,16 @@ def explain(
         write({lines: b"".join(map(json_bytes, objects))})
     if failed:
         raise XaiError(f"{failed} of {len(sources)} images could not be explained")
+
+
+def _method_names(asked: Sequence[str], layers: str) -> list[str]:
+    """Rows of `METHODS`; `--layers all` is another way to write `NAME@all`."""
+    from xai.runtime.methods import DEFAULT_METHOD, METHODS, find_methods
+
+    names = [method.name for method in find_methods(asked or DEFAULT_METHOD)]
+    if layers == "all":
+        names = list(dict.fromkeys(f"{name}@all" if f"{name}@all" in METHODS else name for name in names))
+    return names
 
 
 def _sources(images: Sequence[str]) -> list[str]:

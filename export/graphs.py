@@ -13,7 +13,8 @@ from xai.meter.answer import answer
 from xai.meter.config import MeterConfig
 from xai.meter.model import Meter
 from xai.runtime.bundle.manifest import BundleModel, GraphSpec, TensorSpec
-from xai.runtime.methods import METHODS, Depth, Options
+from xai.runtime.evidence import Depth
+from xai.runtime.methods import AS_PUBLISHED, METHODS
 
 BATCH, TEXT, IMAGE = "batch", "text", "image"
 """Names of the free axes: questions, text tokens, image tokens."""
@@ -35,9 +36,9 @@ def describe_model(config: MeterConfig) -> BundleModel:
 
 
 def default_evidence(config: MeterConfig) -> list[str]:
-    """What any method reads at its default options, in the order of the whole evidence."""
+    """What any method reads as published, in the order of the whole evidence."""
     depth = Depth(config.text_layers, config.layers)
-    needed = {name for method in METHODS.values() for name in method.needs(depth, Options())}
+    needed = {name for method in AS_PUBLISHED for name in METHODS[method].needs(depth)}
     needed = {name.replace("/fiedler", "/features") for name in needed} | {"logits", "target"}
     return [name for name in evidence_names(config) if name in needed]
 

@@ -38,7 +38,7 @@ def describe_model(model: ModelOptions) -> dict[str, Any]:
     explainer = model.open()
     description = explainer.session.description
     return {
-        **identify(model.place, explainer.session.name),
+        **identify(model.model, explainer.session.name),
         "image_size": description.image_size,
         "patches": description.grid**2,
         "layers": description.layers,
@@ -53,8 +53,7 @@ def measure_parity(model: ModelOptions) -> dict[str, Any]:
     from xai.runtime.parity import check, failures, load_trial
     from xai.runtime.sessions.choose import open_session
 
-    assert model.bundle is not None
-    bundle = read_bundle(model.bundle)
+    bundle = read_bundle(Path(model.model))
     trial, expected = load_trial(bundle.file(PARITY))
     session = open_session(bundle, model.session, provider=model.provider, threads=model.threads, trust=model.trust)
     measures = check(session, trial, expected, with_maps=False)
@@ -67,7 +66,7 @@ def measure_latency(model: ModelOptions, demo: bool, batches: tuple[int, ...], s
     start = time.perf_counter()
     explainer = model.open()
     loaded = time.perf_counter() - start
-    identity = identify(model.place, explainer.session.name)
+    identity = identify(model.model, explainer.session.name)
     found: dict[str, Any] = {"load_seconds": loaded}
     for name, methods in (("one", (ONE,)), ("all", AS_PUBLISHED)):
         found[name] = []

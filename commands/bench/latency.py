@@ -84,14 +84,14 @@ def latency(
     names = tuple(method.name for method in find_methods(methods or DEFAULT_METHOD))
     plan = Plan(names, batches, iterations, duration or 10.0, warmup, not no_render)
     count = max(batches)
-    inputs = given(images, question, count) if images else (photos if model.place else scenes)(count, question)
+    inputs = given(images, question, count) if images else (scenes if model.is_demo else photos)(count, question)
 
     start = time.perf_counter()
     explainer = model.open()
     load_seconds = time.perf_counter() - start
     if question is not None:
         explainer.check(question)
-    identity = identify(model.place, explainer.session.name)
+    identity = identify(model.model, explainer.session.name)
     report = measure(explainer, identity, inputs, plan, load_seconds, model.threads, lambda text: click.echo(text, err=True))
     printed = json_file == DASH
     click.echo(table(report), err=printed)

@@ -51,6 +51,9 @@ _OPTIONS = {
         metavar="S",
         help=f"{CHECKPOINT_ONLY} side of the model's input in pixels. Default: the checkpoint's.",
     ),
+    "heads": click.option(
+        "--heads", type=click.IntRange(1), metavar="N", help="Cross-modal attention heads, where the checkpoint does not say how many."
+    ),
     "session": click.option(
         "--session", type=click.Choice(["onnx", "torchscript", "eager"]), help="What runs the model. Default: what fits the model."
     ),
@@ -92,7 +95,7 @@ def model_options(without: Collection[str] = (), reference: bool = False) -> Cal
                 given["reference"] = None
             if beside is not None:
                 given["reference"] = replace(model, model=beside, session="eager", provider="cpu", allow_fallback=False, trust=False)
-                model = replace(model, tokenizer=None, answers=None, image_size=None)
+                model = replace(model, tokenizer=None, answers=None, image_size=None, heads=None)
             return command(model=model, **given)
 
         for option in reversed(options):

@@ -28,7 +28,7 @@ MODEL_VARIABLE = "XAI_MODEL"
 DEFAULT_TOKENIZER = "roberta-base"
 """The tokenizer of the published METER checkpoints, looked for in the local Hugging Face cache."""
 
-ONLY_CHECKPOINTS = ("tokenizer", "answers", "image_size")
+ONLY_CHECKPOINTS = ("tokenizer", "answers", "image_size", "heads")
 """Options of a checkpoint: a bundle and the demo model bring these with them."""
 
 
@@ -84,6 +84,7 @@ class ModelOptions:
     tokenizer: str | None = None
     answers: Path | None = None
     image_size: int | None = None
+    heads: int | None = None
     session: str | None = None
     provider: str = "cpu"
     allow_fallback: bool = False
@@ -134,6 +135,7 @@ def load(
     tokenizer: str | Path | None = None,
     answers: str | Path | None = None,
     image_size: int | None = None,
+    heads: int | None = None,
     session: str | None = None,
     provider: str = "cpu",
     threads: int | None = None,
@@ -146,7 +148,8 @@ def load(
 
     For a checkpoint: `tokenizer` is a `tokenizer.json`, a folder that holds one, or the name of a model in the local Hugging
     Face cache (default `roberta-base`); `answers` a JSON list, a JSON object id -> answer or a `.txt` file (default: numbered
-    names); `image_size` in pixels, a multiple of the patch size (default: the checkpoint's). Bundles and the demo bring their own.
+    names); `image_size` in pixels, a multiple of the patch size (default: the checkpoint's); `heads` across modalities, where the
+    checkpoint does not say how many. Bundles and the demo bring their own.
 
     `session` is `onnx` or `torchscript` for a bundle (default: what it has, ONNX first) and `eager` for a checkpoint; the demo
     comes as both. `provider` says where it runs: `cpu`, `cuda`, or for `onnx` another of ONNX Runtime's providers; `allow_fallback`
@@ -155,13 +158,13 @@ def load(
     Raises `BadInput` for an argument that cannot be, and `XaiError` where something is missing or does not fit.
     """
     _check_types(model, tokenizer, answers, session, provider, trust, allow_fallback)
-    threads, image_size = _positive("threads", threads), _positive("image_size", image_size)
+    threads, image_size, heads = _positive("threads", threads), _positive("image_size", image_size), _positive("heads", heads)
     found = find_model(default_model() if isinstance(model, Unnamed) else model)
-    if found.kind != "checkpoint" and (tokenizer is not None or answers is not None or image_size is not None):
-        raise BadInput(f"{_described(found)} brings its own tokenizer, answers and image size: name a checkpoint to set them")
+    if found.kind != "checkpoint" and any(given is not None for given in (tokenizer, answers, image_size, heads)):
+        raise BadInput(f"{_described(found)} brings its own tokenizer, answers, image size and heads: name a checkpoint to set them")
     start = time.perf_counter()
     if session == "eager" or found.kind == "checkpoint":
-        explainer = _load_eager(found, tokenizer, answers, image_size, session, provider, threads)
+        explainer = _load_eager(found, tokenizer, answers, image_size, heads, session, provider, threads)
     else:
         explainer = _load_bundle(found, session, provider=provider, threads=threads, trust=trust, allow_fallback=allow_fallback)
     own = explainer.session
@@ -223,6 +226,7 @@ def _load_eager(
     tokenizer: str | Path | None,
     answers: str | Path | None,
     image_size: int | None,
+    heads: int | None,
     session: str | None,
     provider: str,
     threads: int | None,
@@ -250,7 +254,7 @@ def _load_eager(
     if found.path is None:
         running = EagerSession(load_meter(demo.WEIGHTS, None))
         return _explainer(running, demo.TOKENIZER, demo.ANSWERS, demo.remark)
-    return _explainer(EagerSession(load_meter(found.path, image_size)), tokenizer or DEFAULT_TOKENIZER, answers, None)
+    return _explainer(EagerSession(load_meter(found.path, image_size, heads)), tokenizer or DEFAULT_TOKENIZER, answers, None)
 
 
 def _explainer(session: Session, tokenizer: str | Path, answers: str | Path | None, remark: Remark | None) -> Explainer:

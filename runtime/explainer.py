@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai.base.description import TOP_ANSWER
 from xai.runtime.answers import Answers
 from xai.runtime.engine import Answered, Clock, SolverReport, encode_images, explain
 from xai.runtime.evidence import Depth
@@ -19,7 +20,7 @@ from xai.runtime.inputs.image import ImageSource
 from xai.runtime.inputs.prepare import PreparedImage, ahead, prepare
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
 from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_methods
-from xai.runtime.sessions.protocol import TOP_ANSWER, Session
+from xai.runtime.sessions.protocol import Session
 from xai.spectral.arrays import namespace, to_numpy
 
 _FLAGS = {

@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from xai.base.description import TOP_ANSWER
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.engine import encode_images, explain
 from xai.runtime.inputs.image import open_image, preprocess
 from xai.runtime.methods import METHODS
 from xai.runtime.sessions.choose import open_session
-from xai.runtime.sessions.protocol import TOP_ANSWER, Session
+from xai.runtime.sessions.protocol import Session
 
 
 def run(session: str, place: Path, folder: Path, case: int, out: Path) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xai.base.description import TOP_ANSWER
 from xai.bench.perturb.plan import Memory, QuestionPlan, batches
 from xai.bench.perturb.variants import Variant
 from xai.runtime.engine import Answered, embed_texts, encode_images, explain, pad_ids
 from xai.runtime.evidence import Depth
 from xai.runtime.methods import Relevance
-from xai.runtime.sessions.protocol import TOP_ANSWER, Session
+from xai.runtime.sessions.protocol import Session
 from xai.spectral import Status
 from xai.spectral.arrays import Array, namespace, to_numpy
 

@@ -54,9 +54,9 @@ def measure_parity(model: ModelOptions) -> dict[str, Any]:
     from xai.runtime.sessions.choose import open_session
 
     bundle = read_bundle(Path(model.model))
-    trial, expected = load_trial(bundle.file(PARITY))
+    trial, expected = load_trial(bundle.file(PARITY), bundle.manifest.model)
     session = open_session(bundle, model.session, provider=model.provider, threads=model.threads, trust=model.trust)
-    measures = check(session, trial, expected, with_maps=False)
+    measures = check(session, trial, expected)
     return {"groups": {name: list(value) for name, value in measures.items()}, "failed": failures(measures, session.precision)}
 
 

@@ -29,6 +29,11 @@ def descriptor(path: Path) -> int | None:
     return None
 
 
+def is_standard_output(name: str | Path) -> bool:
+    """Whether `-`, /dev/stdout or another name of standard output is given."""
+    return str(name) == "-" or descriptor(Path(name)) == STANDARD_OUTPUT
+
+
 def is_stream(path: Path) -> bool:
     """Whether a path stands for an open file, a pipe or a device: written to as it is, not replaced."""
     return descriptor(path) is not None or (path.exists() and not path.is_file() and not path.is_dir())

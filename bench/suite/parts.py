@@ -149,9 +149,9 @@ def measure_perturbation(model: ModelOptions, seconds: float) -> dict[str, Any]:
 
 def measure_eigensolver(threads: int) -> list[dict[str, Any]]:
     """The rows of `xai bench eigen --quick`."""
-    from xai.bench.solver.eigen import run_with_threads
+    from xai.bench.solver.measure import run_with_threads
 
-    return [asdict(row) for row in run_with_threads(True, None, threads)]
+    return [asdict(row) for row in run_with_threads(True, None, threads, str)]
 
 
 def write_pair(demo: bool, folder: Path) -> tuple[Path, str]:

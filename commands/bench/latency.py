@@ -11,7 +11,7 @@ import click
 
 from xai.base.errors import BadInput, XaiError
 from xai.base.files import check_folder, is_standard_output, json_bytes, write
-from xai.base.messages import is_quiet
+from xai.base.messages import say
 from xai.commands.bench.finite import Finite
 from xai.commands.explain.asked import method_names
 from xai.commands.options import model_options
@@ -87,7 +87,7 @@ def latency(
     load_seconds = time.perf_counter() - start
     _check_questions(explainer, inputs, question)
     identity = identify(model.model, explainer.session.name)
-    report = latency_report(explainer, identity, inputs, plan, load_seconds, model.threads, _say)
+    report = latency_report(explainer, identity, inputs, plan, load_seconds, model.threads, say)
     click.echo(latency_table(report), err=printed)
     if operators:
         from xai.bench.latency.operators import operator_table, profile_operators
@@ -102,11 +102,6 @@ def latency(
     write(contents)
     if printed:
         click.echo(json_bytes(report), nl=False)
-
-
-def _say(step: str) -> None:
-    if not is_quiet():
-        click.echo(step, err=True)
 
 
 def _check_outputs(json_file: Path | None, chart: Path | None) -> None:

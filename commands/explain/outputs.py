@@ -60,10 +60,10 @@ def check_paths(paths: Mapping[str, Sequence[Path]], lines: Path | None, outputs
     if lines:
         check_folder(lines)
         every.append(lines)
-    read = {Path(image).resolve() for image in paths if image != DASH}
-    written: set[Path] = set()
+    read = {os.path.realpath(image) for image in paths if image != DASH}  # Path.resolve fails on a circle of links
+    written: set[str] = set()
     for path in every:
-        place = path.resolve()
+        place = os.path.realpath(path)
         if place in read:
             raise BadInput(f"{path} is one of the images: choose another name")
         if place in written:

@@ -1,4 +1,4 @@
-"""Rows of text as a Markdown table that is also easy to read as it stands."""
+"""Rows of text as Markdown tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
-    """A table whose first `words` columns are flush left, the others, numbers, flush right."""
+    """Lay out a table that is easy to read as it stands: its first `words` columns are flush left, the others, numbers, flush right."""
     widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
 
     def line(cells: Sequence[str]) -> str:
@@ -14,3 +14,8 @@ def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1)
 
     rule = ["-" * w if i < words else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
     return "\n".join([line(heads), line(rule), *map(line, rows)])
+
+
+def plain(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a table without padding, for cells of any length."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows))

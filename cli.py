@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import click
@@ -51,8 +52,8 @@ def main() -> None:
     let_blas_sleep()
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    if issubclass(category, UserWarning):
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
+    if issubclass(category, UserWarning) and Path(filename).parent.name != "PIL":  # of a picture that is then used, or refused
         click.echo(f"Warning: {one_line(str(message))}", err=True)
 
 

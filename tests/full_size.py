@@ -18,7 +18,8 @@ import numpy as np
 
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.engine import encode_images, explain
-from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import METHODS
 from xai.runtime.sessions.choose import open_session
 from xai.runtime.sessions.protocol import TOP_ANSWER, Session

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai.runtime.inputs.image import Crop, ImageSource, open_image, preprocess, source_name
+from xai.runtime.inputs.image import ImageSource, open_image, source_name
+from xai.runtime.inputs.pixels import Crop, preprocess
 from xai.runtime.sessions.protocol import ModelDescription
 
 THREADS = min(2, os.cpu_count() or 1)
@@ -40,7 +41,7 @@ class PreparedImage:
 
 
 def prepare(source: ImageSource, model: ModelDescription) -> PreparedImage:
-    """Decode and preprocess one image. Raises `XaiError` where it cannot be used."""
+    """Decode and preprocess one image. Raises `BadInput` where it cannot be used."""
     name = source_name(source)
     start = time.perf_counter()
     picture = open_image(source)

@@ -27,7 +27,8 @@ from xai.bench.perturb.plan import MODALITIES, SIGNS, Curve, Memory, QuestionPla
 from xai.bench.perturb.results import Chunk, RunFolder, chunks, shard_chunks
 from xai.bench.perturb.variants import Variant
 from xai.runtime.explainer import Explainer
-from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.sessions.protocol import Session
 from xai.spectral.arrays import to_numpy
 

@@ -173,7 +173,8 @@ from xai.runtime.explainer import Explainer
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.bundle.manifest import ANSWERS, TOKENIZER
 from xai.runtime.methods import METHODS
-from xai.runtime.inputs.question import QuestionEncoder, load_tokenizer
+from xai.runtime.inputs.question import QuestionEncoder
+from xai.runtime.inputs.tokenizer import load_tokenizer
 from xai.runtime.sessions.choose import open_session
 
 bundle = read_bundle(Path(sys.argv[1]))

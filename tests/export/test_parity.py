@@ -14,7 +14,8 @@ from xai.export.bundle import Exported
 from xai.meter.session import EagerSession
 from xai.runtime.bundle.manifest import FORMATS, Bundle
 from xai.runtime.engine import encode_images, explain
-from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import METHODS
 from xai.runtime.parity import MIN_GAP
 from xai.runtime.sessions.choose import open_session

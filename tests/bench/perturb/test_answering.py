@@ -22,7 +22,8 @@ from xai.bench.perturb.plan import (
     scaled,
 )
 from xai.bench.perturb.variants import find_variants
-from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import AS_PUBLISHED, METHODS, Relevance
 
 REFERENCE = {m.reference_name: m.name for m in METHODS.values() if m.name != "random"}

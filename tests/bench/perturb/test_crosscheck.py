@@ -18,7 +18,8 @@ from xai.bench.perturb.run import Request
 from xai.bench.perturb.variants import find_variants
 from xai.bench.published import ReferenceFails, fiedler, perturb, record, relevance, with_parameter_gradients
 from xai.cli import main
-from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.pixels import preprocess
 
 MEMORY = Memory(2**30, 128, 3)
 KEYS = ["dsm", "dsm_grad", "dsm_grad_cam", "dsm_grad@all", "dsm_grad_cam@all"]

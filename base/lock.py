@@ -33,6 +33,25 @@ def locked(path: Path, what: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def holder(path: Path) -> str | None:
+    """Say who holds the lock that is the file `path`; None where nobody does. Raises `XaiError` where that cannot be found out."""
+    try:
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _read_holder(file.fileno())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise XaiError(f"{path} cannot be read: {error.strerror}") from error
+    return None
+
+
+def _read_holder(descriptor: int) -> str:
+    return one_line(os.pread(descriptor, _LONGEST, 0).decode(errors="replace")) or "another process"
+
+
 def _acquire(path: Path, what: str) -> int:
     while True:
         descriptor = None
@@ -44,9 +63,9 @@ def _acquire(path: Path, what: str) -> int:
             os.close(descriptor)  # its holder removed it between the two calls: there is another file now, or none
         except BlockingIOError as error:
             assert descriptor is not None
-            holder = one_line(os.pread(descriptor, _LONGEST, 0).decode(errors="replace")) or "another process"
+            who = _read_holder(descriptor)
             os.close(descriptor)
-            raise XaiError(f"{what} is in use by {holder}: wait for its end") from error
+            raise XaiError(f"{what} is in use by {who}: wait for its end") from error
         except OSError as error:
             if descriptor is not None:
                 os.close(descriptor)
@@ -54,10 +73,10 @@ def _acquire(path: Path, what: str) -> int:
 
 
 def _sign(descriptor: int, path: Path, what: str) -> None:
-    holder = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n"
+    who = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n"
     try:
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, holder.encode())
+        os.write(descriptor, who.encode())
     except OSError as error:
         raise XaiError(f"{what} cannot be locked: {error.strerror} ({path})") from error
 

@@ -10,19 +10,26 @@ import threading
 import pytest
 
 from xai.base.errors import XaiError
-from xai.base.lock import locked
+from xai.base.lock import holder, locked
 
-HOLD = "import pathlib, sys, time; from xai.base.lock import locked\nwith locked(pathlib.Path('lock'), 'it'): print(flush=True); time.sleep(60)"
+HOLD = """
+import pathlib, time
+from xai.base.lock import locked
+with locked(pathlib.Path("lock"), "it"):
+    print(flush=True)
+    time.sleep(60)
+"""
 
 
 def test_one_at_a_time_and_nothing_is_left(tmp_path) -> None:
     path = tmp_path / "lock"
     with locked(path, "the folder"):
-        with pytest.raises(XaiError, match=rf"^the folder is in use by process {os.getpid()} on .* since \d{{4}}-.*: wait") as caught:
-            with locked(path, "the folder"):
-                pytest.fail("two are inside")
+        message = rf"^the folder is in use by process {os.getpid()} on .* since \d{{4}}-.*: wait"
+        with pytest.raises(XaiError, match=message) as caught, locked(path, "the folder"):
+            pytest.fail("two are inside")
         assert "\n" not in str(caught.value)
-        assert path.exists()
+        assert (holder(path) or "").startswith(f"process {os.getpid()} on ")
+    assert holder(path) is None
     assert not path.exists()
     with locked(path, "the folder"):
         pass
@@ -30,15 +37,16 @@ def test_one_at_a_time_and_nothing_is_left(tmp_path) -> None:
 
 def test_a_killed_process_leaves_no_lock(tmp_path) -> None:
     path = tmp_path / "lock"
-    holder = subprocess.Popen([sys.executable, "-c", HOLD], cwd=tmp_path, stdout=subprocess.PIPE)
-    assert holder.stdout is not None
-    holder.stdout.readline()
-    with pytest.raises(XaiError, match=f"in use by process {holder.pid} on "), locked(path, "it"):
+    process = subprocess.Popen([sys.executable, "-c", HOLD], cwd=tmp_path, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    with pytest.raises(XaiError, match=f"in use by process {process.pid} on "), locked(path, "it"):
         pytest.fail("two are inside")
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
-    holder.stdout.close()
-    assert re.match(rf"process {holder.pid} on", path.read_text())  # the file is there, its holder is not
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert re.match(rf"process {process.pid} on", path.read_text())  # the file is there, its holder is not
+    assert holder(path) is None
     with locked(path, "it"):
         assert f"process {os.getpid()} on" in path.read_text()
     assert not path.exists()
@@ -69,7 +77,10 @@ def test_threads_that_come_and_go_are_never_two_inside(tmp_path) -> None:
 
 
 def test_what_cannot_be_locked_is_one_line(tmp_path) -> None:
-    with pytest.raises(XaiError, match="the folder cannot be locked: No such file or directory"), locked(tmp_path / "no" / "lock", "the folder"):
+    with (
+        pytest.raises(XaiError, match="the folder cannot be locked: No such file or directory"),
+        locked(tmp_path / "no" / "lock", "the folder"),
+    ):
         pytest.fail("it has no file")
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(XaiError, match="cannot be locked"), locked(tmp_path / "link", "the folder"):

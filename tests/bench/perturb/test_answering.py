@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from xai.base.errors import XaiError
-from xai.bench.perturb.answering import Questions, answer_subsets, encode, explain_questions, measure
+from xai.bench.perturb.answering import Questions, answer_subsets, encode_pixels, explain_questions
+from xai.bench.perturb.memory import Memory, session_memory
 from xai.bench.perturb.plan import (
     MODALITIES,
     SIGNS,
     Curve,
-    Memory,
     QuestionPlan,
     keeping_order,
+    min_max,
     plan_question,
     published_counts,
-    scaled,
 )
 from xai.bench.perturb.variants import find_variants
 from xai.runtime.inputs.image import open_image, preprocess
@@ -48,7 +48,7 @@ def questions_of(golden, session, memory, cases=None) -> Questions:
     names = list(dict.fromkeys(golden.cases[c]["image"] for c in cases))
     pixels = [preprocess(open_image(golden.folder / name), session.description)[0] for name in names]
     rows = np.array([names.index(golden.cases[c]["image"]) for c in cases])
-    return Questions(encode(session, pixels, memory), rows, [np.array(golden.cases[c]["ids"]) for c in cases])
+    return Questions(encode_pixels(session, pixels, memory), rows, [np.array(golden.cases[c]["ids"]) for c in cases])
 
 
 def reference_relevances(golden, case: int) -> dict[str, Relevance]:
@@ -64,19 +64,19 @@ def reference_relevances(golden, case: int) -> dict[str, Relevance]:
 def tied(values: np.ndarray, sign: str, count: int) -> bool:
     """Whether the scores leave open which tokens are kept: equal ones lie on both sides of the cut."""
     order = keeping_order(values, sign)
-    return 0 < count < len(values) and scaled(values)[order[count - 1]] == scaled(values)[order[count]]
+    return 0 < count < len(values) and min_max(values)[order[count - 1]] == min_max(values)[order[count]]
 
 
 def reference_choice(values: np.ndarray, sign: str, count: int) -> np.ndarray:
     """What the reference keeps: torch's choice among equals is its own."""
-    score = torch.from_numpy(scaled(values).copy())
+    score = torch.from_numpy(min_max(values).copy())
     return np.sort((-score if sign == "positive" else score).topk(count)[1].numpy())
 
 
 def test_logits_equal_the_reference_given_its_relevances(golden) -> None:
     """Every step; where a tie leaves the subset open, the reference's choice among equals must give its logits."""
     session = golden.explainer.session
-    memory = measure(session, BIG)
+    memory = session_memory(session, BIG)
     compared = open_steps = 0
     for c in range(len(golden.cases)):
         questions = questions_of(golden, session, memory, [c])
@@ -143,7 +143,7 @@ def test_memory_bounds_every_run_and_changes_no_answer(tiny) -> None:
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_dropping_by_mask_equals_dropping_by_shorter_input(tiny, modality) -> None:
     session = tiny.explainer.session
-    memory = measure(session, BIG)
+    memory = session_memory(session, BIG)
     rng = np.random.default_rng(0)
     case = len(tiny.cases) - 1
     questions = questions_of(tiny, session, memory, [case])

@@ -163,10 +163,12 @@ def _read_line(raw: bytes, path: Path, number: int, index: int, column: tuple[st
     """Read one line and hold every field against what it must be, and the checksum against all of them."""
     where, advice = f"{path} line {number}", _advice(number)
     try:
-        text = raw.decode()
+        content = parse_json(raw.decode().removesuffix("\n"), where)
     except UnicodeDecodeError as error:
         raise XaiError(f"{where} is not text in UTF-8: {advice}") from error
-    fields = Fields(parse_json(text, where), where, advice)
+    except XaiError as error:
+        raise XaiError(f"{error}: {advice}") from error
+    fields = Fields(content, where, advice)
     if fields.integer("index") != index:
         raise fields.refuse("index", f"is {fields.content['index']} where {index} must come: lines are lost, doubled or moved")
     fields.get("question_id", str)

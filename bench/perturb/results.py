@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,7 +83,7 @@ class RunFolder:
 
     def read_record(self) -> RunRecord:
         """Read what the run was asked to do. Raises `XaiError` where the folder holds no run, or not as it was written."""
-        if not self.run.exists():
+        if not os.path.lexists(self.run):
             raise XaiError(f"{self.path} holds no run: it has no run.json")
         fields = Fields(read_json(self.run), str(self.run), "run it again into an empty folder")
         if fields.content.get("format") != FOLDER_FORMAT:
@@ -93,7 +94,7 @@ class RunFolder:
         """Read every question of the run. Raises `XaiError` where one is missing, and on the first line that is not what it must be."""
         record = self.read_record()
         done = end = 0
-        if self.results.exists():
+        if os.path.lexists(self.results):
             for question in read_questions(self.results, record.expected):
                 done, end = done + 1, question.end
                 yield question
@@ -130,8 +131,8 @@ class RunFolder:
                     self.path.rmdir()
 
     def _begin(self, record: RunRecord, resume: bool) -> None:
-        if not self.run.exists():
-            if self.results.exists():
+        if not os.path.lexists(self.run):
+            if os.path.lexists(self.results):
                 raise XaiError(f"{self.path} holds results without a run.json: name another folder")
             write({self.run: record.content()})
             return
@@ -147,7 +148,7 @@ class RunFolder:
     def _holds_results(self, record: RunRecord) -> bool:
         """Say whether anything of worth would be lost with the results: an answered question, or lines that somebody damaged."""
         try:
-            return self.results.exists() and any("skipped" not in q.lines[0] for q in read_questions(self.results, record.expected))
+            return os.path.lexists(self.results) and any("skipped" not in q.lines[0] for q in read_questions(self.results, record.expected))
         except XaiError:
             return True
 
@@ -156,15 +157,15 @@ class RunFolder:
 
         Raises `XaiError` on the first line that is not what it must be: only the end of a file is ever cut.
         """
-        if not self.results.exists():
+        if not os.path.lexists(self.results):
             return 0
         done = end = 0
         for question in read_questions(self.results, record.expected):
             if question.index == chunks[done].stop - 1:
                 done, end = done + 1, question.end
         try:
-            with self.results.open("r+b") as file:
-                file.truncate(end)
+            if self.results.stat().st_size > end:
+                os.truncate(self.results, end)
         except OSError as error:
             raise XaiError(f"{self.results} cannot be repaired: {error.strerror}") from error
         return done

@@ -160,10 +160,10 @@ def _measure(
                 click.echo(f"Warning: {text}", err=True)
             start = time.perf_counter()
             count = run_shard(explainer, samples, request, chunks, folder, record, skip_broken, Counter("questions"))
-            if count:
-                seconds = time.perf_counter() - start
-                click.echo(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each)", err=True)
+            seconds = time.perf_counter() - start
             scores = folder_scores(folder)
+            if count:
+                click.echo(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each)", err=True)
             write_outputs(folder, scores, make_examples(explainer, samples, scores, request.methods, request.seed))
     except KeyboardInterrupt as error:
         raise XaiError(f"stopped; what is done lies in {output}: go on with the same command and --resume") from error

@@ -33,9 +33,8 @@ from xai.bench.perturb.answering import PreparedQuestion, run_chunk
 from xai.bench.perturb.crosscheck import cross_check
 from xai.bench.perturb.memory import MOST_QUESTIONS, session_memory
 from xai.bench.perturb.plan import MODALITIES, published_counts
-from xai.bench.perturb.request import Chunk, Request
+from xai.bench.perturb.request import FLOOR, Chunk, Request, table_methods
 from xai.bench.perturb.run import prepare_chunk
-from xai.bench.perturb.variants import FLOOR, find_variants
 from xai.bench.published import answer_kept, published_relevance, record, with_parameter_gradients
 from xai.export.bundle import export_bundle
 from xai.meter import demo
@@ -91,7 +90,7 @@ def reference_parts(session: EagerSession, prepared: PreparedQuestion) -> dict[s
     """Seconds of the published procedure's 32 runs on one question, added up from parts that are measured once."""
     model = session.model
     pixels, ids = torch.from_numpy(prepared.pixels)[None], torch.from_numpy(prepared.ids)[None]
-    names = [v.method.reference_name for v in find_variants(["all"]) if v.name != FLOOR]
+    names = [method.reference_name for method in table_methods(["all"]) if method.name != FLOOR]
     with with_parameter_gradients(model):
         start = time.perf_counter()
         found = record(model, pixels, ids)
@@ -118,7 +117,7 @@ def reference_parts(session: EagerSession, prepared: PreparedQuestion) -> dict[s
 def published_table(session: Session) -> Request:
     """The eight published methods, without the floor."""
     memory = session_memory(session, MEMORY)
-    return Request(tuple(v for v in find_variants(["all"]) if v.name != FLOOR), memory, MOST_QUESTIONS)
+    return Request(tuple(method for method in table_methods(["all"]) if method.name != FLOOR), memory, MOST_QUESTIONS)
 
 
 def ours(session: Session, prepared: Sequence[PreparedQuestion]) -> tuple[float, list[NDArray[np.int64]]]:

@@ -20,10 +20,9 @@ from xai.runtime.methods import METHODS
 
 @dataclass(frozen=True)
 class Pointing:
-    """Results of n questions for each of m method variants."""
+    """Results of n questions for each of m methods."""
 
-    variants: tuple[str, ...]
-    """Method names, with `@all` where all layers were used."""
+    methods: tuple[str, ...]
     hits: NDArray[np.bool_]
     """(n, m): the maximum lies in a patch that the true region touches."""
     energy: NDArray[np.float64]
@@ -58,36 +57,34 @@ def pointing_samples(seed: int, count: int) -> list[tuple[Scene, Question]]:
 def pointing_game(
     explainer: Explainer, seed: int, count: int, batch: int = 16, track: Callable[[Sequence[int]], Iterable[int]] = iter
 ) -> Pointing:
-    """Play with every method, and with both layer choices of the methods that have one; `track` may show the batches pass."""
+    """Play with every method; `track` may show the batches pass."""
     grid = explainer.session.description.grid
     played = pointing_samples(seed, count)
-    layered = [name for name, method in METHODS.items() if method.layered]
-    variants = (*METHODS, *(f"{name}@all" for name in layered))
+    methods = tuple(METHODS)
     hits, energy, correct = [], [], []
     for start in track(range(0, count, batch)):
         part = played[start : start + batch]
         pairs = [(scene.draw(SCENE_SIDE), question.text) for scene, question in part]
-        first = explainer.explain_batch(pairs, tuple(METHODS), seed=seed + start)
-        every = explainer.explain_batch(pairs, layered, layers="all")
-        for (scene, question), some, rest in zip(part, first, every, strict=True):
+        explained = explainer.explain_batch(pairs, methods, seed=seed + start)
+        for (scene, question), found in zip(part, explained, strict=True):
             covered = true_region(scene, question, grid)
-            maps = [e.image_relevance for e in (*some, *rest)]
+            maps = [explanation.image_relevance for explanation in found]
             hits.append([is_hit(m, covered) for m in maps])
             energy.append([energy_inside(m, covered) for m in maps])
-            correct.append(some[0].answer.text == question.answer)
-    return Pointing(variants, np.array(hits), np.array(energy), np.array(correct), tuple(q.category for _, q in played))
+            correct.append(found[0].answer.text == question.answer)
+    return Pointing(methods, np.array(hits), np.array(energy), np.array(correct), tuple(q.category for _, q in played))
 
 
 def pointing_table(result: Pointing, categories: Sequence[str] = CATEGORIES) -> str:
-    """Write as Markdown the hit rate of every variant with its 95 % interval, by category too, and the energy inside."""
+    """Write as Markdown the hit rate of every method with its 95 % interval, by category too, and the energy inside."""
     shown = [c for c in categories if c in result.categories]
     rows = []
     of = {c: np.array([category == c for category in result.categories]) for c in shown}
-    for i, variant in enumerate(result.variants):
+    for i, method in enumerate(result.methods):
         hit = result.hits[:, i]
         low, high = wilson(int(hit.sum()), len(hit))
         right = f"{hit[result.correct].mean():.1%}" if result.correct.any() else "-"
-        cells = [variant, f"{hit.mean():.1%}", f"{low:.1%} - {high:.1%}", right, f"{result.energy[:, i].mean():.1%}"]
+        cells = [method, f"{hit.mean():.1%}", f"{low:.1%} - {high:.1%}", right, f"{result.energy[:, i].mean():.1%}"]
         rows.append(cells + [f"{hit[of[c]].mean():.0%}" for c in shown])
     return plain(["method", "hits", "95 % interval", "hits, answer right", "energy inside", *shown], rows)
 

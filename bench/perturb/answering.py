@@ -9,14 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xai.base.description import TOP_ANSWER
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import QuestionPlan, batch_subsets, plan_question
 from xai.bench.perturb.request import Request
-from xai.bench.perturb.variants import Variant
 from xai.runtime.engine import Answered, embed_texts, encode_images, explain, pad_ids
-from xai.runtime.methods import Depth, Options, Relevance
-from xai.runtime.sessions.protocol import TOP_ANSWER, Session
+from xai.runtime.evidence import Depth
+from xai.runtime.methods import Method, Relevance
+from xai.runtime.sessions.protocol import Session
 from xai.spectral import Status
 from xai.spectral.arrays import Array, namespace, to_numpy
 
@@ -87,7 +88,7 @@ def encode_pixels(session: Session, pixels: Sequence[NDArray[np.float32]], memor
 
 
 def explain_questions(
-    session: Session, questions: Questions, methods: Sequence[Variant], seeds: Sequence[int], memory: Memory
+    session: Session, questions: Questions, methods: Sequence[Method], seeds: Sequence[int], memory: Memory
 ) -> list[ExplainedQuestion]:
     """Explain each question's top answer by every method, in one pass of the evidence graph.
 
@@ -97,21 +98,20 @@ def explain_questions(
     depth = Depth(model.text_layers, model.layers)
     tokens = questions.image_tokens.shape[1]
     rows = memory.evidence(tokens, max(len(ids) for ids in questions.ids))
-    bound = [method.method for method in methods]
     found: list[ExplainedQuestion] = []
     for start in range(0, len(questions.ids), rows):
         part = slice(start, start + rows)
         ids = questions.ids[part]
         images = questions.image_tokens[namespace(questions.image_tokens).asarray(questions.rows[part])]
-        for one in explain(session, images, ids, [TOP_ANSWER] * len(ids), bound, Options(), seeds=seeds[part]):
+        for one in explain(session, images, ids, [TOP_ANSWER] * len(ids), methods, seeds=seeds[part]):
             logits = np.asarray(to_numpy(one.logits), np.float64)
             found.append(ExplainedQuestion(logits, one.relevances, tuple(_open_graphs(one, method, depth) for method in methods)))
     return found
 
 
-def _open_graphs(answered: Answered, method: Variant, depth: Depth) -> dict[str, str]:
+def _open_graphs(answered: Answered, method: Method, depth: Depth) -> dict[str, str]:
     """Find the graphs that a method reads and that have no simple solution, with the solver's status."""
-    used = method.method.needs(depth, Options())
+    used = method.needs(depth)
     simple = Status.CONVERGED.name.lower()
     return {r.graph: r.status for r in answered.solver if f"{r.graph}/fiedler" in used and r.status != simple}
 

@@ -16,10 +16,10 @@ from xai.base.files import json_bytes, write
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.answering import Measured, run_chunk
 from xai.bench.perturb.plan import Curve, min_max, published_counts
-from xai.bench.perturb.request import Chunk, Request
+from xai.bench.perturb.request import FLOOR, Chunk, Request
 from xai.bench.perturb.run import prepare_chunk
-from xai.bench.perturb.variants import FLOOR
 from xai.runtime.explainer import Explainer
+from xai.runtime.methods import METHODS
 
 TIE = 1e-5
 """Scores scaled to [0, 1] that differ by less may change places: float32 sums them in another order."""
@@ -95,7 +95,7 @@ def cross_check(explainer: Explainer, reference: Explainer, samples: Sequence[Sa
             theirs: PublishedRun | None = None
             with with_parameter_gradients(model):
                 try:
-                    theirs = run_published(model, pixels, ids, method.method.reference_name, method.layers, modality, sign)
+                    theirs = run_published(model, pixels, ids, METHODS[method.base].reference_name, method.layers, modality, sign)
                 except ReferenceFails:
                     checked.fails_in_reference.append(name)
             checked.reference_seconds += time.perf_counter() - start

@@ -17,15 +17,18 @@ from xai.base.versions import XAI_VERSION
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import MODALITIES, SIGNS
-from xai.bench.perturb.variants import Variant
 from xai.runtime.explainer import Explainer
+from xai.runtime.methods import METHODS, Method, find_methods
+
+FLOOR = "random"
+"""The method that every table shows: what no knowledge of the model is worth."""
 
 
 @dataclass(frozen=True)
 class Request:
     """What to measure; `modalities` and `signs` are some of `MODALITIES` and `SIGNS`."""
 
-    methods: tuple[Variant, ...]
+    methods: tuple[Method, ...]
     memory: Memory
     chunk: int
     """Questions that are planned and run together, at least."""
@@ -33,6 +36,15 @@ class Request:
     signs: tuple[str, ...] = SIGNS
     seed: int = 0
     """Orders the questions, or names the scenes, and feeds the floor `random`."""
+
+
+def table_methods(names: Sequence[str]) -> tuple[Method, ...]:
+    """Find the methods of a table, each once, the floor last; `all` stands for every method as published.
+
+    Raises `BadInput` on an unknown name, with the valid ones, and on none.
+    """
+    found = [method for method in find_methods(names) if method.name != FLOOR]
+    return (*found, METHODS[FLOOR])
 
 
 class Chunk(NamedTuple):

@@ -63,10 +63,9 @@ def prepare_chunk(
                 raise own
             prepared.append(PreparedQuestion(index, sample, own, explainer.encoder.encode(sample.question).ids))
         except XaiError as error:
-            reason = str(error).removesuffix(", or cut its end with --truncate")  # an option of another command
             if not skip_broken:
-                raise XaiError(f"question {sample.question_id}: {reason} (--skip-broken goes on without it)") from error
-            skipped.append(skipped_line(index, sample, reason))
+                raise XaiError(f"question {sample.question_id}: {error} (--skip-broken goes on without it)") from error
+            skipped.append(skipped_line(index, sample, str(error)))
     return prepared, skipped
 
 

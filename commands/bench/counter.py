@@ -7,6 +7,8 @@ import time
 
 import click
 
+from xai.base.messages import is_quiet
+
 _EVERY = 60
 """Seconds between two lines of a log."""
 
@@ -29,6 +31,8 @@ class Counter:
     def __call__(self, done: int, total: int) -> None:
         """Hear that `done` of `total` are done now."""
         now = time.perf_counter()
+        if is_quiet():
+            return
         if self.before is None:
             self.began, self.before = now, done
         last = done == total

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from xai.base.errors import BadInput, XaiError
+from xai.base.messages import LOG
 from xai.commands.bench.counter import Counter
 from xai.commands.bench.finite import Finite
 from xai.commands.options import model_options
@@ -53,7 +54,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 
 
 @click.command()
-@model_options()
+@model_options(reference=True)
 @click.option(
     "--data", default="scenes", show_default=True, metavar="scenes|easy-vqa|DIR", help="Questions; see README for what DIR holds."
 )
@@ -80,7 +81,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     "--cross-check",
     type=click.IntRange(1),
     metavar="N",
-    help="Compare N questions with the published procedure; a bundle needs --checkpoint, too.",
+    help="Compare N questions with the published procedure; a bundle needs --reference, too.",
 )
 @click.option(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR", help="Folder for the results."
@@ -88,6 +89,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.option("--json", "as_json", is_flag=True, help="Print table.json instead of table.md.")
 def perturb(
     model: ModelOptions,
+    reference: ModelOptions | None,
     data: str,
     methods: str,
     modality: tuple[str, ...],
@@ -110,21 +112,20 @@ def perturb(
     from xai.bench.data.datasets import load_samples
     from xai.bench.data.sample import by_image
     from xai.bench.perturb.memory import session_memory
-    from xai.bench.perturb.request import Request
-    from xai.bench.perturb.variants import find_variants
+    from xai.bench.perturb.request import Request, table_methods
 
-    chosen = find_variants(_names(methods))
-    if model.bundle and model.checkpoint and not cross_check:
-        raise click.UsageError("name a bundle or a checkpoint, not both; --cross-check N compares them")
+    if reference and not cross_check:
+        raise click.UsageError("--reference is for --cross-check N, which compares with it")
+    chosen = table_methods(_names(methods))
     found = by_image(load_samples(data, samples, seed, Counter("questions made", patience=2)))
-    explainer = (_bundle_alone(model) if model.bundle else model).open()
-    reference = _reference(explainer, model) if cross_check else None
+    explainer = model.open()
+    compared = _reference(explainer, model, reference) if cross_check else None
     allowed = session_memory(explainer.session, round(memory * GIBIBYTE))
     questions = batch or allowed.questions(1 + explainer.session.description.grid**2)
     request = Request(chosen, allowed, questions, modality, sign, seed)
     folder = _measure(model, explainer, found, request, data, shard, output, resume, skip_broken)
-    if reference is not None:
-        _cross_check(explainer, reference, found[:cross_check], request, folder)
+    if compared is not None:
+        _cross_check(explainer, compared, found[:cross_check], request, folder)
     _print(folder, as_json)
 
 
@@ -150,14 +151,13 @@ def _measure(
     chunks = shard_chunks(cut_into_chunks([sample.image for sample in samples], request.chunk), shard)
     if not chunks:
         raise BadInput(f"shard {shard[0]} of {shard[1]} holds no question: split the run into fewer shards")
-    settings = describe_request(explainer, identify(model.place, explainer.session.name), data, samples, request)
+    settings = describe_request(explainer, identify(model.model, explainer.session.name), data, samples, request)
     record = RunRecord(settings, shard, join_chunks(chunks), describe_machine())
     folder = RunFolder(output)
     try:
         with folder.writing(record, resume):
             if settings["unknown_labels"]:
-                text = f"{settings['unknown_labels']} questions have no true answer that the model can give: they score 0"
-                click.echo(f"Warning: {text}", err=True)
+                LOG.warning("%s questions have no true answer that the model can give: they score 0", settings["unknown_labels"])
             start = time.perf_counter()
             count = run_shard(explainer, samples, request, chunks, folder, record, skip_broken, Counter("questions"))
             seconds = time.perf_counter() - start
@@ -185,18 +185,15 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
     _print(RunFolder(output), as_json)
 
 
-def _bundle_alone(model: ModelOptions) -> ModelOptions:
-    """With a bundle, the checkpoint and its files are those of the reference."""
-    return replace(model, checkpoint=None, tokenizer=None, answers=None, image_size=None) if model.checkpoint else model
-
-
-def _reference(explainer: Explainer, model: ModelOptions) -> Explainer:
+def _reference(explainer: Explainer, model: ModelOptions, reference: ModelOptions | None) -> Explainer:
     """What runs the published procedure: the same model in eager PyTorch."""
+    if reference is not None:
+        return reference.open()
     if explainer.session.name == "eager":
         return explainer
-    if model.bundle and not model.checkpoint:
-        raise XaiError("--cross-check runs the published procedure, which a bundle cannot: add --checkpoint FILE")
-    return replace(model, bundle=None, session="eager").open()
+    if not model.is_demo:
+        raise XaiError("--cross-check runs the published procedure, which a bundle cannot: add --reference CHECKPOINT")
+    return replace(model, session="eager").open()
 
 
 def _cross_check(explainer: Explainer, reference: Explainer, found: Sequence[Sample], request: Request, folder: RunFolder) -> None:

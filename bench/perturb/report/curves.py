@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from xai.bench.perturb.variants import FLOOR
+from xai.bench.perturb.request import FLOOR
 
 _DPI = 130
 _GREY = 7  # of "tab10": too near the floor's

@@ -13,9 +13,10 @@ from PIL import Image
 
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.report.scores import Scores, panel_name
-from xai.bench.perturb.variants import FLOOR, Variant
+from xai.bench.perturb.request import FLOOR
 from xai.runtime.explainer import Explainer
 from xai.runtime.explanation import Explanation
+from xai.runtime.methods import Method
 from xai.runtime.show.theme import heat
 
 EXAMPLES_KEPT = 3
@@ -38,7 +39,7 @@ def select_examples(found: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[st
 
 
 def make_examples(
-    explainer: Explainer, samples: Sequence[Sample], scores: Scores, methods: Sequence[Variant], seed: int
+    explainer: Explainer, samples: Sequence[Sample], scores: Scores, methods: Sequence[Method], seed: int
 ) -> list[dict[str, Any]]:
     """Explain again, and draw, the questions at either end that the model gets right; `seed` is the floor's.
 
@@ -75,14 +76,9 @@ def make_examples(
     return found
 
 
-def _explain_sample(explainer: Explainer, sample: Sample, variants: Sequence[Variant], seed: int) -> dict[str, Explanation]:
-    found: dict[str, Explanation] = {}
-    for layers in dict.fromkeys(variant.layers or "first" for variant in variants):
-        some = [v for v in variants if (v.layers or "first") == layers]
-        names = [v.method.name for v in some]
-        explained = explainer.explain_methods(sample.picture(), sample.question, names, layers=layers, seed=seed)
-        found |= {v.name: e for v, e in zip(some, explained, strict=True)}
-    return {variant.name: found[variant.name] for variant in variants}
+def _explain_sample(explainer: Explainer, sample: Sample, methods: Sequence[Method], seed: int) -> dict[str, Explanation]:
+    names = [method.name for method in methods]
+    return dict(zip(names, explainer.explain_methods(sample.picture(), sample.question, names, seed=seed), strict=True))
 
 
 def _crop(explanation: Explanation) -> Image.Image:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xai.bench.perturb.report.table import Verdict, verdict
-from xai.bench.perturb.variants import FLOOR
+from xai.bench.perturb.request import FLOOR
 from xai.bench.tables import plain
 
 

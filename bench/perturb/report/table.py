@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xai.bench.perturb.plan import STEPS
 from xai.bench.perturb.report.scores import PANELS, Scores, panel_name
-from xai.bench.perturb.variants import FLOOR
+from xai.bench.perturb.request import FLOOR
 from xai.bench.statistics import bootstrap, holm, sign_flips
 
 SCHEMA_VERSION = 1

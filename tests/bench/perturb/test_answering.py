@@ -21,12 +21,12 @@ from xai.bench.perturb.plan import (
     plan_question,
     published_counts,
 )
-from xai.bench.perturb.variants import find_variants
+from xai.bench.perturb.request import table_methods
 from xai.runtime.inputs.image import open_image, preprocess
-from xai.runtime.methods import METHODS, Relevance
+from xai.runtime.methods import AS_PUBLISHED, METHODS, Relevance
 
 REFERENCE = {m.reference_name: m.name for m in METHODS.values() if m.name != "random"}
-KEYS = [*REFERENCE, "dsm_grad@all", "dsm_grad_cam@all"]
+KEYS = list(REFERENCE)
 BIG = 2**30
 
 
@@ -111,7 +111,7 @@ def test_logits_equal_the_reference_given_its_relevances(golden) -> None:
 def test_each_image_is_encoded_once_evidence_runs_once_and_each_subset_once(tiny) -> None:
     memory = Memory(BIG, 128, 3)
     session = Counting(tiny.explainer.session)
-    variants = find_variants(["all", "dsmi-grad@all"])
+    variants = table_methods(["all", "dsmi-grad@all"])
     questions = questions_of(tiny, session, memory, [0, 1, 2, 0])
     explained = explain_questions(session, questions, variants, range(4), memory)
     plans = [plan_question(one.relevances) for one in explained]
@@ -124,7 +124,7 @@ def test_each_image_is_encoded_once_evidence_runs_once_and_each_subset_once(tiny
 
 def test_memory_bounds_every_run_and_changes_no_answer(tiny) -> None:
     session = Counting(tiny.explainer.session)
-    variants = find_variants(["dsmi-grad", "rollout"])
+    variants = table_methods(["dsmi-grad", "rollout"])
     results = []
     for limit in (BIG, 3_000_000):
         memory = Memory(limit, 128, 3)
@@ -165,7 +165,7 @@ def test_dropping_by_mask_equals_dropping_by_shorter_input(tiny, modality) -> No
 def test_the_floor_differs_between_questions_and_repeats(tiny) -> None:
     session, memory = tiny.explainer.session, Memory(BIG, 128, 3)
     questions = questions_of(tiny, session, memory, [0, 0])
-    variants = find_variants(["raw-attention"])
+    variants = table_methods(["raw-attention"])
     first, again = (explain_questions(session, questions, variants, (7, 8), memory) for _ in range(2))
     assert [v.name for v in variants] == ["raw-attention", "random"]
     assert not np.array_equal(first[0].relevances[1].image, first[1].relevances[1].image)
@@ -174,23 +174,23 @@ def test_the_floor_differs_between_questions_and_repeats(tiny) -> None:
 
 
 def test_variants() -> None:
-    names = [v.name for v in find_variants(["all", "dsm_grad@all", "rm"])]
-    assert names == [*(m for m in METHODS if m != "random"), "dsmi-grad@all", "random"]
-    assert {v.name: v.layers for v in find_variants(["dsmi", "dsmi-grad", "dsmi-grad@all"])} == {
+    names = [v.name for v in table_methods(["all", "dsm_grad@all", "rm"])]
+    assert names == [*(m for m in AS_PUBLISHED if m != "random"), "dsmi-grad@all", "random"]
+    assert {v.name: v.layers for v in table_methods(["dsmi", "dsmi-grad", "dsmi-grad@all"])} == {
         "dsmi": None,
         "dsmi-grad": "first",
         "dsmi-grad@all": "all",
         "random": None,
     }
-    for name, message in (("lime", "choose from dsmi"), ("rollout@all", "no choice of layers"), ("dsmi-grad@last", "unknown layers")):
-        with pytest.raises(XaiError, match=message):
-            find_variants([name])
+    for name in ("lime", "rollout@all", "dsmi-grad@last"):
+        with pytest.raises(XaiError, match="choose from dsmi"):
+            table_methods([name])
 
 
 def test_both_choices_of_layers_equal_the_explainers(tiny) -> None:
     session, memory = tiny.explainer.session, Memory(BIG, 128, 3)
-    variants = find_variants(["dsmi-grad", "dsmi-grad@all"])
+    variants = table_methods(["dsmi-grad", "dsmi-grad@all"])
     (found,) = explain_questions(session, questions_of(tiny, session, memory, [0]), variants, [0], memory)
-    for layers, relevance in zip(("first", "all"), found.relevances, strict=False):
-        expected = tiny.explainer.explain(tiny.image(0), tiny.cases[0]["question"], "dsmi-grad", layers=layers)
+    for variant, relevance in zip(variants, found.relevances, strict=False):
+        expected = tiny.explainer.explain(tiny.image(0), tiny.cases[0]["question"], variant.name)
         assert np.allclose(relevance.image, expected.image_relevance.ravel(), rtol=1e-5)

@@ -16,8 +16,7 @@ from xai.bench.data.sample import Sample
 from xai.bench.perturb.crosscheck import cross_check
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import MODALITIES, SIGNS
-from xai.bench.perturb.request import Request
-from xai.bench.perturb.variants import find_variants
+from xai.bench.perturb.request import Request, table_methods
 from xai.bench.published import ReferenceFails, arpack_fiedler, published_relevance, record, run_published, with_parameter_gradients
 from xai.cli import main
 from xai.runtime.inputs.image import open_image, preprocess
@@ -70,7 +69,7 @@ def test_it_fails_where_the_published_code_does() -> None:
 
 
 def test_the_engine_equals_it_but_for_ties(tiny) -> None:
-    request = Request(find_variants(["all", "dsmi-grad@all"]), MEMORY, 2)
+    request = Request(table_methods(["all", "dsmi-grad@all"]), MEMORY, 2)
     checked = cross_check(tiny.explainer, tiny.explainer, [sample(tiny, c) for c in (0, 4)], request)
     assert checked.steps == 2 * 9 * 4 * 9
     assert checked.same_tokens + len(checked.ties) == checked.steps
@@ -98,7 +97,7 @@ def test_a_difference_is_found_and_named(tiny) -> None:
     from xai.runtime.explainer import Explainer
 
     wrong = Explainer(Wrong(tiny.explainer.session), tiny.explainer.encoder, tiny.explainer.answers)
-    request = Request(find_variants(["rollout"]), MEMORY, 2, ("text",), ("negative",))
+    request = Request(table_methods(["rollout"]), MEMORY, 2, ("text",), ("negative",))
     checked = cross_check(wrong, tiny.explainer, [sample(tiny, 0), sample(tiny, 0)], request)
     assert len(checked.answers_differing) == 2 * 8  # all but the unperturbed steps
     assert checked.answers_differing[0].startswith("question 0, rollout, text negative, 5 tokens kept: a logit differs by 1.0e-02")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+
+def plain(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a table without a thought for how it looks before it is shown."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows))
 
 
 def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
-    """Lay out a table that is easy to read as it stands: its first `words` columns are flush left, the others, numbers, flush right."""
+    """Write a table that is also easy to read as it stands: its first `words` columns are flush left, the others, numbers, flush right."""
     widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
 
     def line(cells: Sequence[str]) -> str:
@@ -14,8 +19,3 @@ def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1)
 
     rule = ["-" * w if i < words else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
     return "\n".join([line(heads), line(rule), *map(line, rows)])
-
-
-def plain(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table without padding, for cells of any length."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows))

@@ -88,7 +88,7 @@ def measure_reference(model: ModelOptions, demo: bool, seconds: float) -> dict[s
     """The published procedure: eager forward, backward with every parameter's gradient, one method with scipy's `eigs`."""
     import torch
 
-    from xai.bench.published import record, relevance, with_parameter_gradients
+    from xai.bench.published import published_relevance, record, with_parameter_gradients
 
     explainer = replace(model, session="eager").open()
     network = explainer.session.model  # type: ignore[attr-defined]  # the eager session's own
@@ -100,7 +100,7 @@ def measure_reference(model: ModelOptions, demo: bool, seconds: float) -> dict[s
         begin = time.perf_counter()
         while len(times) < 1 + FEWEST_ITERATIONS or time.perf_counter() - begin < seconds:
             start = time.perf_counter()
-            relevance(record(network, pixels, ids), METHODS[ALONE].reference_name, "first")
+            published_relevance(record(network, pixels, ids), METHODS[ALONE].reference_name, "first")
             times.append(1e3 * (time.perf_counter() - start))
     return {
         "first_call_ms": times[0],
@@ -115,21 +115,22 @@ def measure_perturbation(model: ModelOptions, seconds: float) -> dict[str, Any]:
 
     Two questions, then as many as `seconds` allow, if these are more.
     """
-    from xai.bench.data.sample import by_image, load_samples
-    from xai.bench.perturb.answering import measure as measure_memory
-    from xai.bench.perturb.results import Chunk
-    from xai.bench.perturb.run import Request, prepare, run_chunk
-    from xai.bench.perturb.variants import FLOOR, find_variants
+    from xai.bench.data.datasets import load_samples
+    from xai.bench.data.sample import by_image
+    from xai.bench.perturb.answering import run_chunk
+    from xai.bench.perturb.memory import session_memory
+    from xai.bench.perturb.request import FLOOR, Chunk, Request, table_methods
+    from xai.bench.perturb.run import prepare_chunk
 
     explainer = model.open()
     session = explainer.session
-    variants = tuple(variant for variant in find_variants(["all"]) if variant.name != FLOOR)
-    memory = measure_memory(session, MEMORY)
+    methods = tuple(method for method in table_methods(["all"]) if method.name != FLOOR)
+    memory = session_memory(session, MEMORY)
 
     def run(count: int) -> float:
-        prepared, _ = prepare(explainer, by_image(load_samples("scenes", count)), Chunk(0, count), skip_broken=False)
+        prepared, _ = prepare_chunk(explainer, by_image(load_samples("scenes", count)), Chunk(0, count), skip_broken=False)
         start = time.perf_counter()
-        run_chunk(session, prepared, Request(variants, memory, count))
+        run_chunk(session, prepared, Request(methods, memory, count))
         return (time.perf_counter() - start) / count
 
     questions = 2

@@ -7,14 +7,13 @@ from pathlib import Path
 import click
 
 from xai.base.errors import XaiError
+from xai.commands.options import model_argument
 from xai.models.load import load
 from xai.runtime.bundle.manifest import FORMATS, FORMATS_OF, PRECISIONS
 
-DEMO = "demo"
-
 
 @click.command()
-@click.argument("source", metavar="CKPT|demo")
+@model_argument("demo|CHECKPOINT")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write.")
 @click.option("--tokenizer", metavar="FILE|NAME", help="As in `xai explain`.  [default: roberta-base]")
 @click.option("--answers", type=click.Path(path_type=Path), metavar="FILE", help="As in `xai explain`.")
@@ -26,7 +25,7 @@ DEMO = "demo"
 @click.option("--overwrite", is_flag=True, help="Replace the bundle that is there.")
 @click.option("--force", is_flag=True, help="Keep a precision whose maps are not close enough to float32's.")
 def export(
-    source: str,
+    model: str,
     output: Path,
     tokenizer: str | None,
     answers: Path | None,
@@ -51,10 +50,9 @@ def export(
         raise XaiError(f"exporting needs {error.name}: pip install 'xai-vqa[cpu,export]'") from error
 
     check_place(output, overwrite)
-    place = None if source == DEMO else source
-    explainer = load(place, tokenizer=tokenizer, answers=answers, image_size=image_size, heads=heads, session="eager")
+    explainer = load(model, tokenizer=tokenizer, answers=answers, image_size=image_size, heads=heads, session="eager")
     if not isinstance(explainer.session, EagerSession):
-        raise XaiError(f"{source} is not a checkpoint: export from the checkpoint that it was made of")
+        raise XaiError(f"{model} is not a checkpoint: export from the checkpoint that it was made of")
     formats = FORMATS if form == "both" else (form or FORMATS_OF[precision][0],)
     try:
         exported = export_bundle(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import click
 
 from xai.base.text import one_line
+from xai.commands.options import model_argument
+from xai.models.load import find_model, load_bundle
 from xai.runtime.bundle.manifest import TensorSpec
 
 SAID_BY = {
@@ -18,25 +19,21 @@ SAID_BY = {
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-def inspect(bundle: Path) -> None:
+@model_argument("demo|BUNDLE")
+def inspect(model: str) -> None:
     """Check the files of a bundle and say what is in it. Runs nothing."""
-    from xai.runtime.bundle.reader import read_bundle
-
-    manifest = read_bundle(bundle).manifest
+    manifest = load_bundle(find_model(model)).manifest
 
     def describe(tensors: Mapping[str, TensorSpec]) -> str:
         shown = [f"{name} {spec.dtype}[{', '.join(map(str, spec.axes))}]" for name, spec in list(tensors.items())[:5]]
         return ", ".join(shown) + (f" and {len(tensors) - 5} more" if len(tensors) > 5 else "")
 
-    model, heads = manifest.model, manifest.heads
+    sizes, heads = manifest.model, manifest.heads
+    click.echo(f"{model}: {manifest.precision}, {' and '.join(manifest.formats)}" + (f", opset {manifest.opset}" if manifest.opset else ""))
     click.echo(
-        f"{bundle}: {manifest.precision}, {' and '.join(manifest.formats)}" + (f", opset {manifest.opset}" if manifest.opset else "")
+        f"image {sizes.image_size} x {sizes.image_size} px, {sizes.grid} x {sizes.grid} patches; up to {sizes.max_text_tokens} text tokens"
     )
-    click.echo(
-        f"image {model.image_size} x {model.image_size} px, {model.grid} x {model.grid} patches; up to {model.max_text_tokens} text tokens"
-    )
-    click.echo(f"{model.text_layers} text layers, {model.layers} pairs of cross-modal layers, {model.answers} answers")
+    click.echo(f"{sizes.text_layers} text layers, {sizes.layers} pairs of cross-modal layers, {sizes.answers} answers")
     click.echo(f"{heads.cross_modal} cross-modal attention heads, {SAID_BY[heads.said_by]}")
     click.echo("\nGraphs")
     for name, graph in manifest.graphs.items():

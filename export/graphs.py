@@ -14,7 +14,8 @@ from xai.meter.answer import answer
 from xai.meter.model import Meter
 from xai.runtime.bundle.graphs import BATCH, IMAGE, TEXT, Widths, describe_graphs, evidence_names
 from xai.runtime.bundle.manifest import GraphSpec
-from xai.runtime.methods import METHODS, Depth, Options
+from xai.runtime.evidence import Depth
+from xai.runtime.methods import AS_PUBLISHED, METHODS
 
 
 class Graph(NamedTuple):
@@ -37,9 +38,9 @@ def list_graphs(model: Meter, with_maps: bool) -> list[Graph]:
 
 
 def default_evidence(model: ModelDescription) -> list[str]:
-    """What any method reads at its default options, in the order of the whole evidence."""
+    """What any method reads as published, in the order of the whole evidence."""
     depth = Depth(model.text_layers, model.layers)
-    needed = {name for method in METHODS.values() for name in method.needs(depth, Options())}
+    needed = {name for method in AS_PUBLISHED for name in METHODS[method].needs(depth)}
     needed = {name.replace("/fiedler", "/features") for name in needed} | {"logits", "target"}
     return [name for name in evidence_names(model) if name in needed]
 

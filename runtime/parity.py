@@ -18,8 +18,8 @@ from PIL import Image
 from xai.base.description import TOP_ANSWER, ModelDescription
 from xai.base.errors import XaiError
 from xai.runtime.engine import explain
-from xai.runtime.inputs.image import preprocess
-from xai.runtime.methods import LAYERS, METHODS, Options
+from xai.runtime.inputs.pixels import preprocess
+from xai.runtime.methods import EVERY, METHODS
 from xai.runtime.sessions.protocol import Session
 
 TOLERANCES = {"logits": 1e-4, "tokens": 1e-4, "evidence": 1e-4, "relevance": 1e-3}
@@ -165,12 +165,13 @@ def _explain(
     """Relevances by `METHOD LAYERS/STREAM` and gaps of each question, asked as one batch."""
     ids, targets = [question.ids for question in questions], [question.target for question in questions]
     found: list[tuple[dict[str, NDArray[Any]], dict[str, float]]] = [({}, {}) for _ in questions]
-    for layers in LAYERS:
-        methods = [m for m in METHODS.values() if m.name != "random" and (m.layered or layers == LAYERS[0])]
-        for (relevances, gaps), one in zip(found, explain(session, image_tokens, ids, targets, methods, Options(layers)), strict=True):
+    compared = [method for method in METHODS.values() if method.name != "random"]
+    published, every_layer = ([m for m in compared if (m.layers == EVERY) == every] for every in (False, True))
+    for methods in (published, every_layer):  # apart: together they would leave out the graph that gives the first alone
+        for (relevances, gaps), one in zip(found, explain(session, image_tokens, ids, targets, methods), strict=True):
             gaps |= {report.graph: report.gap for report in one.solver}
             for method, relevance in zip(methods, one.relevances, strict=True):
-                name = f"{method.name} {layers}" if method.layered else method.name
+                name = f"{method.base} {method.layers}" if method.layers else method.name
                 relevances |= {f"{name}/{stream}": values for stream, values in relevance._asdict().items()}
     return found
 

@@ -37,6 +37,10 @@ _LONGEST = 900
 """Pixels of the picture's longer side."""
 _HEAT = 384
 """Pixels of an overlay's side."""
+CUT_AWAY = "background:repeating-linear-gradient(135deg,#5555 0 2px,#fffa 2px 9px);backdrop-filter:grayscale(1);"
+"""CSS of what the model did not see."""
+SEEN = f"backdrop-filter:grayscale({FADED});"
+"""CSS of an overlay."""
 
 
 def html(explanations: Sequence[Explanation]) -> str:
@@ -53,7 +57,8 @@ def html(explanations: Sequence[Explanation]) -> str:
         aspect=f"{width / height:.6g}",
         question=text(first.question.text),
         answers=answers(first),
-        faded=FADED,
+        cut_away=CUT_AWAY,
+        seen=SEEN,
         picture=picture_uri(first.picture.crop((left, top, right, bottom)), _LONGEST),
         alt=text(f"The picture {first.image_name}"),
         cuts="\n".join(f'<div class="cut" style="{place(box, size)}"></div>' for box in outside(size, crop)),

@@ -98,10 +98,19 @@ def bar_labels(explanation: Explanation) -> list[tuple[float, str]]:
 
 def word_range(explanation: Explanation) -> str:
     """Give the words' raw scores in a sentence."""
-    low, high = float(explanation.word_relevance.min()), float(explanation.word_relevance.max())
-    if not spread(explanation.word_relevance) >= _EQUAL:
-        return f"Raw score of the words: {low:.3g}."
-    return f"Raw scores of the words: {' to '.join(distinct([low, high]))}."
+    return _range(explanation.word_relevance, "words")
+
+
+def patch_range(explanation: Explanation) -> str:
+    """Give the patches' raw scores in a sentence."""
+    return _range(explanation.image_relevance, "patches")
+
+
+def _range(values: NDArray[np.floating], all_of_them: str) -> str:
+    low, high = float(values.min()), float(values.max())
+    if not spread(values) >= _EQUAL:
+        return f"Raw score of the {all_of_them}: {low:.3g}."
+    return f"Raw scores of the {all_of_them}: {' to '.join(distinct([low, high]))}."
 
 
 def score_label(score: float) -> str:

@@ -104,10 +104,11 @@ def _print_agreements(explanations: Sequence[Explanation], console: Console) -> 
 
 def _coloured(explanation: Explanation, width: int) -> tuple[Text, Text]:
     """Words on their colours, and the grid in half blocks, two rows of cells to a line."""
-    words = Text()
     relevance = explanation.word_relevance
-    for word, score, rgb in zip(explanation.question.words, relevance, paint(relevance), strict=True):
-        words.append(f" {one_line(word.text)} {score_label(score)} ", style=f"{ink(rgb)} on {hexadecimal(rgb)}").append(" ")
+    words = [
+        Text(f" {one_line(word.text)} {score_label(score)} ", style=f"{ink(rgb)} on {hexadecimal(rgb)}")
+        for word, score, rgb in zip(explanation.question.words, relevance, paint(relevance), strict=True)
+    ]
     columns = explanation.image_relevance.shape[1]
     cells = max(1, min(_WIDEST, width - 4) // columns)  # columns of the terminal for a patch
     pixels = colours(_fit(scaled(explanation.image_relevance), min(_WIDEST, width - 4)))
@@ -121,20 +122,33 @@ def _coloured(explanation: Explanation, width: int) -> tuple[Text, Text]:
             below = "" if lower is None else f" on {hexadecimal(lower[column])}"
             line.append("▀", style=hexadecimal(rgb) + below)
         lines.append(line)
-    return words, Text("\n").join(lines)
+    return _wrap(words, " ", width - 2), Text("\n").join(lines)
 
 
 def _shaded(explanation: Explanation, shades: str, width: int) -> tuple[Text, Panel]:
     """Words with their shades behind them, and the grid in shades, two columns to a patch, within a frame."""
     relevance = explanation.word_relevance
     levels = _levels(scaled(relevance), is_flat(relevance))
-    words = Text("  ").join(
+    words = [
         Text(f"{one_line(word.text)}{shades[level]} {score_label(score)}")
         for word, score, level in zip(explanation.question.words, relevance, levels, strict=True)
-    )
+    ]
     values = _fit(scaled(explanation.image_relevance), min(_WIDEST, width - 4) // 2)
     grid = "\n".join("".join(shades[level] * 2 for level in row) for row in _levels(values, is_flat(explanation.image_relevance)))
-    return words, Panel.fit(Text(grid), box=SQUARE, padding=0)
+    return _wrap(words, "   ", width - 2), Panel.fit(Text(grid), box=SQUARE, padding=0)
+
+
+def _wrap(words: Sequence[Text], gap: str, width: int) -> Text:
+    """Words in lines of at most `width` columns, each with its score on the same line."""
+    lines: list[list[Text]] = [[]]
+    taken = 0
+    for word in words:
+        if lines[-1] and taken + len(gap) + word.cell_len > width:
+            lines.append([])
+            taken = 0
+        taken += word.cell_len + (len(gap) if lines[-1] else 0)
+        lines[-1].append(word)
+    return Text("\n").join(Text(gap).join(line) for line in lines)
 
 
 def _fit(values: NDArray[np.float64], most: int) -> NDArray[np.float64]:

@@ -47,9 +47,10 @@ class Paper:
     def __init__(self, width: float) -> None:
         self.width = width
         self.figure = Figure((width, 1), dpi=DPI, facecolor="white")
-        self.lacking: set[str] = set()
+        self.lacking: frozenset[str] = frozenset()
         """Characters of its texts that no font has."""
         self._renderer = FigureCanvasAgg(self.figure).get_renderer()
+        self._widths: dict[tuple[str, float, bool], float] = {}
         self._top = Affine2D()
         self._axes: list[tuple[Axes, float, float, float, float]] = []
 
@@ -71,8 +72,11 @@ class Paper:
 
     def measure(self, text: str, style: Style) -> float:
         """Give the width of one line of drawable text."""
-        font = font_for(text, style.size, style.bold)
-        return float(self._renderer.get_text_width_height_descent(text, font, ismath=False)[0]) / DPI
+        key = text, style.size, style.bold
+        if key not in self._widths:
+            font = font_for(text, style.size, style.bold)
+            self._widths[key] = float(self._renderer.get_text_width_height_descent(text, font, ismath=False)[0]) / DPI
+        return self._widths[key]
 
     def shorten(self, text: str, width: float, style: Style) -> str:
         """Make `text` drawable, its end replaced by an ellipsis where it is wider than `width`."""
@@ -106,14 +110,16 @@ class Paper:
 
     def paragraph(self, x: float, y: float, width: float, text: str, style: Style, most: int = 99) -> float:
         """Write at most `most` lines, wrapped, from the side on which the text begins; return where the next thing may begin."""
-        lines = [""]
+        lines: list[str] = []
+        taken, space = 0.0, self.measure("a a", style) - self.measure("aa", style)
         for word in text.split():
-            longer = f"{lines[-1]} {word}".lstrip()
-            if self.measure(drawable(longer), style) <= width:
-                lines[-1] = longer
+            across = self.measure(drawable(word), style)
+            if lines and taken + space + across <= width:
+                lines[-1] += f" {word}"
+                taken += space + across
             else:
                 lines.append(word)
-        lines = [line for line in lines if line]
+                taken = across
         if len(lines) > most:
             lines = [*lines[: most - 1], " ".join(lines[most - 1 :])]
         from_right = right_to_left(text)

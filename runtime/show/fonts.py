@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 import matplotlib
-from matplotlib.font_manager import FontProperties, findSystemFonts, fontManager
-from matplotlib.ft2font import FaceFlags, FT2Font
+from matplotlib.font_manager import FontEntry, FontProperties, findSystemFonts, fontManager
+from matplotlib.ft2font import FaceFlags, FT2Font, StyleFlags
 
 from xai.base.text import one_line
 
@@ -36,43 +36,47 @@ def _own_characters() -> frozenset[int]:
 
 
 @cache
-def _others(characters: frozenset[str]) -> tuple[str, ...]:
-    """The fewest families of installed fonts that have what they can of `characters`, which matplotlib's own font lacks."""
-    found: dict[str, set[str]] = {}
-    for file in sorted(findSystemFonts()):
+def _others(characters: frozenset[str]) -> tuple[tuple[str, frozenset[str]], ...]:
+    """The fewest families of installed fonts that have what they can of `characters`, which matplotlib's own font lacks.
+
+    Each comes with the characters that it is taken for.
+    """
+    found: dict[tuple[bool, str], frozenset[str]] = {}
+    for file in findSystemFonts():
         try:
             font = FT2Font(file)
         except (OSError, RuntimeError):  # damaged, or of a kind that FreeType does not read
             continue
         if font.face_flags & FaceFlags.SCALABLE:  # pictures of emoji are not
-            has = {c for c in characters if font.get_char_index(ord(c))}
-            if has:
-                found[file] = has
-    families: list[str] = []
-    left = set(characters)
-    while best := max(found, key=lambda file: len(found[file] & left), default=None):
+            slanted_or_bold = bool(font.style_flags & (StyleFlags.ITALIC | StyleFlags.BOLD))
+            found[slanted_or_bold, file] = frozenset(c for c in characters if font.get_char_index(ord(c)))
+    chosen = []
+    left = characters
+    while left and found:
+        best = max(sorted(found), key=lambda font: len(found[font] & left))
         if not found[best] & left:
             break
+        chosen.append((_register(best[1]), found[best] & left))
         left -= found[best]
-        fontManager.addfont(best)  # unknown to it where it was installed after matplotlib had made its list
-        families.append(FT2Font(best).family_name)
-    return tuple(families)
+    return tuple(chosen)
 
 
 @cache
-def _has(family: str) -> frozenset[int]:
-    return frozenset(FT2Font(str(fontManager.findfont(family, fallback_to_default=False))).get_charmap())
+def _register(file: str) -> str:
+    """Make a font known to matplotlib in both weights, whether or not it knows others of its family; returns the family."""
+    family = FT2Font(file).family_name
+    for weight in (400, 700):
+        fontManager.ttflist.append(FontEntry(fname=file, name=family, weight=weight, size="scalable"))
+    return family
 
 
-def lacking(text: str) -> set[str]:
+def lacking(text: str) -> frozenset[str]:
     """Find the visible characters of `text` that no font of this machine has."""
-    foreign = frozenset(c for c in _visible(text) if ord(c) not in _own_characters())
-    if not foreign:
-        return set()
-    return {c for c in foreign if not any(ord(c) in _has(family) for family in _others(foreign))}
+    foreign = _foreign(text)
+    return foreign.difference(*(has for _, has in _others(foreign))) if foreign else foreign
 
 
-def lacking_note(characters: set[str]) -> str:
+def lacking_note(characters: frozenset[str]) -> str:
     """Say what stands for characters that no font has."""
     named = [f"U+{ord(c):04X}" for c in sorted(characters)]
     more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
@@ -92,11 +96,15 @@ def drawable(text: str) -> str:
 
 def font_for(text: str, size: float, bold: bool) -> FontProperties:
     """Choose what draws a drawable `text`: matplotlib's own font, so that a sheet looks the same everywhere, and others behind it."""
-    weight = "bold" if bold else "normal"
-    foreign = frozenset(c for c in _visible(text) if ord(c) not in _own_characters())
-    families = [_OWN, *(_others(foreign) if foreign else ())]
+    foreign = _foreign(text)
+    families = [_OWN, *(family for family, _ in _others(foreign))] if foreign else [_OWN]
     file = None if foreign else _own_file(bold)
-    return FontProperties(family=families, weight=weight, size=size, fname=file)
+    return FontProperties(family=families, weight="bold" if bold else "normal", size=size, fname=file)
+
+
+def _foreign(text: str) -> frozenset[str]:
+    """The visible characters that matplotlib's own font lacks."""
+    return frozenset(c for c in _visible(text) if ord(c) not in _own_characters())
 
 
 def _visible(text: str) -> str:

@@ -15,6 +15,8 @@ RAMP = np.frombuffer(
 ).reshape(-1, 3)
 """Colours at even steps from the lowest to the highest, linear in between: "inferno" of matplotlib without its black end, in which
 one could not read that there is something."""
+_STEPS = np.linspace(0, len(RAMP) - 1, 256)
+_TABLE = np.stack([np.interp(_STEPS, np.arange(len(RAMP)), channel) for channel in RAMP.T], axis=-1).round().astype(np.uint8)
 FLAT = np.array((0xB4, 0xB8, 0xBE), dtype=np.uint8)
 """Grey, none of the ramp's colours: for scores that are nearly constant."""
 _OPACITY = 0.3, 0.72
@@ -27,9 +29,7 @@ _LONGEST = 2.0
 
 def colours(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Paint scaled values, an array of any shape (...) but (): RGB (..., 3)."""
-    steps = np.linspace(0, 1, len(RAMP))
-    channels = [np.interp(values, steps, RAMP[:, channel]) for channel in range(3)]
-    return np.stack(channels, axis=-1).round().astype(np.uint8)
+    return _TABLE[np.round(np.asarray(values) * (len(_TABLE) - 1)).astype(np.intp)]
 
 
 def paint(relevance: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -22,10 +22,10 @@ th:first-child, td:first-child { text-align: left } .floor td { color: #666; bor
 img { max-width: 100% } .example { border-top: 1px solid #ddd; padding: .8rem 0 }
 .maps { display: flex; flex-wrap: wrap; gap: .7rem } figure { margin: 0; width: 164px } figcaption { font-size: .72rem; line-height: 1.3 }
 figcaption span { display: inline-block; width: 50%; white-space: nowrap }
-.further th, .further td { padding: .3rem .4rem } .further th { white-space: normal; vertical-align: bottom }
-.further .interval { display: block }
 .settings th, .settings td { white-space: normal; overflow-wrap: anywhere; text-align: left }
 .settings td:first-child { white-space: nowrap }
+.further { font-size: .8em } .further th { white-space: normal } .further th, .further td { padding: .3rem .4rem }
+.further .interval { display: block }
 """
 
 

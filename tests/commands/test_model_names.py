@@ -30,7 +30,12 @@ def test_a_name_is_the_demo_a_folder_or_a_file(tmp_path, monkeypatch) -> None:
     assert find_model("meter.ckpt").kind == "checkpoint"
     (tmp_path / "demo").mkdir()
     assert (find_model("demo").kind, find_model("./demo").kind) == ("demo", "bundle")
-    for wrong, message in (("", "is empty"), ("none", "model none does not exist: name demo"), ("x" * 300, "too long"), ("a\0b", "does not exist")):
+    for wrong, message in (
+        ("", "is empty"),
+        ("none", "model none does not exist: name demo"),
+        ("x" * 300, "too long"),
+        ("a\0b", "does not exist"),
+    ):
         with pytest.raises(xai.BadInput, match=message):
             find_model(wrong)
 

@@ -74,8 +74,7 @@ def test_a_line_for_each_pair_is_what_explaining_it_alone_gives(run) -> None:
 def test_csv_gives_the_same(run) -> None:
     write([pair | {"target": "3"} if pair.get("target") == 3 else pair for pair in PAIRS])  # CSV has text only: the answer "3"
     Path("pairs.csv").write_text(
-        "id,question,image,target\n"
-        + "".join(f'{p.get("id", "")},"{p["question"]}",{p["image"]},{p.get("target", "")}\n' for p in PAIRS),
+        "id,question,image,target\n" + "".join(f'{p.get("id", "")},"{p["question"]}",{p["image"]},{p.get("target", "")}\n' for p in PAIRS),
         encoding="utf-8-sig",
     )
     assert run("--json", "a.jsonl", pairs="pairs.csv").exit_code == 0
@@ -115,7 +114,7 @@ def test_lines_of_other_work_are_not_gone_on_with(run) -> None:
 
 
 def test_one_process_at_a_time(run) -> None:
-    with open("out.jsonl", "wb") as other:
+    with Path("out.jsonl").open("wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         refused(run("--json", "out.jsonl", "--resume"), "out.jsonl is being written by another process")
 

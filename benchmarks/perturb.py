@@ -43,7 +43,8 @@ from xai.meter.model import Meter
 from xai.meter.session import EagerSession
 from xai.runtime.answers import numbered_answers
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.sessions.choose import open_session
 from xai.runtime.sessions.protocol import Session
 

@@ -260,7 +260,8 @@ def _load_eager(
 def _explainer(session: Session, tokenizer: str | Path, answers: str | Path | None, remark: Remark | None) -> Explainer:
     from xai.runtime.answers import load_answers, numbered_answers
     from xai.runtime.explainer import Explainer
-    from xai.runtime.inputs.question import QuestionEncoder, load_tokenizer
+    from xai.runtime.inputs.question import QuestionEncoder
+    from xai.runtime.inputs.tokenizer import load_tokenizer
 
     size = session.description
     names = load_answers(Path(answers), size.answers) if answers is not None else numbered_answers(size.answers)

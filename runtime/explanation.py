@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xai.runtime.engine import SolverReport
-from xai.runtime.inputs.image import Crop
+from xai.runtime.inputs.pixels import Crop
 from xai.runtime.inputs.question import EncodedQuestion, Token
 
 SCHEMA_VERSION = 1

@@ -75,7 +75,7 @@ def cross_check(explainer: Explainer, reference: Explainer, samples: Sequence[Sa
     Raises `XaiError` where a sample cannot be used or `reference` runs otherwise.
     """
     if reference.session.name != "eager":
-        raise XaiError("the published procedure runs in eager PyTorch: give the model as --checkpoint FILE")
+        raise XaiError("the published procedure runs in eager PyTorch: give the model as --model CHECKPOINT")
     import torch
 
     from xai.bench.published import PublishedRun, ReferenceFails, run_published, with_parameter_gradients

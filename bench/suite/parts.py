@@ -10,12 +10,12 @@ from typing import Any
 
 from xai.base.errors import XaiError
 from xai.bench.latency.inputs import Inputs, photos, scenes
-from xai.bench.latency.measure import LEAST, Plan, measure, statistics
+from xai.bench.latency.measure import FEWEST_ITERATIONS, Plan, latency_report, time_statistics
 from xai.bench.machine import peak_memory_mb
 from xai.models.load import ModelOptions, identify
 from xai.runtime.methods import AS_PUBLISHED, METHODS
 
-ONE = "dsmi-grad"
+ALONE = "dsmi-grad"
 """The method that is measured alone, here and in the published procedure."""
 
 MODEL_STAGES = ("encode_image", "fuse_gradients", "spectral")
@@ -68,14 +68,14 @@ def measure_latency(model: ModelOptions, demo: bool, batches: tuple[int, ...], s
     loaded = time.perf_counter() - start
     identity = identify(model.model, explainer.session.name)
     found: dict[str, Any] = {"load_seconds": loaded}
-    for name, methods in (("one", (ONE,)), ("all", AS_PUBLISHED)):
+    for name, methods in (("one", (ALONE,)), ("all", AS_PUBLISHED)):
         found[name] = []
         for size in batches:
-            if found[name] and size * LEAST * found[name][0]["total"]["p50"] > 1e3 * seconds:
-                found[name].append({"batch": size, "not_run": f"{LEAST} iterations would take longer than {seconds:g} s"})
+            if found[name] and size * FEWEST_ITERATIONS * found[name][0]["total"]["p50"] > 1e3 * seconds:
+                found[name].append({"batch": size, "not_run": f"{FEWEST_ITERATIONS} iterations would take longer than {seconds:g} s"})
                 continue
             plan = Plan(methods, (size,), None, seconds, warmup, rendering=name == "one")
-            report = measure(explainer, identity, inputs, plan, loaded, model.threads, str)
+            report = latency_report(explainer, identity, inputs, plan, loaded, model.threads, str)
             (batch,) = report["batches"]
             del batch["samples_ms"]
             found[name].append(batch)
@@ -98,11 +98,16 @@ def measure_reference(model: ModelOptions, demo: bool, seconds: float) -> dict[s
     times: list[float] = []
     with with_parameter_gradients(network):
         begin = time.perf_counter()
-        while len(times) < 1 + LEAST or time.perf_counter() - begin < seconds:
+        while len(times) < 1 + FEWEST_ITERATIONS or time.perf_counter() - begin < seconds:
             start = time.perf_counter()
-            published_relevance(record(network, pixels, ids), METHODS[ONE].reference_name, "first")
+            published_relevance(record(network, pixels, ids), METHODS[ALONE].reference_name, "first")
             times.append(1e3 * (time.perf_counter() - start))
-    return {"first_call_ms": times[0], "iterations": len(times) - 1, "total": statistics(times[1:]), "peak_memory_mb": peak_memory_mb()}
+    return {
+        "first_call_ms": times[0],
+        "iterations": len(times) - 1,
+        "total": time_statistics(times[1:]),
+        "peak_memory_mb": peak_memory_mb(),
+    }
 
 
 def measure_perturbation(model: ModelOptions, seconds: float) -> dict[str, Any]:
@@ -145,9 +150,9 @@ def measure_perturbation(model: ModelOptions, seconds: float) -> dict[str, Any]:
 
 def measure_eigensolver(threads: int) -> list[dict[str, Any]]:
     """The rows of `xai bench eigen --quick`."""
-    from xai.bench.solver.eigen import run_with_threads
+    from xai.bench.solver.measure import run_with_threads
 
-    return [asdict(row) for row in run_with_threads(True, None, threads)]
+    return [asdict(row) for row in run_with_threads(True, None, threads, str)]
 
 
 def write_pair(demo: bool, folder: Path) -> tuple[Path, str]:

@@ -15,7 +15,6 @@ from xai.commands.explain.asked import Asked, method_names
 from xai.commands.explain.images import find_images, image_source, split_question
 from xai.commands.explain.outputs import (
     check_paths,
-    is_standard_output,
     json_lines_path,
     log_times,
     make_folders,
@@ -99,7 +98,8 @@ def _explain_images(
     solver_report: bool,
 ) -> None:
     """Every image with the one question. Of several, the broken ones are named and the others done."""
-    paths, lines, printed = output_paths(outputs, images), json_lines_path(json_file), is_standard_output(json_file)
+    paths, lines = output_paths(outputs, images), json_lines_path(json_file)
+    printed = json_file is not None and lines is None
     check_paths(paths, lines, outputs)
     model.find()
 

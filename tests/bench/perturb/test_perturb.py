@@ -254,8 +254,8 @@ def test_only_the_modality_sign_and_number_asked_for(run, tmp_path) -> None:
         (["--data", "coco"], "unknown data set 'coco': choose from scenes, easy-vqa"),
         (["--samples", "99"], "has 6 questions, not 99"),
         (["--shard", "9/9"], "shard 9 of 9 holds no question"),
-        (["--checkpoint", "none.ckpt"], "none.ckpt"),
-        (["-e", "none"], "bundle none does not exist"),
+        (["--model", "none.ckpt"], "none.ckpt"),
+        (["--model", "none"], "model none does not exist"),
     ],
 )
 def test_bad_input_is_one_line(run, arguments, message) -> None:

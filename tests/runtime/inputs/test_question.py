@@ -8,7 +8,8 @@ from tokenizers import Tokenizer
 
 from xai.base.errors import XaiError
 from xai.meter.demo.training.tokenizer import train_tokenizer
-from xai.runtime.inputs.question import QuestionEncoder, load_tokenizer
+from xai.runtime.inputs.question import QuestionEncoder
+from xai.runtime.inputs.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")

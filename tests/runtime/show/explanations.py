@@ -8,8 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from xai.runtime.engine import SolverReport
-from xai.runtime.explanation import Answer, Crop, Explanation
+from xai.runtime.explanation import Answer, Crop, Explanation, SolverReport
 from xai.runtime.inputs.question import EncodedQuestion, Token, Word
 
 NASTY = "Is <b>this</b> & \"that\" 😀 worth $5 or $6_x^2, 日本 \x1b[31m 'end'?"

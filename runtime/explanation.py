@@ -14,7 +14,7 @@ from PIL import Image
 
 from xai.runtime.comparison import compare
 from xai.runtime.engine import SolverReport
-from xai.runtime.inputs.image import Crop
+from xai.runtime.inputs.pixels import Crop
 from xai.runtime.inputs.question import EncodedQuestion, Token
 
 SCHEMA_VERSION = 1

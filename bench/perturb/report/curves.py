@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from xai.base.process import import_matplotlib
-from xai.bench.perturb.variants import FLOOR
+from xai.bench.perturb.request import FLOOR
 
 _DPI = 130
 _GREY = 7  # of "tab10": too near the floor's
 
 
-def draw(table: Mapping[str, Any]) -> bytes:
-    """Draw `table.json`'s content as a PNG."""
+def draw_curves(table: Mapping[str, Any]) -> bytes:
+    """Draw the content of `table.json` as a PNG."""
     import_matplotlib()
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg

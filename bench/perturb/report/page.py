@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from xai.base.uri import data_uri
-from xai.bench.perturb.report.examples import select
+from xai.bench.perturb.report.examples import select_examples
 from xai.bench.perturb.report.table import verdict
 from xai.runtime.show.scale import legend
 
@@ -29,11 +29,11 @@ figcaption span { display: inline-block; width: 50%; white-space: nowrap }
 """
 
 
-def html(table: Mapping[str, Any], curves: bytes, examples: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
-    """The page from `table.json`'s content, the curves' PNG, examples and what is noted about versions and machine."""
+def table_page(table: Mapping[str, Any], curves: bytes, examples: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
+    """Write the page from `table.json`'s content, the curves' PNG, examples and what is noted about versions and machine."""
     panels = list(table["tests"])
     settings = table["settings"]
-    best, worst = select(examples)
+    best, worst = select_examples(examples)
     title = f"Perturbation test: {table['questions']:,} questions of {settings['data']}"
     return "\n".join(
         [
@@ -118,10 +118,10 @@ def _remarks(table: Mapping[str, Any]) -> str:
 
 def _example(example: Mapping[str, Any]) -> str:
     wanted = ", ".join(f"{answer} ({score:g})" for answer, score in example["label"].items())
-    figures = [f'<figure><img alt="" src="{example["picture"]}"><figcaption>{escape(example["image"])}</figcaption></figure>']
+    figures = [f'<figure><img alt="" src="{escape(example["picture"])}"><figcaption>{escape(example["image"])}</figcaption></figure>']
     for name, uri in example["maps"].items():
         numbers = "".join(f"<span>{escape(panel)} {value:g}</span>" for panel, value in example["auc"][name].items())
-        figures.append(f'<figure><img alt="" src="{uri}"><figcaption><b>{escape(name)}</b><br>{numbers}</figcaption></figure>')
+        figures.append(f'<figure><img alt="" src="{escape(uri)}"><figcaption><b>{escape(name)}</b><br>{numbers}</figcaption></figure>')
     return (
         f'<div class="example"><p><b>{escape(example["question"])}</b> {escape(example["answer"])} '
         f'<span class="small">true: {escape(wanted)}; question {escape(example["question_id"])}, '

@@ -114,7 +114,7 @@ def _csv(explanations: Sequence[Explanation]) -> bytes:
     first = explanations[0]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["kind", "row", "column", "word", "text", *(e.method for e in explanations)])
+    writer.writerow(["kind", "row", "column", "word", "text", *(e.full_name for e in explanations)])
     for row, column in np.ndindex(first.image_relevance.shape):
         writer.writerow(["patch", row, column, "", "", *(float(e.image_relevance[row, column]) for e in explanations)])
     scores = [e.word_relevance for e in explanations]

@@ -46,12 +46,9 @@ def test_ties_share_the_last_places():
 
 def test_every_two_methods_are_compared_once():
     rng = np.random.default_rng(0)
-    images = {name: rng.random((5, 6)) for name in "abc"}
-    words = {name: rng.random(2) for name in "abc"}
-    found = compare(images, words)
+    images, words = rng.random((3, 30)), rng.random((3, 2))
+    found = compare("abc", images, words)
     assert (found["patches"], found["words"]) == (3, 2)
     assert [pair["methods"] for pair in found["pairs"]] == [["a", "b"], ["a", "c"], ["b", "c"]]
-    assert found["pairs"][1]["image"] == {
-        "spearman": spearman(images["a"].ravel(), images["c"].ravel()),
-        "overlap": overlap(images["a"].ravel(), images["c"].ravel(), 3),
-    }
+    assert found["pairs"][1]["image"] == {"spearman": spearman(images[0], images[2]), "overlap": overlap(images[0], images[2], 3)}
+    assert found["pairs"][1]["words"] == {"spearman": spearman(words[0], words[2]), "overlap": overlap(words[0], words[2], 2)}

@@ -38,6 +38,7 @@ def explanation(
     notes: tuple[str, ...] = (),
     scores: Sequence[float] | None = None,
     relevance: np.ndarray | None = None,
+    layers: str | None = "first",
 ) -> Explanation:
     """One of a grey picture; the patch `hot` is marked in it and the only relevant one (None: all are alike).
 
@@ -65,7 +66,7 @@ def explanation(
         target=other if target else first,
         top=(first, other),
         method=method,
-        layers="first",
+        layers=layers,
         image_relevance=image_relevance,
         text_relevance=np.linspace(0, 0.3, len(tokens)).astype(np.float32) if scores is None else np.array([0, *scores, 0], np.float32),
         solver=(SolverReport("image0", grid * grid, 0.02, float("inf"), 1e-12, 1e-9, 1, 1, "converged", "eigh", "spectrum", 0),),

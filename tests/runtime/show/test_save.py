@@ -180,3 +180,13 @@ def test_several_methods_are_compared_in_json():
         "words": {"spearman": 1, "overlap": 1},
     }
     assert found["pairs"][1]["image"]["spearman"] < 0
+
+
+def test_one_method_over_all_layers_is_told_from_the_first():
+    both = [explanation(layers="first"), explanation(layers="all", hot=(7, 7))]
+    (pair,) = to_json(both)["comparison"]["pairs"]
+    assert pair["methods"] == ["dsmi-grad", "dsmi-grad@all"]
+    assert pair["image"]["spearman"] < 0
+    header = render(both, Path("why.csv")).decode().splitlines()[0]
+    assert header == "kind,row,column,word,text,dsmi-grad,dsmi-grad@all"
+    assert "dsmi-grad@all</label>" in render(both, Path("why.html")).decode()

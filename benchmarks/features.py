@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 import xai
 from xai.bench.data.scenes import UNSEEN_SEED
 from xai.bench.measures.pointing import SCENE_SIDE, pointing_samples
-from xai.runtime.engine import encode_images
+from xai.runtime.inputs.encode import encode_images
 from xai.runtime.inputs.image import ImageSource, open_image
 from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.sessions.protocol import TOP_ANSWER, Session

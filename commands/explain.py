@@ -78,13 +78,13 @@ def explain(
     lines = Path(json_file) if json_file and json_file != DASH else None
     _check_paths(paths, lines, sources, {Path(output) for output in outputs if output.endswith("/")})
     explainer = model.open()
-    explainer.check(question, target, truncate)
+    asked = explainer.check(question, target, truncate)
     failed = 0
     objects: list[dict[str, Any]] = []
     images_ahead = ahead(lambda name: explainer.prepare(_source(name)), sources)
     for name, image in zip(track(sources, "Explaining"), images_ahead, strict=True):
         try:
-            found = explainer.explain_methods(image.result(), question, names, target, top_k=top_k, truncate=truncate, seed=seed)
+            found = explainer.explain_methods(image.result(), asked, names, target, top_k=top_k, seed=seed)
             objects.append(to_json(found))
             contents = {path: render(found, path) for path in paths[name]}
             if lines and len(sources) == 1:

@@ -23,6 +23,7 @@ from xai.meter.config import MeterConfig
 from xai.meter.layer import Attention, TransformerLayer
 from xai.meter.model import Meter, Pooler
 from xai.meter.session import REDUCTIONS, TOP_ANSWER
+from xai.runtime.evidence import depth_of, features_name, graph_names, site_names
 
 FULL = ("attn", "grad")
 """Kinds of evidence that keep the heads apart."""
@@ -228,25 +229,19 @@ def reduce(site: Site, kind: str) -> Tensor:
     raise ValueError(f"no evidence is called {kind}")
 
 
-def site_names(config: MeterConfig) -> list[str]:
-    """Every attention of the network, in the order of `EagerSession`."""
-    encoder = [f"encoder{i}/self" for i in range(config.text_layers)]
-    return encoder + [f"{stream}{i}/{site}" for stream in ("text", "image") for i in range(config.layers) for site in ("self", "cross")]
-
-
 def feature_names(config: MeterConfig) -> list[str]:
     """The output of every cross-modal layer."""
-    return [f"{stream}{i}/features" for stream in ("text", "image") for i in range(config.layers)]
+    return [features_name(graph) for graph in graph_names(depth_of(config))]
 
 
 def evidence_names(config: MeterConfig) -> list[str]:
     """Every output of `EagerSession`'s graph `evidence`."""
-    return ["logits", "target", *feature_names(config), *(f"{site}/{kind}" for site in site_names(config) for kind in REDUCTIONS)]
+    return ["logits", "target", *feature_names(config), *(f"{site}/{kind}" for site in site_names(depth_of(config)) for kind in REDUCTIONS)]
 
 
 def map_names(config: MeterConfig) -> list[str]:
     """Every output of `EagerSession`'s graph `maps`."""
-    return ["logits", "target", *feature_names(config), *(f"{site}/{kind}" for site in site_names(config) for kind in FULL)]
+    return ["logits", "target", *feature_names(config), *(f"{site}/{kind}" for site in site_names(depth_of(config)) for kind in FULL)]
 
 
 def typed_layers(stack: nn.ModuleList) -> list[TransformerLayer]:

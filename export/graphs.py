@@ -8,16 +8,16 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from xai.export.evidence import evidence_names, map_names
+from xai.export.evidence import FULL, evidence_names, map_names
 from xai.meter.answer import answer
 from xai.meter.config import MeterConfig
 from xai.meter.model import Meter
 from xai.runtime.bundle.manifest import BundleModel, GraphSpec, TensorSpec
-from xai.runtime.evidence import Depth
+from xai.runtime.evidence import ENCODER, IMAGE, TEXT, depth_of, from_model, token_axes
 from xai.runtime.methods import AS_PUBLISHED, METHODS
 
-BATCH, TEXT, IMAGE = "batch", "text", "image"
-"""Names of the free axes: questions, text tokens, image tokens."""
+BATCH = "batch"
+"""Name of the free axis of questions, beside `TEXT` and `IMAGE` of their tokens."""
 
 
 def describe_model(config: MeterConfig) -> BundleModel:
@@ -37,10 +37,8 @@ def describe_model(config: MeterConfig) -> BundleModel:
 
 def default_evidence(config: MeterConfig) -> list[str]:
     """What any method reads as published, in the order of the whole evidence."""
-    depth = Depth(config.text_layers, config.layers)
-    needed = {name for method in AS_PUBLISHED for name in METHODS[method].needs(depth)}
-    needed = {name.replace("/fiedler", "/features") for name in needed} | {"logits", "target"}
-    return [name for name in evidence_names(config) if name in needed]
+    read = {name for method in AS_PUBLISHED for name in from_model(METHODS[method].needs(depth_of(config)))}
+    return [name for name in evidence_names(config) if name in {"logits", "target"} | read]
 
 
 def describe_graphs(config: MeterConfig, with_maps: bool) -> dict[str, GraphSpec]:
@@ -77,18 +75,12 @@ def describe_output(name: str, config: MeterConfig) -> TensorSpec:
         return TensorSpec("float32", (BATCH, config.answers))
     if name == "target":
         return TensorSpec("int64", (BATCH,))
-    layer, *rest = name.split("/")
-    own, other = (IMAGE, TEXT) if layer.startswith("image") else (TEXT, IMAGE)
-    if rest == ["features"]:
-        return TensorSpec("float32", (BATCH, own, config.hidden))
-    site, kind = rest
-    keys = own if site == "self" else other
-    if kind == "grad-cam":
-        return TensorSpec("float32", (BATCH, keys))
-    if kind in ("attn", "grad"):
-        heads = config.text_heads if layer.startswith("encoder") else config.heads
-        return TensorSpec("float32", (BATCH, heads, own, keys))
-    return TensorSpec("float32", (BATCH, own, keys))
+    tokens = token_axes(name)
+    if name.endswith("/features"):
+        return TensorSpec("float32", (BATCH, *tokens, config.hidden))
+    if name.endswith(tuple(f"/{kind}" for kind in FULL)):
+        return TensorSpec("float32", (BATCH, config.text_heads if name.startswith(ENCODER) else config.heads, *tokens))
+    return TensorSpec("float32", (BATCH, *tokens))
 
 
 def mixed(model: Meter) -> AbstractContextManager[object]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xai.base.errors import XaiError
-from xai.runtime.engine import explain
+from xai.runtime.engine import explain_tokens
+from xai.runtime.evidence import stream_of
 from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import EVERY, METHODS
 from xai.runtime.sessions.protocol import TOP_ANSWER, ModelDescription, Session
@@ -164,7 +165,7 @@ def _explain(
     compared = [method for method in METHODS.values() if method.name != "random"]
     published, every_layer = ([m for m in compared if (m.layers == EVERY) == every] for every in (False, True))
     for methods in (published, every_layer):  # apart: together they would leave out the graph that gives the first alone
-        for (relevances, gaps), one in zip(found, explain(session, image_tokens, ids, targets, methods), strict=True):
+        for (relevances, gaps), one in zip(found, explain_tokens(session, image_tokens, ids, targets, methods), strict=True):
             gaps |= {report.graph: report.gap for report in one.solver}
             for method, relevance in zip(methods, one.relevances, strict=True):
                 name = f"{method.base} {method.layers}" if method.layers else method.name
@@ -214,7 +215,7 @@ def _is_unstable(name: str, gaps: Mapping[str, float]) -> bool:
     if group != "relevance":
         return False
     method, stream = rest[1], rest[2]
-    return method.startswith("dsmi") and any(gap < MIN_GAP for graph, gap in gaps.items() if graph.startswith(stream))
+    return method.startswith("dsmi") and any(gap < MIN_GAP for graph, gap in gaps.items() if stream_of(graph) == stream)
 
 
 def _group(name: str) -> str:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from xai.bench.perturb.plan import Memory, QuestionPlan, batches
 from xai.bench.perturb.variants import Variant
-from xai.runtime.engine import Answered, embed_texts, encode_images, explain, pad_ids
-from xai.runtime.evidence import Depth
+from xai.runtime.engine import Answered, explain_tokens
+from xai.runtime.evidence import Depth, depth_of, solved_graphs
+from xai.runtime.inputs.encode import embed_texts, encode_distinct, encode_images
 from xai.runtime.methods import Relevance
 from xai.runtime.sessions.protocol import TOP_ANSWER, Session
 from xai.spectral import Status
@@ -44,15 +45,13 @@ def measure(session: Session, limit: int) -> Memory:
     """What fits into `limit` bytes, from the widths of the model: one empty image and question are run."""
     side = session.description.image_size
     image = encode_images(session, np.zeros((1, 3, side, side), np.float32))
-    text = embed_texts(session, np.zeros((1, 2), np.int64))
+    text = embed_texts(session, [np.zeros(2, np.int64)]).embeddings
     return Memory(limit, max(image.shape[-1], text.shape[-1]), session.description.layers)
 
 
-def encode(session: Session, pixels: Sequence[NDArray[np.float32]], memory: Memory) -> Array:
-    """Pixels of distinct images, each (3, S, S) -> image tokens (I, N, width)."""
-    rows = memory.answers(1 + session.description.grid**2, 0)
-    parts = [encode_images(session, np.stack(pixels[start : start + rows])) for start in range(0, len(pixels), rows)]
-    return namespace(parts[0]).concatenate(parts)
+def encode(session: Session, pixels: Sequence[NDArray[np.float32]], ids: Sequence[NDArray[np.int64]], memory: Memory) -> Questions:
+    """Questions with their images' pixels, each (3, S, S), of which each distinct one is encoded once."""
+    return Questions(*encode_distinct(session, pixels, memory.answers(1 + session.description.grid**2, 0)), ids)
 
 
 def explain_questions(
@@ -62,8 +61,7 @@ def explain_questions(
 
     `seeds` holds one seed per question for the floor, so that no question shares its noise with another one.
     """
-    model = session.description
-    depth = Depth(model.text_layers, model.layers)
+    depth = depth_of(session.description)
     tokens = questions.image_tokens.shape[1]
     rows = memory.evidence(tokens, max(len(ids) for ids in questions.ids))
     methods = [variant.method for variant in variants]
@@ -72,16 +70,16 @@ def explain_questions(
         part = slice(start, start + rows)
         ids = questions.ids[part]
         images = questions.image_tokens[namespace(questions.image_tokens).asarray(questions.rows[part])]
-        for one in explain(session, images, ids, [TOP_ANSWER] * len(ids), methods, seeds=seeds[part]):
+        for one in explain_tokens(session, images, ids, [TOP_ANSWER] * len(ids), methods, seeds=seeds[part]):
             logits = np.asarray(to_numpy(one.logits), np.float64)
             found.append(Explained(logits, one.relevances, tuple(_flags(one, variant, depth) for variant in variants)))
     return found
 
 
 def _flags(answered: Answered, variant: Variant, depth: Depth) -> dict[str, str]:
-    used = variant.method.needs(depth)
+    used = solved_graphs(variant.method.needs(depth))
     simple = Status.CONVERGED.name.lower()
-    return {r.graph: r.status for r in answered.solver if f"{r.graph}/fiedler" in used and r.status != simple}
+    return {r.graph: r.status for r in answered.solver if r.graph in used and r.status != simple}
 
 
 def answer_subsets(
@@ -92,8 +90,7 @@ def answer_subsets(
     `whole` holds each question's logits with nothing removed, the first subset of every plan: it is not run again. Image
     tokens are dropped after `encode_image` and text tokens after `embed_text`, so that those kept keep their positions.
     """
-    ids, _ = pad_ids(questions.ids)
-    text = embed_texts(session, ids)
+    text = embed_texts(session, questions.ids).embeddings
     xp = namespace(text)
     found = [np.full((len(plan.subsets), len(logits)), np.nan) for plan, logits in zip(plans, whole, strict=True)]
     for logits, unperturbed in zip(found, whole, strict=True):

@@ -22,13 +22,12 @@ from xai.base.errors import XaiError
 from xai.base.versions import XAI_VERSION
 from xai.bench.data.sample import Sample
 from xai.bench.measures.pointing import energy_inside, is_hit
-from xai.bench.perturb.answering import Explained, Questions, answer_subsets, encode, explain_questions
+from xai.bench.perturb.answering import Explained, answer_subsets, encode, explain_questions
 from xai.bench.perturb.plan import MODALITIES, SIGNS, Curve, Memory, QuestionPlan, exact_counts, plan_question, published_counts
 from xai.bench.perturb.results import Chunk, RunFolder, chunks, shard_chunks
 from xai.bench.perturb.variants import Variant
+from xai.runtime.answers import softmax
 from xai.runtime.explainer import Explainer
-from xai.runtime.inputs.image import open_image
-from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.sessions.protocol import Session
 from xai.spectral.arrays import to_numpy
 
@@ -180,7 +179,7 @@ def prepare(explainer: Explainer, found: Sequence[Sample], chunk: Chunk, skip_br
 def _pixels(explainer: Explainer, sample: Sample) -> NDArray[np.float32] | XaiError:
     """An error is kept for the other questions about the image."""
     try:
-        return preprocess(open_image(sample.picture()), explainer.session.description, sample.image)[0]
+        return explainer.prepare(sample.picture()).pixels
     except XaiError as error:
         return error
 
@@ -189,10 +188,7 @@ def run_chunk(session: Session, prepared: Sequence[Prepared], request: Request) 
     """Encode each image once, explain each question once, answer every distinct subset once."""
     if not prepared:
         return []
-    distinct = {p.sample.image: p.pixels for p in prepared}
-    rows = {image: row for row, image in enumerate(distinct)}
-    tokens = encode(session, list(distinct.values()), request.memory)
-    questions = Questions(tokens, np.array([rows[p.sample.image] for p in prepared]), [p.ids for p in prepared])
+    questions = encode(session, [p.pixels for p in prepared], [p.ids for p in prepared], request.memory)
     seeds = [(request.seed << 32) + p.index for p in prepared]
     explained = explain_questions(session, questions, request.variants, seeds, request.memory)
     plans = [plan_question(one.relevances, request.modalities, request.signs) for one in explained]
@@ -204,8 +200,7 @@ def _lines(measured: Measured, request: Request, names: Sequence[str], grid: int
     """One question's lines, in the order modality, sign, method."""
     sample, logits, plan = measured.prepared.sample, measured.logits, measured.plan
     answers = [names[i] for i in logits.argmax(1)]
-    shares = np.exp(logits - logits.max(1, keepdims=True))
-    original = shares[:, logits[0].argmax()] / shares.sum(1)
+    original = softmax(logits)[:, logits[0].argmax()]
     region = sample.region(grid)
 
     def steps(asked: Mapping[int, int], counts: Sequence[int]) -> dict[str, Any]:

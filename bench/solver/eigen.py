@@ -24,7 +24,7 @@ import scipy.sparse.linalg
 from numpy.typing import NDArray
 
 from xai.base.errors import XaiError
-from xai.spectral import FiedlerResult, Method, Status, cosine_relu, fiedler, nearest_neighbours
+from xai.spectral import Algorithm, FiedlerResult, Status, cosine_relu, fiedler, nearest_neighbours
 from xai.spectral.arrays import gpu_state, is_sparse, namespace, sparse_namespace, synchronised, to_device, to_numpy
 
 DISTINCT = 6
@@ -153,7 +153,7 @@ def methods(problem: Problem) -> dict[str, Contender]:
     }
     affordable = max(problem.sizes) <= 4096
     if affordable:
-        found["eigh, bucketed"] = Contender(lambda: fiedler(**few, method=Method.EIGH), first)
+        found["eigh, bucketed"] = Contender(lambda: fiedler(**few, method=Algorithm.EIGH), first)
     found["fiedler"] = Contender(lambda: fiedler(**given), batch)
     found["fiedler tol 3e-5"] = Contender(lambda: fiedler(**given, tol=3e-5), batch)
     if gpu_state() is None:
@@ -163,7 +163,7 @@ def methods(problem: Problem) -> dict[str, Contender]:
         found["fiedler tol 3e-5, GPU"] = Contender(lambda: synchronised(fiedler(**device, tol=3e-5)), batch, True)
         found["eigsh LA k=2 loop, GPU"] = Contender(lambda: synchronised([two_largest(graph) for graph in graphs]), first, True)
         if affordable:
-            found["eigh, bucketed, GPU"] = Contender(lambda: synchronised(fiedler(**device, method=Method.EIGH)), batch, True)
+            found["eigh, bucketed, GPU"] = Contender(lambda: synchronised(fiedler(**device, method=Algorithm.EIGH)), batch, True)
         if affordable and not is_sparse(graphs[0]):
             found["eigh loop, GPU"] = Contender(lambda: synchronised([all_pairs(graph) for graph in graphs]), first, True)
     return found
@@ -218,7 +218,7 @@ def _real(vector: NDArray[Any], problem: Problem, i: int) -> NDArray[Any]:
 
 def _solved(result: FiedlerResult) -> str:
     pairs = zip(result.method.tolist(), result.precision.tolist(), strict=True)
-    names = [f"{Method(method).name.lower()} f{precision}" for method, precision in pairs]
+    names = [f"{Algorithm(method).name.lower()} f{precision}" for method, precision in pairs]
     return ", ".join(f"{names.count(name)} {name}" for name in sorted(set(names)))
 
 

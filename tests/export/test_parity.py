@@ -13,7 +13,8 @@ from xai.base.errors import XaiError
 from xai.export.bundle import Exported
 from xai.meter.session import EagerSession
 from xai.runtime.bundle.manifest import FORMATS, Bundle
-from xai.runtime.engine import encode_images, explain
+from xai.runtime.engine import explain_tokens
+from xai.runtime.inputs.encode import encode_images
 from xai.runtime.inputs.image import open_image
 from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import METHODS
@@ -109,9 +110,9 @@ def test_a_padded_batch_equals_single_runs(exported_session: Session, eager: Eag
     tokens = rng.standard_normal((3, 37, eager.model.config.vision_width), dtype=np.float32)
     questions = [np.array([0, *rng.integers(4, 120, n), 2]) for n in (1, 9, 4)]
     methods = [method for method in METHODS.values() if method.name != "random"]
-    together = explain(exported_session, tokens, questions, [-1, 2, -1], methods)
+    together = explain_tokens(exported_session, tokens, questions, [-1, 2, -1], methods)
     for b, target in enumerate([-1, 2, -1]):
-        alone = explain(exported_session, tokens[b : b + 1], [questions[b]], [target], methods)[0]
+        alone = explain_tokens(exported_session, tokens[b : b + 1], [questions[b]], [target], methods)[0]
         assert error(together[b].logits, alone.logits) <= 1e-5
         gaps = {stream: min([r.gap for r in alone.solver if r.graph.startswith(stream)]) for stream in ("text", "image")}
         for method, ours, single in zip(methods, together[b].relevances, alone.relevances, strict=True):
@@ -135,7 +136,7 @@ def test_bundles_meet_the_references_tolerances(
         tokens, ids = encode_images(session, pixels[None]), np.array(case["ids"])
         for layers in ("first", "all"):
             methods = [m for m in METHODS.values() if m.name != "random" and (m.layers == "all") == (layers == "all")]
-            one = explain(session, tokens, [ids], [-1], methods)[0]
+            one = explain_tokens(session, tokens, [ids], [-1], methods)[0]
             assert abs(one.logits - golden.expected[f"{i}/logits"]).max() <= 1e-4
             for method, relevance in zip(methods, one.relevances, strict=True):
                 for stream in ("text", "image"):

@@ -11,7 +11,7 @@ import torch
 from xai.meter.attention import merge_heads, split_heads
 from xai.meter.layer import Stream
 from xai.meter.session import TOP_ANSWER, EagerSession
-from xai.runtime.engine import pad_ids
+from xai.runtime.inputs.encode import pad_ids
 from xai.runtime.inputs.image import open_image
 from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.sessions import protocol as session

@@ -17,7 +17,6 @@ from PIL import Image
 
 from xai.base.errors import XaiError
 from xai.base.text import percent
-from xai.runtime.engine import SolverReport
 from xai.runtime.explanation import Answer, Explanation, to_json
 from xai.runtime.inputs.pixels import Crop
 from xai.runtime.inputs.question import EncodedQuestion, Token, Word
@@ -25,6 +24,7 @@ from xai.runtime.show.page import html
 from xai.runtime.show.save import SUFFIXES, save
 from xai.runtime.show.sheet import draw
 from xai.runtime.show.theme import distinct, heat, ink, scaled
+from xai.runtime.solver import SolverReport
 
 NASTY = "Is <b>this</b> & \"that\" 😀 worth $5 or $6_x^2, 日本 \x1b[31m 'end'?"
 METHODS = [

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xai.base.arguments import whole_number
 from xai.base.errors import XaiError
 from xai.base.files import hash_file
 
@@ -95,6 +96,7 @@ def load(
     """
     from xai.meter import demo
 
+    threads = None if threads is None else whole_number(threads, "threads", 1)
     own = path is None or Path(path).is_dir()
     if own and (tokenizer or answers or image_size is not None):
         raise XaiError(f"{path or 'the demo model'} brings its own tokenizer, answers and image size: name a checkpoint to set them")

@@ -32,7 +32,7 @@ MIN_COSINE = 0.999
 MIN_GAP = 1e-3
 """A Fiedler vector whose eigenvalue is closer to the next than this is not compared: it turns with any rounding."""
 
-FLOOR = 5e-3
+GRADIENT_FLOOR = 5e-3
 """Values are not expected to be better than float32 holds sums of gradients, whose roundings reach a few 1e-7 of the largest one
 (measured: 3e-7, and it depends on the CPU): an error counts relative to at least this part of the question's largest gradient."""
 
@@ -180,7 +180,9 @@ def compare(found: Sequence[Observed], expected: Sequence[Observed]) -> dict[str
     """
     measures: dict[str, Measure] = {}
     for ours, theirs in zip(found, expected, strict=True):
-        floor = FLOOR * max(float(abs(v).max(initial=0)) for name, v in theirs.arrays.items() if name.endswith(("/gradient", "/grad")))
+        floor = GRADIENT_FLOOR * max(
+            float(abs(v).max(initial=0)) for name, v in theirs.arrays.items() if name.endswith(("/gradient", "/grad"))
+        )
         for name, wanted in theirs.arrays.items():
             if _is_unstable(name, theirs.gaps):
                 continue

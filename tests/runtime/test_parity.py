@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xai.runtime.parity import FLOOR, MIN_COSINE, MIN_GAP, TOLERANCES, Observed, Trial, compare, failures, make_trial, name_targets
+from xai.runtime.parity import GRADIENT_FLOOR, MIN_COSINE, MIN_GAP, TOLERANCES, Observed, Trial, compare, failures, make_trial, name_targets
 
 MODEL = SimpleNamespace(image_size=40, vocab_size=50, max_text_tokens=20, answers=7)
 
@@ -104,7 +104,7 @@ def test_sums_of_gradients_that_cancel_are_not_held_to_their_own_size() -> None:
 
     assert not failures(compare([observed(change(1e-8))], [observed()]), "float32")
     assert failures(compare([observed(change(1e-6))], [observed()]), "float32") == ["evidence grad-cam"]
-    assert FLOOR * TOLERANCES["evidence"] == pytest.approx(5e-7)
+    assert GRADIENT_FLOOR * TOLERANCES["evidence"] == pytest.approx(5e-7)
 
 
 def test_the_trial_of_a_model_is_always_the_same_and_fits_it() -> None:

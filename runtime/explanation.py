@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai.base.errors import BadInput
 from xai.base.text import one_line, percent
 from xai.runtime.inputs.pixels import Crop
 from xai.runtime.inputs.question import EncodedQuestion, Token
@@ -108,6 +110,8 @@ class Explanation:
         """Write `.png`, `.html`, `.json` or `.npz`, by suffix. Raises `XaiError` on another suffix or a failed write."""
         from xai.runtime.show.save import save
 
+        if not isinstance(path, str | os.PathLike):
+            raise BadInput(f"the file to save is of type {type(path).__name__}: give a path")
         save([self], Path(path))
 
 

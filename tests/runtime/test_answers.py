@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from xai.base.errors import BadInput, XaiError
 from xai.runtime.answers import Answers, load_answers, numbered_answers, softmax
+from xai.runtime.inputs.tokenizer import load_tokenizer
 
 
 @pytest.fixture
@@ -68,6 +70,11 @@ def test_other_content_is_refused(write, content, message) -> None:
 def test_a_file_that_is_not_there(tmp_path) -> None:
     with pytest.raises(XaiError, match="does not exist"):
         load_answers(tmp_path / "none.json", 3)
+    for name in ("x" * 300, "nul\0"):
+        with pytest.raises(XaiError, match="does not exist"):
+            load_answers(Path(name), 3)
+        with pytest.raises(XaiError, match="neither a file nor in the local"):
+            load_tokenizer(name)
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(XaiError, match="not text in UTF-8"):
         load_answers(tmp_path / "binary.json", 3)

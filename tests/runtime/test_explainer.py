@@ -207,6 +207,13 @@ def test_an_explanation_prints_in_one_line(tiny, explainer) -> None:
     assert len(repr(e)) < 300 and "\n" not in repr(e) and str(e) == repr(e)
 
 
+def test_a_path_is_a_path(explainer, tiny) -> None:
+    e = explainer.explain(tiny.image(0), "t5", "rollout")
+    for path in (None, 7, b"a.json"):
+        with pytest.raises(BadInput, match=f"the file to save is of type {type(path).__name__}: give a path"):
+            e.save(path)
+
+
 def test_timings_name_the_stages_and_nothing_else(tiny, explainer) -> None:
     e = explainer.explain(tiny.image(0), "t5")
     assert set(e.timings_ms) == {*STAGES, "total"}

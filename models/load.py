@@ -97,6 +97,7 @@ def load(
     from xai.meter import demo
 
     threads = None if threads is None else whole_number(threads, "threads", 1)
+    image_size = None if image_size is None else whole_number(image_size, "image_size", 1)
     own = path is None or Path(path).is_dir()
     if own and (tokenizer or answers or image_size is not None):
         raise XaiError(f"{path or 'the demo model'} brings its own tokenizer, answers and image size: name a checkpoint to set them")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from xai.base.errors import XaiError, first_line
+from xai.base.errors import BadInput, XaiError, first_line
 
 
 def load_tokenizer(name: str | Path) -> Tokenizer:
@@ -16,6 +16,8 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
 
     Raises `XaiError` where there is no usable tokenizer.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise BadInput(f"the tokenizer is of type {type(name).__name__}: give a file, a folder or a model's name")
     path = Path(name)
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir fails on a name that is too long
         if (path / "tokenizer.json").is_file():

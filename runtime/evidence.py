@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from xai.runtime.sessions.protocol import ModelDescription
+from xai.base.description import ModelDescription
 from xai.spectral.arrays import Array
 
 TEXT, IMAGE = STREAMS = ("text", "image")

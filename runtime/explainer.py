@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xai.base.arguments import whole_number
+from xai.base.description import TOP_ANSWER
 from xai.base.errors import BadInput
 from xai.runtime.answers import Answers, softmax
 from xai.runtime.clock import Clock
@@ -23,7 +24,7 @@ from xai.runtime.inputs.image import ImageSource
 from xai.runtime.inputs.prepare import PreparedImage, prepare, prepare_all
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
 from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_method, find_methods
-from xai.runtime.sessions.protocol import TOP_ANSWER, Session
+from xai.runtime.sessions.protocol import Session
 from xai.spectral.arrays import Array, to_numpy
 
 Pair = tuple[ImageSource | PreparedImage, str | EncodedQuestion]

@@ -15,6 +15,7 @@ from PIL import Image
 
 from xai.base.errors import BadInput
 from xai.base.text import one_line, percent
+from xai.runtime.comparison import compare
 from xai.runtime.inputs.pixels import Crop
 from xai.runtime.inputs.question import EncodedQuestion, Token
 from xai.runtime.methods import EVERY
@@ -107,16 +108,30 @@ class Explanation:
         return one_line(f"<Explanation of {self.image_name}, {asked!r}: {answer}{explained}, by {method}>")
 
     def save(self, path: str | Path) -> None:
-        """Write `.png`, `.html`, `.json` or `.npz`, by suffix. Raises `XaiError` on another suffix or a failed write."""
+        """Write a picture, a page or data, as the suffix says (`show/save.py`). Raises `XaiError` on another one or a failed write."""
         from xai.runtime.show.save import save
 
         if not isinstance(path, str | os.PathLike):
             raise BadInput(f"the file to save is of type {type(path).__name__}: give a path")
         save([self], Path(path))
 
+    def _repr_html_(self) -> str:
+        """Show the explanation in a notebook: part of a page, without scripts."""
+        from xai.runtime.show.save import notebook
+
+        return notebook(self)
+
+
+def comparison(explanations: Sequence[Explanation]) -> dict[str, Any]:
+    """How far every two of several methods agree on the same answer, as `compare` gives it."""
+    return compare({e.method: e.image_relevance for e in explanations}, {e.method: e.word_relevance for e in explanations})
+
 
 def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
-    """One JSON object for explanations of the same answer by several methods; numbers that are not finite become null."""
+    """One JSON object for explanations of the same answer by several methods; numbers that are not finite become null.
+
+    Only with several methods it has a `comparison` of them.
+    """
     first = explanations[0]
     rows, columns = first.image_relevance.shape
     return {
@@ -144,6 +159,7 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
             }
             for e in explanations
         ],
+        **({"comparison": comparison(explanations)} if len(explanations) > 1 else {}),
         "session": first.session,
         "precision": first.precision,
         "timings_ms": dict(first.timings_ms),

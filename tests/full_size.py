@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from xai.base.description import TOP_ANSWER
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.engine import explain_tokens
 from xai.runtime.inputs.encode import encode_images
@@ -23,7 +24,7 @@ from xai.runtime.inputs.image import open_image
 from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import METHODS
 from xai.runtime.sessions.choose import open_session
-from xai.runtime.sessions.protocol import TOP_ANSWER, Session
+from xai.runtime.sessions.protocol import Session
 
 
 def run(session: str, place: Path, folder: Path, case: int, out: Path) -> dict[str, Any]:

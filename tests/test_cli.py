@@ -183,8 +183,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(run, tiny, tmp_path, argum
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--checkpoint", "none.ckpt", "checkpoint none.ckpt does not exist"),
-        ("--checkpoint", "text.txt", "text.txt is not a readable checkpoint"),
+        ("--model", "none.ckpt", "model none.ckpt does not exist"),
+        ("--model", "text.txt", "text.txt is not a readable checkpoint"),
         ("--answers", "none.json", "answer file none.json does not exist"),
         ("--answers", "few.json", "few.json has 1 names, the classifier 17 rows"),
         ("--tokenizer", "text.txt", "text.txt is not a tokenizer"),

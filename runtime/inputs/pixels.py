@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai.base.description import ModelDescription
 from xai.base.errors import BadInput
 from xai.runtime.inputs.image import MAX_PIXELS
-from xai.runtime.sessions.protocol import ModelDescription
 
 
 @dataclass(frozen=True)

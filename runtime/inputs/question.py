@@ -72,7 +72,7 @@ class QuestionEncoder:
         if count < 3:
             raise BadInput(f"the question {question!r} has no token that the tokenizer knows")
         if count > self.limit and not truncate:
-            raise BadInput(f"the question has {count} tokens and the model takes {self.limit}: shorten it, or cut its end with --truncate")
+            raise BadInput(f"the question has {count} tokens and the model takes {self.limit}: shorten it")
         keep = list(range(count)) if count <= self.limit else [*range(self.limit - 1), count - 1]
         tokens, spans = [], []
         for i in keep:

@@ -221,21 +221,6 @@ def test_timings_name_the_stages_and_nothing_else(tiny, explainer) -> None:
         Clock().add("decoding", 1.0)
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
-def test_threads_are_counted_from_one(tiny, threads) -> None:
-    for path in (None, tiny.checkpoint):
-        with pytest.raises(BadInput, match=r"threads is .*: give a whole number of 1 or more"):
-            xai.load(path, tokenizer=tiny.tokenizer if path else None, threads=threads)
-
-
-@pytest.mark.parametrize("image_size", [0, 96.0, "96"])
-def test_other_arguments_of_load_are_checked_too(tiny, image_size) -> None:
-    with pytest.raises(BadInput, match="image_size is"):
-        xai.load(tiny.checkpoint, tokenizer=tiny.tokenizer, image_size=image_size)
-    with pytest.raises(BadInput, match="the tokenizer is of type int"), pytest.warns(UserWarning, match="left out"):
-        xai.load(tiny.checkpoint, tokenizer=7)
-
-
 def test_the_position_limit_is_named_and_can_be_cut_to(tiny, explainer) -> None:
     question = "t5 " * 600
     with pytest.raises(XaiError, match="602 tokens and the model takes 512"):

@@ -122,7 +122,9 @@ def measure_reference(model_file: Path, threads: int, repeat: int, keep_blocks: 
 def measure_session(kind: str, place: Path, threads: int, repeat: int) -> dict[str, Any]:
     """One of this package's sessions; `place` is a checkpoint for `eager` and a bundle for the others."""
     from xai.runtime.bundle.reader import read_bundle
-    from xai.runtime.engine import Clock, encode_images, explain
+    from xai.runtime.clock import Clock
+    from xai.runtime.engine import explain_tokens
+    from xai.runtime.inputs.encode import encode_images
     from xai.runtime.methods import AS_PUBLISHED, METHODS
     from xai.runtime.sessions.choose import open_session
     from xai.runtime.sessions.protocol import Session
@@ -149,7 +151,7 @@ def measure_session(kind: str, place: Path, threads: int, repeat: int) -> dict[s
         clock.milliseconds.clear()
         with clock.time("encode_image"):
             tokens = encode_images(session, pixels)
-        explain(session, tokens, [ids], [-1], [METHODS[name] for name in names], clock)
+        explain_tokens(session, tokens, [ids], [-1], [METHODS[name] for name in names], clock)
 
     one, every = time_in_turn([lambda: run(["dsmi-grad"]), lambda: run(list(AS_PUBLISHED))], repeat)
     return {"load": loaded, "one": one, "all": every, "stages": dict(clock.milliseconds)}

@@ -17,7 +17,7 @@ from PIL import Image
 
 from xai.base.description import TOP_ANSWER, ModelDescription
 from xai.base.errors import XaiError
-from xai.runtime.engine import explain
+from xai.runtime.engine import explain_tokens
 from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import EVERY, METHODS
 from xai.runtime.sessions.protocol import Session
@@ -31,7 +31,7 @@ MIN_COSINE = 0.999
 MIN_GAP = 1e-3
 """A Fiedler vector whose eigenvalue is closer to the next than this is not compared: it turns with any rounding."""
 
-FLOOR = 5e-3
+GRADIENT_FLOOR = 5e-3
 """Values are not expected to be better than float32 holds sums of gradients, whose roundings reach a few 1e-7 of the largest one
 (measured: 3e-7, and it depends on the CPU): an error counts relative to at least this part of the question's largest gradient."""
 
@@ -168,7 +168,7 @@ def _explain(
     compared = [method for method in METHODS.values() if method.name != "random"]
     published, every_layer = ([m for m in compared if (m.layers == EVERY) == every] for every in (False, True))
     for methods in (published, every_layer):  # apart: together they would leave out the graph that gives the first alone
-        for (relevances, gaps), one in zip(found, explain(session, image_tokens, ids, targets, methods), strict=True):
+        for (relevances, gaps), one in zip(found, explain_tokens(session, image_tokens, ids, targets, methods), strict=True):
             gaps |= {report.graph: report.gap for report in one.solver}
             for method, relevance in zip(methods, one.relevances, strict=True):
                 name = f"{method.base} {method.layers}" if method.layers else method.name
@@ -189,7 +189,8 @@ def compare_observed(found: Sequence[Observed], expected: Sequence[Observed]) ->
         }
         if others:
             raise XaiError(f"the outputs to compare with do not fit this model, {min(others)} for one: export the bundle again")
-        floor = FLOOR * max(float(abs(v).max(initial=0)) for name, v in theirs.arrays.items() if name.endswith(("/gradient", "/grad")))
+        gradients = [float(abs(v).max(initial=0)) for name, v in theirs.arrays.items() if name.endswith(("/gradient", "/grad"))]
+        floor = GRADIENT_FLOOR * max(gradients)
         for name, wanted in theirs.arrays.items():
             if _is_unstable(name, theirs.gaps):
                 continue

@@ -126,13 +126,13 @@ def _explain_images(
     from xai.runtime.show.save import render
 
     explainer = model.open()
-    explainer.check(question, asked.target, asked.truncate)
+    encoded = explainer.check(question, asked.target, asked.truncate)
     one = len(images) == 1
     objects: list[bytes] = []
     images_ahead = ahead(lambda name: explainer.prepare(image_source(name)), images)
     for name, image in zip(track(images, "Explaining"), images_ahead, strict=True):
         try:
-            found = asked.explain(explainer, image.result(), question)
+            found = asked.explain(explainer, image.result(), encoded)
             objects.append(json_bytes(to_json(found), indent=1 if one else None))
             contents = {path: render(found, path) for path in paths[name]}
             if lines and one:

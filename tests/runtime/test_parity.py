@@ -12,7 +12,7 @@ import pytest
 
 from xai.base.errors import XaiError
 from xai.runtime.parity import (
-    FLOOR,
+    GRADIENT_FLOOR,
     MIN_COSINE,
     MIN_GAP,
     TOLERANCES,
@@ -188,7 +188,7 @@ def test_sums_of_gradients_that_cancel_are_not_held_to_their_own_size() -> None:
 
     assert not failures(compare_observed([observed(change(1e-8))], [observed()]), "float32")
     assert failures(compare_observed([observed(change(1e-6))], [observed()]), "float32") == ["evidence grad-cam"]
-    assert FLOOR * TOLERANCES["evidence"] == pytest.approx(5e-7)
+    assert GRADIENT_FLOOR * TOLERANCES["evidence"] == pytest.approx(5e-7)
 
 
 def test_the_trial_of_a_model_is_always_the_same_and_fits_it() -> None:

@@ -42,7 +42,9 @@ def test_models_methods_and_files_are_offered(tmp_path, shell, place) -> None:
 
 
 def test_the_script_works_in_bash(tmp_path) -> None:
-    script = 'eval "$(_XAI_COMPLETE=bash_source xai)"; COMP_WORDS=(xai bench per); COMP_CWORD=2; _xai_completion xai; echo "${COMPREPLY[@]}"'
+    script = (
+        'eval "$(_XAI_COMPLETE=bash_source xai)"; COMP_WORDS=(xai bench per); COMP_CWORD=2; _xai_completion xai; echo "${COMPREPLY[@]}"'
+    )
     done = subprocess.run(["bash", "-c", script], env=xai(tmp_path), capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "perturb\n"
 

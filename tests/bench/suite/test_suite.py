@@ -49,12 +49,6 @@ def test_work_in_a_process_of_its_own_gives_what_it_gives_or_says_how_it_ended()
         run_command("inspect", "none", seconds=60)
 
 
-def test_options_survive_being_typed() -> None:
-    assert ModelOptions().arguments() == ["--model", "demo"]
-    options = ModelOptions("b", session="torchscript", threads=2, trust=True)
-    assert options.arguments() == ["--model", "b", "--session", "torchscript", "--threads", "2", "--trust"]
-
-
 @pytest.fixture
 def instant(monkeypatch):
     """Parts that measure nothing; what is asked for is kept."""

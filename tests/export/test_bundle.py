@@ -39,7 +39,7 @@ from xai.meter.model import Meter
 from xai.runtime.answers import numbered_answers
 from xai.runtime.bundle.manifest import HASH, MANIFEST, PARITY, TORCHSCRIPT, Bundle, FileRecord, Manifest, hash_content
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.parity import Agreement, load_trial, save_trial
+from xai.runtime.parity import Closeness, load_trial, save_trial
 from xai.runtime.sessions.choose import open_session
 
 TORCHSCRIPT_ONLY = ("torchscript",)  # seconds, where ONNX takes half a minute
@@ -292,7 +292,7 @@ def test_torchscript_of_another_kind_is_refused(written: Manifest, tmp_path: Pat
 
 
 def test_values_that_are_no_numbers_are_kept_by_no_force() -> None:
-    parity = {"torchscript": {"relevance dsmi": Agreement(float("inf"), -1.0), "logits": Agreement(0.0, 1.0)}}
+    parity = {"torchscript": {"relevance dsmi": Closeness(float("inf"), -1.0), "logits": Closeness(0.0, 1.0)}}
     for force in (False, True):
         with pytest.raises(ParityError, match="give what is no number, or of another shape: relevance dsmi"):
             xai.export.bundle._certify(parity, "bfloat16", force)

@@ -40,13 +40,13 @@ from xai.runtime.bundle.manifest import (
     Manifest,
 )
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.parity import MIN_COSINE, TOLERANCES, Agreement, check_session, failures, make_trial, observe, save_trial
+from xai.runtime.parity import MIN_COSINE, TOLERANCES, Closeness, check_session, failures, make_trial, observe, save_trial
 from xai.runtime.sessions.choose import open_session
 
 WRITERS = ("xai-vqa", "torch", "onnx", "onnxscript", "onnxruntime")
 """Packages whose versions the manifest notes."""
 
-Parity = Mapping[str, Mapping[str, Agreement]]
+Parity = Mapping[str, Mapping[str, Closeness]]
 """Measures by format and group."""
 
 

@@ -76,7 +76,7 @@ class Observed:
     gaps: Mapping[str, float]
 
 
-class Agreement(NamedTuple):
+class Closeness(NamedTuple):
     """Largest relative error of a group of arrays, and smallest cosine to what was expected."""
 
     error: float
@@ -113,7 +113,7 @@ def name_targets(trial: Trial, expected: Sequence[Observed]) -> Trial:
     return Trial(trial.images, tuple(q._replace(target=target) for q, target in zip(trial.questions, targets, strict=True)))
 
 
-def check_session(session: Session, trial: Trial, expected: Sequence[Observed]) -> dict[str, Agreement]:
+def check_session(session: Session, trial: Trial, expected: Sequence[Observed]) -> dict[str, Closeness]:
     """Run a trial and compare with what it should give, whole maps too where they are among that.
 
     Raises `XaiError` where the session gives something that is not expected, or does not give what is.
@@ -176,13 +176,13 @@ def _explain(
     return found
 
 
-def compare_observed(found: Sequence[Observed], expected: Sequence[Observed]) -> dict[str, Agreement]:
+def compare_observed(found: Sequence[Observed], expected: Sequence[Observed]) -> dict[str, Closeness]:
     """Measures by group: `logits`, `tokens`, `evidence KIND`, `relevance METHOD`, each over all questions.
 
     `expected` may hold samples, and relevances of fewer methods. Fiedler vectors of a narrow gap are left out. Raises `XaiError`
     where the names do not fit otherwise: what is not compared would pass.
     """
-    measures: dict[str, Agreement] = {}
+    measures: dict[str, Closeness] = {}
     for ours, theirs in zip(found, expected, strict=True):
         others = {name for name in ours.arrays if not name.startswith("relevance/")} ^ {
             name for name in theirs.arrays if not name.startswith("relevance/") or name not in ours.arrays
@@ -198,29 +198,29 @@ def compare_observed(found: Sequence[Observed], expected: Sequence[Observed]) ->
             measure = _measure(got if got.shape == wanted.shape else _sample(got), wanted, floor)
             group = _group(name)
             worst = measures.get(group, measure)
-            measures[group] = Agreement(max(worst.error, measure.error), min(worst.cosine, measure.cosine))
+            measures[group] = Closeness(max(worst.error, measure.error), min(worst.cosine, measure.cosine))
     return dict(sorted(measures.items()))
 
 
-def failures(measures: Mapping[str, Agreement], precision: str) -> list[str]:
+def failures(measures: Mapping[str, Closeness], precision: str) -> list[str]:
     """The groups that are not good enough for graphs of that precision."""
     if precision == "float32":
         return [group for group, measure in measures.items() if not measure.error <= TOLERANCES[group.split()[0]]]
     return [group for group, measure in measures.items() if group.startswith("relevance") and not measure.cosine >= MIN_COSINE]
 
 
-def _measure(found: NDArray[Any], wanted: NDArray[Any], floor: float) -> Agreement:
+def _measure(found: NDArray[Any], wanted: NDArray[Any], floor: float) -> Closeness:
     if found.shape != wanted.shape or not (np.isfinite(found).all() and np.isfinite(wanted).all()):
-        return Agreement(float("inf"), -1.0)
+        return Closeness(float("inf"), -1.0)
     a, b = found.astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
     size = float(abs(b).max(initial=0))
     if not max(size, floor) and a.any():
-        return Agreement(float("inf"), -1.0)
+        return Closeness(float("inf"), -1.0)
     difference = float(abs(a - b).max(initial=0))
     error = difference / max(size, floor) if difference else 0.0  # of arrays that are all zero, too
     if size <= floor * TOLERANCES["relevance"] or not a.any():  # nothing to compare the direction of
-        return Agreement(error, 1.0 if error <= TOLERANCES["relevance"] else 0.0)
-    return Agreement(error, float(a @ b / np.sqrt((a @ a) * (b @ b))))
+        return Closeness(error, 1.0 if error <= TOLERANCES["relevance"] else 0.0)
+    return Closeness(error, float(a @ b / np.sqrt((a @ a) * (b @ b))))
 
 
 def _is_unstable(name: str, gaps: Mapping[str, float]) -> bool:
@@ -302,7 +302,7 @@ def _find_problem(trial: Trial, expected: Sequence[Observed], model: ModelDescri
     return None
 
 
-def parity_table(name: str, measures: Mapping[str, Agreement]) -> str:
+def parity_table(name: str, measures: Mapping[str, Closeness]) -> str:
     """Lines of text: a group, its largest relative error, its smallest cosine."""
     rows = [f"{name:<36} {'error':>9} {'cosine':>9}"]
     return "\n".join(rows + [f"  {group:<34} {measure.error:9.1e} {measure.cosine:9.6f}" for group, measure in measures.items()])

@@ -166,11 +166,11 @@ def write_pair(demo: bool, folder: Path) -> tuple[Path, str]:
 def read_certificate(folder: Path, format: str) -> Mapping[str, Any]:
     """What an export measured of one format, as `measure_parity` gives it. Raises `XaiError` where the bundle cannot be read."""
     from xai.runtime.bundle.reader import read_bundle
-    from xai.runtime.parity import Agreement, failures
+    from xai.runtime.parity import Closeness, failures
 
     manifest = read_bundle(folder).manifest
     try:
-        measures = {name: Agreement(m["error"], m["cosine"]) for name, m in manifest.parity["formats"][format].items()}
+        measures = {name: Closeness(m["error"], m["cosine"]) for name, m in manifest.parity["formats"][format].items()}
     except (KeyError, TypeError) as error:
         raise XaiError(f"the manifest of {folder} says nothing of {format}'s parity") from error
     return {"groups": {name: list(value) for name, value in measures.items()}, "failed": failures(measures, manifest.precision)}

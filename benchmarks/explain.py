@@ -44,7 +44,7 @@ SIZES: dict[str, Any] = {
     "mlp": 3072,
     "answers": 3129,
 }
-"""METER-CLIP16-RoBERTa, spec.md."""
+"""METER-CLIP16-RoBERTa (docs/methods.md, Model)."""
 
 TOKENS = 12
 BUNDLES = {"float32": ("onnx", "torchscript"), "bfloat16": ("torchscript",)}
@@ -54,7 +54,7 @@ REFERENCES = ("reference", "reference, blocks kept")
 ROWS = (*REFERENCES, "eager", "onnx float32", "torchscript float32", "torchscript bfloat16")
 
 FLOOR_GFLOP = 580
-"""What one explanation costs at least at these sizes (design.md); all parameter gradients bring it to about 1,260."""
+"""What one explanation costs at least at these sizes; all parameter gradients bring it to about 1,260."""
 
 
 def generate(path: Path) -> None:

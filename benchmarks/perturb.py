@@ -1,7 +1,7 @@
 """Seconds per question for the whole table of 8 methods x 4 tests: the published procedure against `xai bench perturb`.
 
     python benchmarks/perturb.py                                     # the demo model, every run of the published table done
-    python benchmarks/perturb.py --full ../shared/golden/full        # METER at full size and 576 px, generated weights
+    python benchmarks/perturb.py --full GOLDEN/full                  # METER at full size and 576 px, generated weights
 
 Ours is what users run: an exported bundle in ONNX Runtime, float32, and one in TorchScript with its products in bfloat16.
 At full size the published procedure's 32 runs are not done but added up from its parts, each measured once: answering and

@@ -1,5 +1,4 @@
-"""Evidence -> relevance of every text token and every image patch: the spectral methods and the baselines (docs/methods.md, Methods
-and Baselines).
+"""Evidence -> relevance of every text token and image patch (docs/methods.md, Spectral methods; docs/methods.md, Baselines).
 
 Every method is one pure function Evidence -> Relevance. To add one, write the function, say which evidence it needs, and give it a
 row in `METHODS`.

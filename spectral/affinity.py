@@ -34,7 +34,7 @@ def relu_gram(unit: Array) -> Array:
 
 
 def cosine_relu(features: Array) -> Array:
-    """The published affinity (docs/methods.md, Methods): W = relu(F F^T) / max with L2-normalised rows F.
+    """The published affinity (docs/methods.md, Fiedler vector): W = relu(F F^T) / max with L2-normalised rows F.
 
     `features` (..., n, d) -> W (..., n, n), same dtype. A zero row stays zero: an isolated node.
     """

@@ -1,0 +1,25 @@
+"""The fuzzers by name. To add one, write its file and a row here."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from xai.tests.fuzz.images import Images
+from xai.tests.fuzz.material import Material
+from xai.tests.fuzz.oracle import Case
+from xai.tests.fuzz.reports import Reports
+from xai.tests.fuzz.results import Results
+
+
+class Subject(Protocol):
+    """Makes cases of one kind; the random generator alone decides which."""
+
+    name: str
+
+    def case(self, rng: random.Random, folder: Path) -> Case: ...
+
+
+SUBJECTS: dict[str, Callable[[Material], Subject]] = {subject.name: subject for subject in (Images, Results, Reports)}

@@ -70,20 +70,20 @@ class Images:
 
     def lossless(self, rng: random.Random, folder: Path) -> Case:
         form, options = rng.choice(LOSSLESS)
-        return self.file(rng, folder, encoded(self.material.picture, form, **options), f"{form} {options}", Expect.SAME)
+        return self.file(rng, folder, encoded(self.material.picture, form, **options), f"{form} · {options}", Expect.SAME)
 
     def lossy(self, rng: random.Random, folder: Path) -> Case:
         form, options = rng.choice(LOSSY)
         raw = encoded(self.material.picture, form, **options)
         with Image.open(io.BytesIO(raw)) as image:
             expected = self.material.explain(image.convert("RGB"))
-        return self.file(rng, folder, raw, f"{form} {options}", Expect.SAME, expected)
+        return self.file(rng, folder, raw, f"{form} · {options}", Expect.SAME, expected)
 
     def unlisted(self, rng: random.Random, folder: Path) -> Case:
         form = rng.choice(UNLISTED)
         raw = encoded(self.material.picture, form, **({"sizes": [self.material.picture.size]} if form == "ICO" else {}))
         expected = self.material.numbers if form not in ("ICNS", "DDS") else None
-        return self.file(rng, folder, raw, f"unlisted format {form}", Expect.FAITHFUL if expected else Expect.EITHER, expected)
+        return self.file(rng, folder, raw, f"unlisted format {form} · ", Expect.FAITHFUL if expected else Expect.EITHER, expected)
 
     def oriented(self, rng: random.Random, folder: Path) -> Case:
         orientation = rng.choice(list(BACK))
@@ -92,7 +92,7 @@ class Images:
         exif[ExifTags.Base.Orientation] = orientation
         back = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}.get(orientation, BACK[orientation])
         turned = self.material.picture.transpose(back)
-        return self.file(rng, folder, encoded(turned, form, exif=exif, **options), f"{form}, orientation {orientation}", Expect.SAME)
+        return self.file(rng, folder, encoded(turned, form, exif=exif, **options), f"{form}, turned · {orientation}", Expect.SAME)
 
     def modes(self, rng: random.Random, folder: Path) -> Case:
         """The same colours or greys in another mode."""
@@ -110,14 +110,14 @@ class Images:
         }
         what = rng.choice(list(made))
         image, expected, form = made[what]
-        return self.file(rng, folder, encoded(image, form), f"{what} as {form}", Expect.SAME, expected)
+        return self.file(rng, folder, encoded(image, form), f"{what} as {form} · ", Expect.SAME, expected)
 
     def animated(self, rng: random.Random, folder: Path) -> Case:
         """The first frame of an animation is the picture."""
         form, options = rng.choice((("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {}), ("GIF", {})))
         black = Image.new("RGB", self.material.picture.size)
         raw = encoded(self.material.picture, form, save_all=True, append_images=[black] * rng.randrange(1, 4), **options)
-        return self.file(rng, folder, raw, f"animated {form}", Expect.SAME)
+        return self.file(rng, folder, raw, f"animated {form} · ", Expect.SAME)
 
     def remarked(self, rng: random.Random, folder: Path) -> Case:
         """Metadata, most of it broken, does not change a picture."""
@@ -128,7 +128,7 @@ class Images:
              {"dpi": (1, 10**6)})
         )  # fmt: skip
         form, options = ("PNG", {}) if "pnginfo" in chosen else rng.choice((("PNG", {}), ("WEBP", {"lossless": True})))
-        what = f"{form} with odd {next(iter(chosen))}"
+        what = f"{form} with odd {next(iter(chosen))} · "
         expect = Expect.FAITHFUL if "exif" in chosen else Expect.SAME
         return self.file(rng, folder, encoded(self.material.picture, form, **options, **chosen), what, expect)
 
@@ -139,7 +139,7 @@ class Images:
     def flipped(self, rng: random.Random, folder: Path) -> Case:
         raw, form = self.encoded_anyhow(rng)
         raw, what = damaged(rng, raw)
-        return self.file(rng, folder, raw, f"{form}, {what}", Expect.EITHER)
+        return self.file(rng, folder, raw, f"{form} · {what}", Expect.EITHER)
 
     def repaired(self, rng: random.Random, folder: Path) -> Case:
         """A PNG with a chunk altered, dropped, doubled or made up, its CRC being right."""
@@ -160,18 +160,18 @@ class Images:
             if what == "moved":
                 chunks.insert(rng.randrange(len(chunks) + 1), dropped)
         raw = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
-        return self.file(rng, folder, raw, f"PNG, chunk {i} {kind.decode('latin1')} {what}, CRC right", Expect.EITHER)
+        return self.file(rng, folder, raw, f"PNG, CRC right · chunk {i} {kind.decode('latin1')} {what}", Expect.EITHER)
 
     def cut(self, rng: random.Random, folder: Path) -> Case:
         raw, form = self.encoded_anyhow(rng)
         at = rng.randrange(len(raw))
         surely = form in ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF", "GIF") and at < 0.6 * len(raw)
-        return self.file(rng, folder, raw[:at], f"{form} cut short", Expect.REFUSED if surely else Expect.EITHER)
+        return self.file(rng, folder, raw[:at], f"{form} cut short · at {at} of {len(raw)}", Expect.REFUSED if surely else Expect.EITHER)
 
     def garbage(self, rng: random.Random, folder: Path) -> Case:
         magic = rng.choice((b"", *MAGIC))
         raw = magic + rng.choice((b"", rng.randbytes(rng.choice((1, 10, 100, 5000))), b"\0" * 1000, b"\xff" * 1000, b"text\n" * 99))
-        return self.file(rng, folder, raw, f"garbage after {magic[:12]!r}", Expect.REFUSED if magic != b"P6\n" else Expect.EITHER)
+        return self.file(rng, folder, raw, f"garbage · after {magic[:12]!r}", Expect.REFUSED if magic != b"P6\n" else Expect.EITHER)
 
     def bomb(self, rng: random.Random, folder: Path) -> Case:
         """A few kilobytes that say they are gigabytes."""
@@ -201,12 +201,12 @@ class Images:
             "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99999 99999\n%%EndComments\n",
         }
         what = rng.choice(list(made))
-        return self.file(rng, folder, made[what], f"bomb: {what}", Expect.EITHER if "text" in what else Expect.REFUSED)
+        return self.file(rng, folder, made[what], f"bomb: {what} · ", Expect.EITHER if "text" in what else Expect.REFUSED)
 
     def size(self, rng: random.Random, folder: Path) -> Case:
         size = rng.choice(((1, 1), (1, 2), (2, 1), (1, 3000), (3000, 1), (1, 60000), (7, 5), (97, 96), (96, 96), (4000, 3), (1500, 1500)))
         raw = encoded(self.material.picture.resize(size), rng.choice(("PNG", "BMP", "TIFF")))
-        return self.file(rng, folder, raw, f"size {size}", Expect.EITHER)
+        return self.file(rng, folder, raw, f"size · {size}", Expect.EITHER)
 
     def no_file(self, rng: random.Random, folder: Path) -> Case:
         """Names behind which no picture lies."""
@@ -215,7 +215,7 @@ class Images:
         (folder / "nowhere").symlink_to("missing")
         name = rng.choice(("missing.png", "folder", "loop", "nowhere", "/dev/null", "/dev/zero", "/proc/self/mem", "x" * 300, "a/" * 3000, "", " ",
                            "~", "\n", "{name}", "%s", "\udcff.png", "C:\\a.png", "http://x/a.png", "/", ".", "folder/", "*.png", "--.png"))  # fmt: skip
-        return self.ask(rng, name, f"no image: {name!r:.30}", Expect.REFUSED, None)
+        return self.ask(rng, name, f"no image · {name!r:.30}", Expect.REFUSED, None)
 
     def file(self, rng: random.Random, folder: Path, raw: bytes, what: str, expect: Expect, expected: Any = None) -> Case:
         name = rng.choice(NAMES)

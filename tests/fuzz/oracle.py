@@ -72,6 +72,7 @@ class Case:
     """One input that was changed, and what must come of it. Its files lie in a folder of its own."""
 
     what: str
+    """A kind of change, and behind ` · ` what was changed."""
     expect: Expect
     run: Command | Call
     expected: Any = None
@@ -101,7 +102,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`end` is same, other or refused where the end is right, and else what is wrong; failures with one `key` are one defect."""
+    """`end` is same, other or refused where that is right, and else what is wrong; failures with one `key` are one defect."""
 
     end: str
     key: str = ""
@@ -139,7 +140,7 @@ def _verdict(case: Case, outcome: Outcome, written: list[str], lost: list[str]) 
         return Verdict("traceback", f"{type(error).__name__} at {_site(error)}", f"{type(error).__name__}: {first[:200]}")
     if outcome.leaked.strip():
         line = outcome.leaked.strip().splitlines()[0][:200]
-        return Verdict("chatter", f"chatter: {case.what.split(',')[0]}", line)
+        return Verdict("chatter", f"chatter: {_kind(case)}", line)
     succeeded = outcome.code in case.exits
     if not succeeded and (wrong := _wrong_refusal(case, outcome)):
         return wrong
@@ -154,11 +155,11 @@ def _verdict(case: Case, outcome: Outcome, written: list[str], lost: list[str]) 
 
 def _judge_numbers(case: Case, outcome: Outcome) -> Verdict:
     if case.expect is Expect.REFUSED:
-        return Verdict("accepted", f"accepted: {_without_names(case.what)}", "exit 0 on what must be refused")
+        return Verdict("accepted", f"accepted: {_kind(case)}", "exit 0 on what must be refused")
     if case.expected is not None and canonical(outcome.numbers) == canonical(case.expected):
         return Verdict("same")
     if case.expect is Expect.SAME or (case.expect is Expect.FAITHFUL and "Warning: " not in outcome.stderr):
-        return Verdict("changed", f"changed: {_without_names(case.what)}", f"other numbers: {_difference(outcome.numbers, case.expected)}")
+        return Verdict("changed", f"changed: {_kind(case)}", f"other numbers: {_difference(outcome.numbers, case.expected)}")
     if complaint := case.sane(outcome.numbers):
         return Verdict("nonsense", f"nonsense: {_without_names(complaint)}", complaint)
     return Verdict("other")
@@ -166,7 +167,7 @@ def _judge_numbers(case: Case, outcome: Outcome) -> Verdict:
 
 def _wrong_refusal(case: Case, outcome: Outcome) -> Verdict | None:
     """What is wrong with how a case was refused, if anything."""
-    lines = [line for line in outcome.stderr.splitlines() if not re.match(r"(Warning|Note): |Usage: |Try 'xai|\d+ of \d+|batch \d|$", line)]
+    lines = [line for line in outcome.stderr.splitlines() if not re.match(r"(Warning|Note): |Usage: |Try 'xai |\d+ of \d+|batch \d|$", line)]
     lines = [line for line in lines if not line.endswith(" ...")]  # what is done now
     if "Traceback" in outcome.stderr:
         return Verdict("traceback", f"traceback: {lines[-1:]}", outcome.stderr[-500:])
@@ -175,7 +176,7 @@ def _wrong_refusal(case: Case, outcome: Outcome) -> Verdict | None:
     if not lines or any(not line.startswith("Error: ") for line in lines) or (len(lines) > 1 and not case.partly):
         return Verdict("lines", f"not one line: {_without_names(str(lines[:2]))[:120]}", str(lines[:5]))
     if case.expect is Expect.SAME and not case.partly:
-        return Verdict("refused wrongly", f"refused: {_without_names(case.what)}", lines[0])
+        return Verdict("refused wrongly", f"refused: {_kind(case)}", lines[0])
     if case.names and not any(name in line for name in case.names for line in lines):
         return Verdict("nameless", f"names no input: {_without_names(lines[0])[:100]}", f"{lines[0]} (of {case.names})")
     return None
@@ -191,7 +192,7 @@ def _run(run: Command | Call) -> Outcome:
 def _run_command(command: Command) -> Outcome:
     with warnings.catch_warnings():
         _as_python_starts()
-        result = CliRunner().invoke(main, command.arguments, input=command.stdin)
+        result = CliRunner().invoke(main, command.arguments, input=command.stdin, prog_name="xai")
     error = result.exception
     if error is not None and not isinstance(error, SystemExit):
         return Outcome(result.exit_code, error=error)
@@ -310,6 +311,10 @@ def _difference(found: Any, expected: Any, where: str = "") -> str:
 def _without_names(text: str) -> str:
     """A message without what differs from case to case."""
     return re.sub(r"'[^']*'|\"[^\"]*\"|\d+|/\S+|\[.*\]", "*", text)[:160]
+
+
+def _kind(case: Case) -> str:
+    return case.what.partition(" · ")[0]
 
 
 def _quoted(argument: str) -> str:

@@ -38,7 +38,7 @@ class Reports:
         run = Command(("bench", "compare", "a.json", "b.json", *judged), str)
         names = ("a.json", "b.json", "the reports", "one of the reports")
         expected = None if judged else self.material.comparison
-        return Case(f"{path.name}: {said}", Expect.EITHER, run, expected, names, exits=(0, 3), sane=sane_ratios)
+        return Case(f"report · {path.name}: {said}", Expect.EITHER, run, expected, names, exits=(0, 3), sane=sane_ratios)
 
 
 def sane_ratios(printed: object) -> str | None:

@@ -15,6 +15,7 @@ from xai.tests.fuzz.oracle import Case, Command, Expect
 
 READ = ("run.json", "results.jsonl", "examples.json")
 """The files of a run that are read again."""
+WRITTEN = (*READ, "table.json", "table.md", "curves.png", "report.html")
 
 
 class Results:
@@ -72,13 +73,13 @@ class Results:
         changed, what = mutate_json(rng, json.loads(lines[i]))
         lines[i] = json.dumps(changed, ensure_ascii=True).encode() + b"\n"
         path.write_bytes(b"".join(lines))
-        return self.read(rng, f"results.jsonl line: {what}", Expect.FAITHFUL, "results.jsonl")
+        return self.read(rng, f"results.jsonl line · {what}", Expect.FAITHFUL, "results.jsonl")
 
     def text(self, rng: random.Random, folder: Path) -> Case:
         path = folder / "shard1" / rng.choice(READ)
         raw, what = rng.choice((mutate_text, damaged))(rng, path.read_bytes())
         path.write_bytes(raw)
-        return self.read(rng, f"{path.name}: {what}", Expect.FAITHFUL, path.name)
+        return self.read(rng, f"{path.name} · {what}", Expect.FAITHFUL, path.name)
 
     def cut(self, rng: random.Random, folder: Path) -> Case:
         """What a kill leaves: `--resume` finishes it, `merge` refuses it."""
@@ -87,13 +88,13 @@ class Results:
         path.write_bytes(raw[: rng.randrange(len(raw))])
         if rng.random() < 0.5:
             return self.resume("cut as by a kill", Expect.SAME, "results.jsonl")
-        return self.merge("cut as by a kill", Expect.REFUSED, "results.jsonl", "questions are missing")
+        return self.merge("cut as by a kill", Expect.REFUSED, "results.jsonl", "the shards")
 
     def run(self, rng: random.Random, folder: Path) -> Case:
         path = folder / "shard1" / "run.json"
         changed, what = mutate_json(rng, json.loads(path.read_bytes()))
         path.write_bytes(dumped(changed, indent=1))
-        return self.read(rng, f"run.json: {what}", Expect.FAITHFUL, "run.json")
+        return self.read(rng, f"run.json · {what}", Expect.FAITHFUL, "run.json")
 
     def both(self, rng: random.Random, folder: Path) -> Case:
         """The same change in both shards, so that they agree."""
@@ -101,13 +102,13 @@ class Results:
         content["settings"], what = mutate_json(rng, content["settings"])
         for i in (1, 2):
             (folder / f"shard{i}" / "run.json").write_bytes(dumped(content | {"shard": [i, 2]}, indent=1))
-        return self.merge(f"run.json of both: {what}", Expect.EITHER, "run.json", "results.jsonl", "shard")
+        return self.merge(f"run.json of both · {what}", Expect.EITHER, "run.json", "results.jsonl", "shard")
 
     def examples(self, rng: random.Random, folder: Path) -> Case:
         path = folder / "shard1" / "examples.json"
         changed, what = mutate_json(rng, json.loads(path.read_bytes()))
         path.write_bytes(dumped(changed))
-        return self.read(rng, f"examples.json: {what}", Expect.FAITHFUL, "examples.json")
+        return self.read(rng, f"examples.json · {what}", Expect.FAITHFUL, "examples.json")
 
     def files(self, rng: random.Random, folder: Path) -> Case:
         """A file that is gone, empty, a folder, or a link to nowhere."""
@@ -134,12 +135,12 @@ class Results:
         expect = expect if target in ("out", "a/b/out", "") or expect is Expect.REFUSED else Expect.REFUSED
         if target in ("", "."):  # an empty name is this folder, which may be made a run
             expect = Expect.FAITHFUL
-        writes = (f"{target}/", "a/", *(("run.json", "results.jsonl", "examples.json", "table.json", "table.md", "curves.png", "report.html") if target in ("", ".") else ()))
+        writes = (f"{target}/", "a/", *(WRITTEN if target in ("", ".") else ()))
         run = Command(("bench", "merge", *given, "-o", target, "--json"), table)
-        return Case(f"merge of {given} into {target!r}", expect, run, self.material.table, (), writes)
+        return Case(f"merge · of {given} into {target!r}", expect, run, self.material.table, (), writes)
 
     def read(self, rng: random.Random, what: str, expect: Expect, *names: str) -> Case:
-        return (self.merge if rng.random() < 0.7 else self.resume)(what, expect, *names, "shard1")
+        return (self.merge if rng.random() < 0.7 else self.resume)(what, expect, *names, "shard1", "the shards")
 
     def merge(self, what: str, expect: Expect, *names: str) -> Case:
         run = Command(("bench", "merge", "shard1", "shard2", "-o", "out", "--json"), table)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from xai.tests.fuzz.bundles import Bundles, Manifests
+from xai.tests.fuzz.datasets import Datasets
 from xai.tests.fuzz.images import Images
 from xai.tests.fuzz.material import Material
 from xai.tests.fuzz.oracle import Case
@@ -22,4 +24,4 @@ class Subject(Protocol):
     def case(self, rng: random.Random, folder: Path) -> Case: ...
 
 
-SUBJECTS: dict[str, Callable[[Material], Subject]] = {subject.name: subject for subject in (Images, Results, Reports)}
+SUBJECTS: dict[str, Callable[[Material], Subject]] = {subject.name: subject for subject in (Images, Manifests, Bundles, Results, Datasets, Reports)}

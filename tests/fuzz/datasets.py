@@ -43,8 +43,8 @@ class Datasets:
 
     def write(self, folder: Path, form: str) -> list[Path]:
         """The files of a data set in `folder/data`."""
-        (folder / "data").mkdir()
-        shutil.copy(self.material.png, folder / "data" / f"{IMAGE}.png")
+        (folder / "data" / "val2014").mkdir(parents=True)
+        shutil.copy(self.material.png, folder / "data" / "val2014" / f"{IMAGE}.png")
         paths = []
         for name, content in FORMS[form]().items():
             path = folder / "data" / name
@@ -91,7 +91,7 @@ class Datasets:
 
     def files(self, rng: random.Random, path: Path) -> Case:
         """A file that is gone, a folder or a picture, an image that is broken."""
-        image = path.parent / f"{IMAGE}.png"
+        image = path.parent / "val2014" / f"{IMAGE}.png"
         what = rng.choice(("gone", "a folder", "a picture", "twice", "no image", "a broken image", "an image that is a folder"))
         if what in ("gone", "a folder"):
             path.unlink()
@@ -132,7 +132,7 @@ def lines_of(content: Any) -> bytes:
 
 def own() -> dict[str, Any]:
     """A folder of one's own."""
-    return {"questions.jsonl": [{"image": f"{IMAGE}.png", "question": q, "label": LABEL, "question_id": i} for i, q in enumerate(QUESTIONS)]}
+    return {"questions.jsonl": [{"image": f"val2014/{IMAGE}.png", "question": q, "label": LABEL, "question_id": i} for i, q in enumerate(QUESTIONS)]}
 
 
 def published() -> dict[str, Any]:

@@ -79,7 +79,7 @@ class Case:
     names: tuple[str, ...] = ()
     """A refusal names one of these; empty where there is nothing to name."""
     writes: tuple[str, ...] = ()
-    """Names, or folders with a /, that success may write."""
+    """Names, or folders with a /, that success may write; * is anything."""
     partly: bool = False
     """Whether the case holds several inputs: the numbers of the good ones are judged even if others were refused."""
     exits: tuple[int, ...] = (0,)
@@ -280,7 +280,7 @@ def _listing(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def _allowed(name: str, writes: tuple[str, ...]) -> bool:
-    return any(name == allowed.rstrip("/") or (allowed.endswith("/") and name.startswith(allowed)) for allowed in writes)
+    return "*" in writes or any(name == allowed.rstrip("/") or (allowed.endswith("/") and name.startswith(allowed)) for allowed in writes)
 
 
 def _site(error: BaseException) -> str:

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from xai.tests.fuzz.arrays import Arrays
 from xai.tests.fuzz.bundles import Bundles, Manifests
+from xai.tests.fuzz.calls import Calls
+from xai.tests.fuzz.checkpoints import Checkpoints
 from xai.tests.fuzz.datasets import Datasets
 from xai.tests.fuzz.images import Images
 from xai.tests.fuzz.material import Material
@@ -24,4 +27,4 @@ class Subject(Protocol):
     def case(self, rng: random.Random, folder: Path) -> Case: ...
 
 
-SUBJECTS: dict[str, Callable[[Material], Subject]] = {subject.name: subject for subject in (Images, Manifests, Bundles, Results, Datasets, Reports)}
+SUBJECTS: dict[str, Callable[[Material], Subject]] = {subject.name: subject for subject in (Images, Arrays, Checkpoints, Manifests, Bundles, Results, Datasets, Reports, Calls)}

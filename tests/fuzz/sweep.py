@@ -12,9 +12,9 @@ import os
 import random
 import resource
 import shutil
-import sys
+import traceback
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -81,7 +81,10 @@ def sweep(subject: str, indices: Iterable[int], folder: Path, real: bool = False
                 if not ours.poll(PATIENCE):
                     _lost(tally, todo.pop(0), folder, Verdict("hang", "the process does not come back", f"{PATIENCE} s"))
                     break
-                _count(tally, todo.pop(0), *ours.recv())
+                answer = ours.recv()
+                if isinstance(answer, str):
+                    raise RuntimeError(f"case {subject}:{todo[0]} cannot be made:\n{answer}")
+                _count(tally, todo.pop(0), *answer)
         except EOFError:
             worker.join()
             _lost(tally, todo.pop(0), folder, Verdict("crash", f"the process ended with {worker.exitcode}", f"exit code {worker.exitcode}"))
@@ -104,7 +107,15 @@ def _lost(tally: Tally, index: int, folder: Path, verdict: Verdict) -> None:
 
 
 def _work(subject: str, indices: list[int], folder: Path, real: bool, results: Connection) -> None:
-    """In the process: make, run and judge the cases in turn."""
+    """In the process: make, run and judge the cases in turn. Sends each end, or the traceback of a fault of the fuzzer's own."""
+    try:
+        for answer in _ends(subject, indices, folder, real):
+            results.send(answer)
+    except Exception:
+        results.send(traceback.format_exc())
+
+
+def _ends(subject: str, indices: list[int], folder: Path, real: bool) -> Iterator[tuple[str, str, Verdict, Path]]:
     import torch
 
     from xai.tests.fuzz.material import Material
@@ -121,7 +132,7 @@ def _work(subject: str, indices: list[int], folder: Path, real: bool, results: C
         inside = place / "files"
         inside.mkdir(parents=True)
         case = fuzzer.case(rng, inside)
-        (place / "command").write_text(f"{case.what}\n{case.run}\n", errors="replace")
+        (place / "command").write_text(f"{case.what}\n{case.run}\n", errors="backslashreplace")
         if not limited:
             _limit_memory()
             limited = True
@@ -130,8 +141,7 @@ def _work(subject: str, indices: list[int], folder: Path, real: bool, results: C
             kept.add(verdict.key)
         else:
             shutil.rmtree(place, ignore_errors=True)
-        results.send((case.what, str(case.run), verdict, inside))
-    sys.stdout.flush()
+        yield case.what, str(case.run), verdict, inside
 
 
 def _limit_memory() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import random
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,23 @@ from PIL import Image
 from xai.tests.fuzz.material import Material, encoded, sane
 from xai.tests.fuzz.oracle import Call, Case, Expect
 
-DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64", ">u2", ">i4", ">f4", ">f8")
+DTYPES = (
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "uint32",
+    "int32",
+    "uint64",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+    ">u2",
+    ">i4",
+    ">f4",
+    ">f8",
+)
 RANGES: dict[str, Callable[[Any], Any]] = {
     "0..255": lambda v: v,
     "0..1": lambda v: v / 255,
@@ -28,6 +43,8 @@ RANGES: dict[str, Callable[[Any], Any]] = {
 }
 KEPT = {"0..255": DTYPES, "0..1": ("float16", "float32", "float64", ">f4", ">f8"), "0..65535": ("uint16", ">u2")}
 """Ranges that a type holds without loss in its usual meaning: the picture is that, or refused."""
+NOT_LIGHT = ("-1..1", "-128..127", "HDR")
+"""Ranges that no type has as its own: refused, or taken with a warning."""
 MODES = ("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX", "RGBa", "La", "I;16", "I;16B", "I;16N")
 
 
@@ -59,6 +76,8 @@ class Arrays:
         what = f"array {'grey' if array.ndim == 2 else 'RGB'} {dtype} of {scale} · "
         if dtype == "uint8" and scale == "0..255":
             return self.image(array, what, Expect.SAME, expected)
+        if scale in NOT_LIGHT and array.dtype.kind in "if":
+            return self.image(array, what, Expect.FAITHFUL)
         if dtype not in KEPT.get(scale, ()) or dtype == "int8":
             return self.image(array, what, Expect.EITHER)
         exact = np.array_equal(RANGES[scale](values), array) or scale == "0..1"
@@ -94,9 +113,12 @@ class Arrays:
         nan, infinite = rgb.copy(), rgb.copy()
         nan[5, 5], infinite[0, 0, 0] = np.nan, np.inf
         found: dict[str, Any] = {
-            "NaN": nan, "infinite": infinite, "grey NaN": nan[..., 0], "all NaN": np.full((9, 9, 3), np.nan), "complex": rgb.astype(complex), "text": rgb.astype(str),
-            "objects": rgb.astype(object), "objects None": np.full((9, 9), None), "dates": np.zeros((9, 9), "M8[s]"), "bytes": np.zeros((9, 9), "S3"),
-            "records": np.zeros((9, 9), [("r", "u1"), ("g", "u1")]), "negative": -rgb, "huge": rgb * 1e30, "float16 infinite": np.full((9, 9), np.inf, np.float16),
+            "NaN": nan, "infinite": infinite, "grey NaN": nan[..., 0], "all NaN": np.full((9, 9, 3), np.nan),
+            "complex": rgb.astype(complex), "text": rgb.astype(str),
+            "objects": rgb.astype(object), "objects None": np.full((9, 9), None), "dates": np.zeros((9, 9), "M8[s]"),
+            "bytes": np.zeros((9, 9), "S3"),
+            "records": np.zeros((9, 9), [("r", "u1"), ("g", "u1")]), "negative": -rgb, "huge": rgb * 1e30, "float16 infinite": np.full((9,
+            9), np.inf, np.float16),
         }  # fmt: skip
         what = rng.choice(list(found))
         return self.image(found[what], f"array {what} · ", Expect.EITHER if what in ("objects", "negative", "huge") else Expect.REFUSED)
@@ -107,11 +129,13 @@ class Arrays:
         wide = np.repeat(np.repeat(rgb, 2, 0), 3, 1)
         frozen = rgb.copy()
         frozen.setflags(write=False)
-        mapped = np.memmap(tempfile.TemporaryFile(), np.uint8, "w+", shape=rgb.shape)
+        mapped = np.memmap(folder / "mapped", np.uint8, "w+", shape=rgb.shape)
         mapped[:] = rgb
         found: dict[str, Any] = {
-            "strided": wide[::2, ::3], "Fortran": np.asfortranarray(rgb), "negative strides": rgb[::-1, ::-1].copy()[::-1, ::-1], "frozen": frozen,
-            "a subclass": rgb.view(np.recarray), "mapped": mapped, "masked": np.ma.masked_array(rgb, mask=False), "BGR view": rgb[..., ::-1].copy()[..., ::-1],
+            "strided": wide[::2, ::3], "Fortran": np.asfortranarray(rgb), "negative strides": rgb[::-1, ::-1].copy()[::-1, ::-1],
+            "frozen": frozen,
+            "a subclass": rgb.view(np.recarray), "mapped": mapped, "masked": np.ma.masked_array(rgb, mask=False), "BGR view": rgb[...,
+            ::-1].copy()[..., ::-1],
         }  # fmt: skip
         what = rng.choice(list(found))
         return self.image(found[what], f"array {what} · ", Expect.SAME if what != "masked" else Expect.FAITHFUL, self.material.numbers)
@@ -151,20 +175,34 @@ class Arrays:
         behind = io.BytesIO(raw)
         behind.read()
         found: dict[str, tuple[Any, Expect]] = {
-            "None": (None, Expect.REFUSED), "a number": (7, Expect.REFUSED), "a float": (0.5, Expect.REFUSED), "True": (True, Expect.REFUSED), "a list": ([1, 2], Expect.REFUSED),
-            "a nested list": (np.asarray(self.material.picture).tolist(), Expect.FAITHFUL), "a dictionary": ({}, Expect.REFUSED), "a function": (print, Expect.REFUSED),
-            "bytes": (raw, Expect.SAME), "a bytearray": (bytearray(raw), Expect.FAITHFUL), "a memoryview": (memoryview(raw), Expect.FAITHFUL),
-            "a file": (io.BytesIO(raw), Expect.SAME), "a file at its end": (behind, Expect.FAITHFUL), "a closed file": (closed, Expect.REFUSED),
-            "a text file": (io.StringIO("x"), Expect.REFUSED), "an open path": (self.material.png.open("rb"), Expect.SAME), "a path": (self.material.png, Expect.SAME),
-            "a file opened as text": (self.material.png.open(encoding="latin1"), Expect.REFUSED), "empty bytes": (b"", Expect.REFUSED), "a name as bytes": (bytes(self.material.png), Expect.FAITHFUL),
-            "a tensor": (torch.from_numpy(np.asarray(self.material.picture).copy()), Expect.FAITHFUL), "a NUL": ("a\0.png", Expect.REFUSED), "an unreadable file": (Unreadable(), Expect.REFUSED),
-            "a file that does not seek": (Forward(raw), Expect.FAITHFUL), "an object": (object(), Expect.REFUSED), "a class": (Image.Image, Expect.REFUSED), "an empty image": (Image.Image(), Expect.REFUSED),
+            "None": (None, Expect.REFUSED), "a number": (7, Expect.REFUSED), "a float": (0.5, Expect.REFUSED), "True": (True,
+            Expect.REFUSED), "a list": ([1, 2], Expect.REFUSED),
+            "a nested list": (np.asarray(self.material.picture).tolist(), Expect.FAITHFUL), "a dictionary": ({}, Expect.REFUSED),
+            "a function": (print, Expect.REFUSED),
+            "bytes": (raw, Expect.SAME), "a bytearray": (bytearray(raw), Expect.FAITHFUL), "a memoryview": (memoryview(raw),
+            Expect.FAITHFUL),
+            "a file": (io.BytesIO(raw), Expect.SAME), "a file at its end": (behind, Expect.FAITHFUL), "a closed file": (closed,
+            Expect.REFUSED),
+            "a text file": (io.StringIO("x"), Expect.REFUSED), "an open path": (self.material.png.open("rb"), Expect.SAME),
+            "a path": (self.material.png, Expect.SAME),
+            "a file opened as text": (self.material.png.open(encoding="latin1"), Expect.REFUSED), "empty bytes": (b"", Expect.REFUSED),
+            "a name as bytes": (bytes(self.material.png), Expect.FAITHFUL),
+            "a tensor": (torch.from_numpy(np.asarray(self.material.picture).copy()), Expect.FAITHFUL), "a NUL": ("a\0.png",
+            Expect.REFUSED), "an unreadable file": (Unreadable(), Expect.REFUSED),
+            "a file that does not seek": (Forward(raw), Expect.FAITHFUL), "an object": (object(), Expect.REFUSED),
+            "a class": (Image.Image, Expect.REFUSED), "an empty image": (Image.Image(), Expect.REFUSED),
         }  # fmt: skip
         what = rng.choice(list(found))
         return self.image(found[what][0], f"{what} · ", found[what][1], same)
 
     def image(self, image: Any, what: str, expect: Expect, expected: Any = None) -> Case:
-        return Case(what, expect, Call(f"xai.load().explain({what.removesuffix(' · ')}, ...)", lambda: self.material.explain(image)), expected, sane=sane)
+        return Case(
+            what,
+            expect,
+            Call(f"xai.load().explain({what.removesuffix(' · ')}, ...)", lambda: self.material.explain(image)),
+            expected,
+            sane=sane,
+        )
 
 
 class Unreadable(io.RawIOBase):

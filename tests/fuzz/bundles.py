@@ -16,7 +16,7 @@ import numpy as np
 from xai.tests.fuzz.images import of_command
 from xai.tests.fuzz.material import METHODS, QUESTION, Material, sane
 from xai.tests.fuzz.mutate import damaged, dumped, mutate_json, mutate_text
-from xai.tests.fuzz.oracle import Case, Command, Expect
+from xai.tests.fuzz.oracle import Case, Command, Expect, nothing
 
 MANIFEST = "manifest.json"
 
@@ -48,7 +48,7 @@ class _OfBundles:
             command = ("explain", "-e", "bundle", *methods, "--threads=1", "--json=-", str(self.material.png), QUESTION)
             return Case(f"explain: {what}", expect, Command(command, of_command), expected if numbers else None, names, sane=sane)
         weaker = expect if expect is Expect.REFUSED and way == "verify" else Expect.EITHER
-        return Case(f"{way}: {what}", weaker, Command((way, "bundle"), lambda text: None), None, names)
+        return Case(f"{way}: {what}", weaker, Command((way, "bundle"), nothing), None, names)
 
 
 class Manifests(_OfBundles):
@@ -164,7 +164,9 @@ class Bundles(_OfBundles):
         raw = path.read_bytes()
         changed, what = damaged(rng, raw)
         if rng.random() < 0.3:
-            changed, what = rng.choice(((b"", "empty"), (raw[: rng.randrange(len(raw))], "cut"), (b"\xff" * len(raw), "NaN everywhere"), (raw + raw, "twice")))
+            changed, what = rng.choice(
+                ((b"", "empty"), (raw[: rng.randrange(len(raw))], "cut"), (b"\xff" * len(raw), "NaN everywhere"), (raw + raw, "twice"))
+            )
         path.write_bytes(changed)
         renew(bundle)
         return self.read(rng, f"weights altered, hash renewed · {what}", Expect.EITHER, path.name)
@@ -214,6 +216,5 @@ class Bundles(_OfBundles):
         renew(bundle)
         if rng.random() < 0.6:
             return self.read(rng, f"parity.npz altered, hash renewed · {name} {what}", Expect.SAME, path.name, verify=0)
-        run = Command(("verify", "bundle"), lambda text: None)
+        run = Command(("verify", "bundle"), nothing)
         return Case(f"verify: parity.npz altered · {name} {what}", Expect.EITHER, run, None, ("parity.npz", "bundle"))
-

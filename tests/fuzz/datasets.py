@@ -27,7 +27,15 @@ class Datasets:
 
     def __init__(self, material: Material) -> None:
         self.material = material
-        self.kinds: tuple[Callable[[random.Random, Path], Case], ...] = (self.value, self.value, self.value, self.text, self.damage, self.spelling, self.files)
+        self.kinds: tuple[Callable[[random.Random, Path], Case], ...] = (
+            self.value,
+            self.value,
+            self.value,
+            self.text,
+            self.damage,
+            self.spelling,
+            self.files,
+        )
 
     @cached_property
     def expected(self) -> dict[str, Any]:
@@ -132,7 +140,11 @@ def lines_of(content: Any) -> bytes:
 
 def own() -> dict[str, Any]:
     """A folder of one's own."""
-    return {"questions.jsonl": [{"image": f"val2014/{IMAGE}.png", "question": q, "label": LABEL, "question_id": i} for i, q in enumerate(QUESTIONS)]}
+    return {
+        "questions.jsonl": [
+            {"image": f"val2014/{IMAGE}.png", "question": q, "label": LABEL, "question_id": i} for i, q in enumerate(QUESTIONS)
+        ]
+    }
 
 
 def published() -> dict[str, Any]:

@@ -84,7 +84,7 @@ class Case:
     """Whether the case holds several inputs: the numbers of the good ones are judged even if others were refused."""
     exits: tuple[int, ...] = (0,)
     """Codes that are success."""
-    sane: Callable[[Any], str | None] = lambda numbers: None
+    sane: Callable[[Any], str | None] | None = None
     """What is wrong with numbers that no other input may have, if anything."""
 
 
@@ -144,7 +144,7 @@ def _verdict(case: Case, outcome: Outcome, written: list[str], lost: list[str]) 
     succeeded = outcome.code in case.exits
     if not succeeded and (wrong := _wrong_refusal(case, outcome)):
         return wrong
-    if extra := [name for name in written if not succeeded or not _allowed(name, case.writes)]:
+    if extra := [name for name in written if not (succeeded or case.partly) or not _allowed(name, case.writes)]:
         return Verdict("leftover", f"leftover: {_without_names(extra[0])}", f"exit {outcome.code}, wrote {', '.join(extra[:5])}")
     if lost:
         return Verdict("leftover", "a file is gone", ", ".join(lost[:5]))
@@ -160,14 +160,16 @@ def _judge_numbers(case: Case, outcome: Outcome) -> Verdict:
         return Verdict("same")
     if case.expect is Expect.SAME or (case.expect is Expect.FAITHFUL and "Warning: " not in outcome.stderr):
         return Verdict("changed", f"changed: {_kind(case)}", f"other numbers: {_difference(outcome.numbers, case.expected)}")
-    if complaint := case.sane(outcome.numbers):
+    if case.sane and (complaint := case.sane(outcome.numbers)):
         return Verdict("nonsense", f"nonsense: {_without_names(complaint)}", complaint)
     return Verdict("other")
 
 
 def _wrong_refusal(case: Case, outcome: Outcome) -> Verdict | None:
     """What is wrong with how a case was refused, if anything."""
-    lines = [line for line in outcome.stderr.splitlines() if not re.match(r"(Warning|Note): |Usage: |Try 'xai |\d+ of \d+|batch \d|$", line)]
+    lines = [
+        line for line in outcome.stderr.splitlines() if not re.match(r"(Warning|Note): |Usage: |Try 'xai |\d+ of \d+|batch \d|$", line)
+    ]
     lines = [line for line in lines if not line.endswith(" ...")]  # what is done now
     if "Traceback" in outcome.stderr:
         return Verdict("traceback", f"traceback: {lines[-1:]}", outcome.stderr[-500:])
@@ -288,6 +290,10 @@ def _site(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if Path(f.filename).is_relative_to(ROOT) and "/tests/" not in f.filename and "venv" not in f.filename]
     return f"{Path(own[-1].filename).relative_to(ROOT)}:{own[-1].name}" if own else f"{frames[-1].filename}:{frames[-1].name}"
+
+
+def nothing(_: str) -> None:
+    """The numbers of a command that prints none."""
 
 
 def canonical(numbers: Any) -> str:

@@ -25,7 +25,8 @@ class Results:
 
     def __init__(self, material: Material) -> None:
         self.material = material
-        kinds = (self.lines, self.lines, self.line, self.line, self.text, self.cut, self.run, self.run, self.both, self.examples, self.files,
+        kinds = (self.lines, self.lines, self.line, self.line, self.text, self.cut, self.run, self.run, self.both, self.examples,
+        self.files,
                  self.shards)  # fmt: skip
         self.kinds: tuple[Callable[[random.Random, Path], Case], ...] = kinds
 
@@ -128,7 +129,8 @@ class Results:
     def shards(self, rng: random.Random, folder: Path) -> Case:
         """Good shards, named wrongly."""
         (folder / "file").touch()
-        given = rng.choice((["shard1"], ["shard2"], ["shard1", "shard1"], ["shard1", "shard2", "shard2"], ["shard1", "missing"], ["file", "shard1"],
+        given = rng.choice((["shard1"], ["shard2"], ["shard1", "shard1"], ["shard1", "shard2", "shard2"], ["shard1", "missing"], ["file",
+        "shard1"],
                             ["shard1", "."], [""], ["shard2", "./shard1"]))  # fmt: skip
         expect = Expect.SAME if given == ["shard2", "./shard1"] else Expect.REFUSED
         target = rng.choice(("out", "out", "out", "shard1", "file", "a/b/out", "", "."))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from xai.tests.fuzz.arguments import Arguments
 from xai.tests.fuzz.arrays import Arrays
 from xai.tests.fuzz.bundles import Bundles, Manifests
 from xai.tests.fuzz.calls import Calls
@@ -17,6 +18,7 @@ from xai.tests.fuzz.material import Material
 from xai.tests.fuzz.oracle import Case
 from xai.tests.fuzz.reports import Reports
 from xai.tests.fuzz.results import Results
+from xai.tests.fuzz.texts import Texts
 
 
 class Subject(Protocol):
@@ -27,4 +29,7 @@ class Subject(Protocol):
     def case(self, rng: random.Random, folder: Path) -> Case: ...
 
 
-SUBJECTS: dict[str, Callable[[Material], Subject]] = {subject.name: subject for subject in (Images, Arrays, Checkpoints, Manifests, Bundles, Results, Datasets, Reports, Calls)}
+SUBJECTS: dict[str, Callable[[Material], Subject]] = {
+    subject.name: subject
+    for subject in (Images, Arrays, Checkpoints, Texts, Manifests, Bundles, Results, Datasets, Reports, Arguments, Calls)
+}

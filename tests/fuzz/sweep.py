@@ -103,7 +103,9 @@ def _count(tally: Tally, index: int, what: str, command: str, verdict: Verdict, 
 
 def _lost(tally: Tally, index: int, folder: Path, verdict: Verdict) -> None:
     place = folder / f"{tally.subject}-{index}"
-    _count(tally, index, "see stderr and the folder", (place / "command").read_text() if (place / "command").exists() else "", verdict, place)
+    _count(
+        tally, index, "see stderr and the folder", (place / "command").read_text() if (place / "command").exists() else "", verdict, place
+    )
 
 
 def _work(subject: str, indices: list[int], folder: Path, real: bool, results: Connection) -> None:

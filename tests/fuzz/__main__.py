@@ -6,11 +6,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from xai.tests.fuzz.sweep import sweep
+from xai.tests.fuzz.sweep import Worker, sweep
 
 if __name__ == "__main__":
     subject, *numbers = sys.argv[1:]
     start, stop = (0, int(numbers[0])) if len(numbers) == 1 else (int(numbers[0]), int(numbers[1]))
-    tally = sweep(subject, range(start, stop), Path(tempfile.mkdtemp(prefix=f"fuzz-{subject}-")))
+    folder = Path(tempfile.mkdtemp(prefix=f"fuzz-{subject}-"))
+    worker = Worker(folder)
+    tally = sweep(worker, subject, range(start, stop), folder)
+    worker.stop()
     print(tally.report())
     sys.exit(bool(tally.failures))

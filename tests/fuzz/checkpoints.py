@@ -65,10 +65,8 @@ class Checkpoints:
     def __init__(self, material: Material) -> None:
         self.material = material
         kinds = (self.crc, self.crc, self.repaired, self.members, self.heads, self.heads, self.config, self.tensor, self.tensor,
-        self.dtype, self.wrap,
-                 self.form, self.hostile, self.cut, self.safetensors, self.safetensors, self.header, self.answers, self.tokenizer,
-                 self.no_file,
-                 self.size)  # fmt: skip
+                 self.dtype, self.wrap, self.form, self.hostile, self.cut, self.safetensors, self.safetensors, self.header,
+                 self.no_file, self.size)  # fmt: skip
         self.kinds: tuple[Callable[[random.Random, Path], Case], ...] = kinds
 
     def case(self, rng: random.Random, folder: Path) -> Case:

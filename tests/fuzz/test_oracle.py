@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 import warnings
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from xai import XaiError
 from xai.tests.fuzz import oracle
 from xai.tests.fuzz.oracle import Call, Case, Command, Expect, judge
+from xai.tests.fuzz.sweep import Asked, Tally, Worker
 
 
 def refuse(message: str) -> Any:
@@ -83,3 +85,19 @@ def test_a_command_is_judged_by_its_code_and_its_streams(tmp_path, real) -> None
     if not real:
         assert judge(case(Expect.SAME, "--help"), tmp_path).end == "same"
         assert judge(case(Expect.REFUSED, "no-such-command", name="no-such-command"), tmp_path).end == "refused"
+
+
+def test_a_process_that_ends_is_a_failure_and_the_next_case_runs(tmp_path) -> None:
+    worker = Worker(tmp_path)
+    asked = Asked("reports", 1, tmp_path / "one", False)
+    ended = worker.run(asked)
+    assert worker.running
+    os.kill(worker.running[0].pid or 0, signal.SIGKILL)
+    worker.running[0].join()
+    tally = Tally("reports")
+    tally.count(1, tmp_path, worker.run(asked._replace(folder=tmp_path / "two")))
+    assert list(tally.failures) == ["the process ended with -9"]
+    again = worker.run(asked._replace(folder=tmp_path / "three"))
+    assert again.verdict == ended.verdict
+    assert again.what == ended.what
+    worker.stop()

@@ -180,8 +180,7 @@ def command(*arguments: str) -> str:
 
 def explained(explainer: Explainer, image: Any, question: str) -> Any:
     """Numbers of an explanation by a spectral and by another method."""
-    found = [explainer.explain(image, question, method=method).to_json() for method in METHODS]
-    return [numbers_of(one) for one in found]
+    return [numbers_of(one.to_json()) for one in explainer.explain_methods(image, question, METHODS)]
 
 
 def numbers_of(content: Mapping[str, Any]) -> Any:

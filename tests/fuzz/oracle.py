@@ -156,7 +156,7 @@ def _verdict(case: Case, outcome: Outcome, written: list[str], lost: list[str]) 
 def _judge_numbers(case: Case, outcome: Outcome) -> Verdict:
     if case.expect is Expect.REFUSED:
         return Verdict("accepted", f"accepted: {_kind(case)}", "exit 0 on what must be refused")
-    if case.expected is not None and canonical(outcome.numbers) == canonical(case.expected):
+    if case.expected is not None and (outcome.numbers == case.expected or canonical(outcome.numbers) == canonical(case.expected)):
         return Verdict("same")
     if case.expect is Expect.SAME or (case.expect is Expect.FAITHFUL and "Warning: " not in outcome.stderr):
         return Verdict("changed", f"changed: {_kind(case)}", f"other numbers: {_difference(outcome.numbers, case.expected)}")

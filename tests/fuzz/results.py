@@ -89,7 +89,7 @@ class Results:
         path.write_bytes(raw[: rng.randrange(len(raw))])
         if rng.random() < 0.5:
             return self.resume("cut as by a kill", Expect.SAME, "results.jsonl")
-        return self.merge("cut as by a kill", Expect.REFUSED, "results.jsonl", "the shards")
+        return self.merge("cut as by a kill", Expect.REFUSED, "results.jsonl", "shards")
 
     def run(self, rng: random.Random, folder: Path) -> Case:
         path = folder / "shard1" / "run.json"
@@ -142,7 +142,7 @@ class Results:
         return Case(f"merge · of {given} into {target!r}", expect, run, self.material.table, (), writes)
 
     def read(self, rng: random.Random, what: str, expect: Expect, *names: str) -> Case:
-        return (self.merge if rng.random() < 0.7 else self.resume)(what, expect, *names, "shard1", "the shards")
+        return (self.merge if rng.random() < 0.7 else self.resume)(what, expect, *names, "shard1", "shards")
 
     def merge(self, what: str, expect: Expect, *names: str) -> Case:
         run = Command(("bench", "merge", "shard1", "shard2", "-o", "out", "--json"), table)

@@ -14,19 +14,19 @@ from xai.tests.fuzz.subjects import SUBJECTS
 from xai.tests.fuzz.sweep import Tally, Worker, sweep
 
 FEW = {
-    "images": 200,
-    "arrays": 250,
-    "checkpoints": 120,
-    "texts": 150,
-    "manifests": 120,
-    "bundles": 80,
-    "results": 60,
-    "datasets": 80,
-    "reports": 400,
-    "arguments": 100,
-    "calls": 250,
+    "images": 150,
+    "arrays": 200,
+    "checkpoints": 80,
+    "texts": 80,
+    "manifests": 60,
+    "bundles": 50,
+    "results": 30,
+    "datasets": 40,
+    "reports": 300,
+    "arguments": 60,
+    "calls": 200,
 }
-"""Cases of the default run: what three seconds hold."""
+"""Cases of the default run: what two or three seconds hold."""
 MANY = 10_000
 
 
@@ -45,6 +45,11 @@ def test_some_hundred_cases(worker, subject, tmp_path, tallies) -> None:
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_ten_thousand_cases(worker, subject, tmp_path, tallies) -> None:
     check(worker, subject, range(MANY), tmp_path, tallies)
+
+
+@pytest.mark.parametrize("subject", ["results", "datasets", "reports", "arguments"])
+def test_one_process_of_its_own(worker, subject, tmp_path, tallies) -> None:
+    check(worker, subject, range(MANY, MANY + 1), tmp_path, tallies, real=True)
 
 
 @pytest.mark.slow

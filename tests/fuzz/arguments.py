@@ -16,6 +16,7 @@ from xai.cli import main
 from xai.tests.fuzz.images import per_method
 from xai.tests.fuzz.material import METHODS, QUESTION, Material, sane
 from xai.tests.fuzz.oracle import Case, Command, Expect, nothing
+from xai.tests.fuzz.results import sane_table, table
 
 NUMBERS = ("0", "-1", "1", "2", "7", "+1", "-0", "1e3", "1.5", "NaN", "nan", "inf", "-inf", "1e308", "1e-320", "1_0", "\uff11\uff12",
 "0x10", "9" * 5000, str(2**63), str(10**30), "", " ",
@@ -57,6 +58,7 @@ class Arguments:
             self.option,
             self.words,
             self.outputs,
+            self.perturb,
             self.question,
         )
         self.rows = {
@@ -64,7 +66,7 @@ class Arguments:
             "verify": Row(("verify", "nowhere")),
             "export": Row(("export", "nowhere.ckpt"), ("-o", "out")),
             "answers build": Row(("answers", "build", "annotations.json"), ("-o", "out.json"), refused=False, untried=("output",)),
-            "bench perturb": Row(("bench", "perturb", "-o", "out"), ("--data", "nowhere"), untried=("data",)),
+            PERTURB: Row(("bench", "perturb", "-o", "out"), ("--data", "nowhere"), untried=("data",)),
             "bench merge": Row(("bench", "merge", "nowhere"), ("-o", "out")),
             "bench latency": Row(("bench", "latency"), ("--chart", "a.gif"), untried=("chart",)),
             "bench compare": Row(("bench", "compare", "a.json"), ("b.json",)),
@@ -85,7 +87,7 @@ class Arguments:
 
     def explain(self, rng: random.Random, folder: Path) -> Case:
         """One or two options more; those that are not about the model or the method do not change a number."""
-        options = [option for option in main.commands["explain"].params if isinstance(option, click.Option)]
+        options = [option for option in find("explain").params if isinstance(option, click.Option)]
         chosen = rng.sample(options, rng.choice((1, 1, 2)))
         typed = [word for option in chosen for word in typing(rng, option)]
         changing = any(option.name in CHANGING or option.name in ("threads", "provider", "json_file") for option in chosen)
@@ -97,14 +99,21 @@ class Arguments:
         """One option of another command."""
         name = rng.choice(list(self.rows))
         row = self.rows[name]
-        command: Any = main
-        for word in name.split():
-            command = command.commands[word]
-        options = [option for option in command.params if isinstance(option, click.Option) and option.name not in row.untried]
+        options = [option for option in find(name).params if isinstance(option, click.Option) and option.name not in row.untried]
         typed = typing(rng, rng.choice(options)) if options else []
         run = Command((*row.before, *typed, *row.after), nothing)
         helped = any(word in ("-h", "--help") for word in typed)
         return Case(f"{name} · {typed!r:.100}", Expect.REFUSED if row.refused and not helped else Expect.EITHER, run, None, (), ("*",))
+
+    def perturb(self, rng: random.Random, folder: Path) -> Case:
+        """One or two options of a small run that is really run."""
+        taken = ("output", "as_json", "data")
+        options = [option for option in find(PERTURB).params if isinstance(option, click.Option) and option.name not in taken]
+        chosen = rng.sample(options, rng.choice((1, 1, 2)))
+        typed = [word for option in chosen for word in typing(rng, option)]
+        before = ("bench", "perturb", "--data", str(self.material.data), "--methods", "random", "--threads", "1", "-o", "out", "--json")
+        what = f"perturb with {' and '.join(str(option.name) for option in chosen)} · {typed!r:.100}"
+        return Case(what, Expect.EITHER, Command((*before, *typed), table_if_any), None, (), ("out/",), sane=sane_table_if_any)
 
     def words(self, rng: random.Random, folder: Path) -> Case:
         """The words of a good command lost, doubled, swapped, split or made up."""
@@ -146,6 +155,18 @@ class Arguments:
         return Case(f"question · {question!r:.60}", Expect.EITHER, run, None, (), ("*",), partly=question == "--", sane=sane_if_any)
 
 
+PERTURB = "bench perturb"
+
+
+def find(name: str) -> click.Command:
+    """A command by its words."""
+    command: click.Command = main
+    for word in name.split():
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+    return command
+
+
 def typing(rng: random.Random, option: click.Option) -> list[str]:
     """An option as it may be typed, with a value of its kind or of another."""
     name = rng.choice([*option.opts, *option.secondary_opts])
@@ -165,6 +186,16 @@ def of_stdout(stdout: str) -> Any:
         return per_method(json.loads(stdout[start:])) if start >= 0 else None
     except (ValueError, KeyError):
         return None
+
+
+def table_if_any(stdout: str) -> Any:
+    """A table, where one is printed and not, for example, help."""
+    return table(stdout) if stdout.startswith("{") else None
+
+
+def sane_table_if_any(found: Any) -> str | None:
+    """As `sane_table`, where the command printed one."""
+    return sane_table(found) if found else None
 
 
 def sane_if_any(numbers: Any) -> str | None:

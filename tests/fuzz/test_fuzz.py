@@ -14,17 +14,17 @@ from xai.tests.fuzz.subjects import SUBJECTS
 from xai.tests.fuzz.sweep import Tally, Worker, sweep
 
 FEW = {
-    "images": 150,
-    "arrays": 200,
+    "images": 120,
+    "arrays": 150,
     "checkpoints": 80,
     "texts": 80,
-    "manifests": 60,
-    "bundles": 50,
-    "results": 30,
-    "datasets": 40,
+    "manifests": 50,
+    "bundles": 40,
+    "results": 25,
+    "datasets": 30,
     "reports": 300,
-    "arguments": 60,
-    "calls": 200,
+    "arguments": 50,
+    "calls": 150,
 }
 """Cases of the default run: what two or three seconds hold."""
 MANY = 10_000

@@ -118,7 +118,7 @@ class Checkpoints:
     def heads(self, rng: random.Random, folder: Path) -> Case:
         heads = rng.choice(HEADS)
         shown = "10**5000" if isinstance(heads, int) and heads > 10**10 else repr(heads)
-        possible = isinstance(heads, int) and 1 <= heads <= 64
+        possible = type(heads) is int and 1 <= heads <= 64
         expect = Expect.SAME if type(heads) is int and heads == 4 else Expect.EITHER if possible else Expect.FAITHFUL
         return self.content(folder, self.full(heads), f"num_heads · {shown}", expect)
 

@@ -52,7 +52,7 @@ def features(name: str, session: Session, cases: Iterable[Case]) -> Iterator[tup
 
 def of_bundle(bundle: Path | None, count: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Features of the demo model, or of a bundle, on `count` generated scenes."""
-    explainer = xai.load() if bundle is None else xai.load(bundle)
+    explainer = xai.load(bundle or "demo")
     asked = (
         (scene.draw(SCENE_SIDE), explainer.encoder.encode(question.text, False).ids)
         for scene, question in pointing_samples(UNSEEN_SEED, count)

@@ -147,7 +147,7 @@ def main(full: Path | None, questions: int, own_questions: int, threads: int, wo
     click.echo(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     click.echo("| model | published procedure, s | ours, s | ratio |\n|---|---|---|---|")
     if full is None:
-        explainer = xai.load(session="eager")
+        explainer = xai.load("demo", session="eager")
         found = load_samples("scenes", own_questions)
         checked = cross_check(explainer, explainer, found[:questions], published_table(explainer.session))
         reference = checked.reference_seconds / questions

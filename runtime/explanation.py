@@ -83,6 +83,11 @@ class Explanation:
         """(words,): relevance of `question.words`."""
         return self.question.word_relevance(self.text_relevance)
 
+    @property
+    def full_name(self) -> str:
+        """The method with its choice of layers, as a row of `METHODS` is called: `dsmi-grad`, `dsmi-grad@all`."""
+        return f"{self.method}@all" if self.layers == "all" else self.method
+
     def to_json(self) -> dict[str, Any]:
         """The documented JSON object (README, JSON output) with this as its only explanation."""
         return to_json([self])
@@ -124,7 +129,8 @@ class Explanation:
 
 def comparison(explanations: Sequence[Explanation]) -> dict[str, Any]:
     """How far every two of several methods agree on the same answer, as `compare` gives it."""
-    return compare({e.method: e.image_relevance for e in explanations}, {e.method: e.word_relevance for e in explanations})
+    names = [e.full_name for e in explanations]
+    return compare(names, [e.image_relevance.ravel() for e in explanations], [e.word_relevance for e in explanations])
 
 
 def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:

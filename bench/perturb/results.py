@@ -99,7 +99,7 @@ class RunFolder:
                 done, end = done + 1, question.end
                 yield question
         if done < record.count:
-            raise XaiError(f"{record.count - done} of {record.count} questions are missing in {self.path}: finish the run with --resume")
+            raise XaiError(f"{self.results} lacks {record.count - done} of {record.count} questions: finish the run with --resume")
         if self.results.stat().st_size > end:
             raise XaiError(f"{self.results} ends with a line that is cut short: repair it with --resume")
 

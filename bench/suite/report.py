@@ -8,7 +8,7 @@ from typing import Any
 
 from xai.base.errors import XaiError
 from xai.base.reading import read_json
-from xai.bench.latency.measure import STAGES
+from xai.bench.latency.measure import REPORTED_STAGES
 from xai.bench.suite.suite import SCHEMA_VERSION
 from xai.bench.tables import aligned
 
@@ -35,7 +35,7 @@ def markdown(report: SuiteReport) -> str:
         aligned(LATENCY_HEADS, latency_rows(report), words=3),
         reference_line(report),
         "Where the time goes (ms, median; batch 1):",
-        aligned(["session", "precision", "methods", *STAGES, "total", "p99"], list(_stage_rows(report)), words=3),
+        aligned(["session", "precision", "methods", *REPORTED_STAGES, "total", "p99"], list(_stage_rows(report)), words=3),
         *_batches(report),
         "## Parity with eager float32",
         "Largest error relative to the largest value, and smallest cosine of a relevance map. A bundle of less than float32 is kept only "
@@ -107,7 +107,7 @@ def _stage_rows(report: SuiteReport) -> Iterable[list[str]]:
     for row in report["latency"]:
         for methods in ("one", "all") if "not_run" not in row else ():
             batch = row[methods][0]
-            stages = [_ms(batch["stages"][stage]["p50"]) for stage in STAGES]
+            stages = [_ms(batch["stages"][stage]["p50"]) for stage in REPORTED_STAGES]
             yield [f"{row['session']}", row["precision"], methods, *stages, _ms(batch["total"]["p50"]), _ms(batch["total"]["p99"])]
 
 

@@ -20,7 +20,7 @@ LEAST_GROWTH = 0.01
 
 @dataclass(frozen=True)
 class Ratio:
-    """Of one stage, or `total`, at one batch size: medians in milliseconds, theirs over ours with a 95 % interval.
+    """Compares one stage, or `total`, at one batch size: medians in milliseconds, B over A with a 95 % interval.
 
     The interval is None where a report has too few iterations for one; `matters` says whether the difference shows in the total.
     """

@@ -40,7 +40,7 @@ Samples = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Plan:
-    """How to measure: `iterations`, or where None as many as fit into `seconds`, for each of `batches`."""
+    """Says how to measure: `iterations`, or where None as many as fit into `seconds`, for each of `batches`."""
 
     methods: tuple[str, ...]
     batches: tuple[int, ...] = (1,)

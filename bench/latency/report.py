@@ -18,7 +18,7 @@ SHOWN_STATISTICS = ("mean", "std", "min", "p50", "p90", "p95", "p99", "max")
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """A report that was written with --json, checked. Raises `XaiError` where the file is none, or a field is not what it must be."""
+    """Read and check a report that was written with --json. Raises `XaiError` where the file is none, or a field is not what it must be."""
     if not path.exists():
         raise XaiError(f"report {path} does not exist")
     content = read_json(path)

@@ -19,7 +19,7 @@ SuiteReport = Mapping[str, Any]
 
 
 def markdown(report: SuiteReport) -> str:
-    """`report.md`: every part of the report, with what was not run and why."""
+    """Write `report.md`: every part of the report, with what was not run and why."""
     model = report["model"]
     kind = "A quick look, too short for numbers to rely on" if report["quick"] else "Whole run"
     parts = [
@@ -68,7 +68,7 @@ LATENCY_HEADS = [
 
 
 def latency_rows(report: SuiteReport) -> list[list[str]]:
-    """Rows under `LATENCY_HEADS`."""
+    """Give the rows under `LATENCY_HEADS`."""
     rows = []
     for row in report["latency"]:
         where = [row["session"], row["precision"], row["provider"]]
@@ -85,7 +85,7 @@ def latency_rows(report: SuiteReport) -> list[list[str]]:
 
 
 def reference_line(report: SuiteReport) -> str:
-    """What the ratio is to."""
+    """Say what the ratio is to."""
     found = report["reference"]
     if "not_run" in found:
         return f"Published procedure: not run: {found['not_run']}."
@@ -180,7 +180,7 @@ def _ms(milliseconds: float) -> str:
 
 
 def read_reports(folder: Path) -> dict[str, SuiteReport]:
-    """`NAME/report.json` of every machine, in order of their names. Raises `XaiError` where one cannot be read."""
+    """Read `NAME/report.json` of every machine, in order of their names. Raises `XaiError` where one cannot be read."""
     found: dict[str, SuiteReport] = {}
     for path in sorted(folder.glob("*/report.json")):
         content = read_json(path)
@@ -191,7 +191,7 @@ def read_reports(folder: Path) -> dict[str, SuiteReport]:
 
 
 def performance(reports: Mapping[str, SuiteReport]) -> str:
-    """The README's section: for every machine its latencies, and what else a reader wants to know first."""
+    """Write the README's section: for every machine its latencies, and what else a reader wants to know first."""
     if not reports:
         return "No report of a named machine is there yet: `xai bench suite -o DIR` makes one of yours."
     parts = []
@@ -227,7 +227,7 @@ def _sentences(report: SuiteReport) -> list[str]:
 
 
 def with_section(readme: str, section: str) -> str:
-    """A README with the text between the two marks replaced. Raises `XaiError` where it does not have both, once each."""
+    """Replace the text of a README between the two marks. Raises `XaiError` where it does not have both, once each."""
     if readme.count(SECTION_BEGIN) != 1 or readme.count(SECTION_END) != 1 or readme.index(SECTION_BEGIN) > readme.index(SECTION_END):
         raise XaiError(f"the README needs {SECTION_BEGIN} and {SECTION_END}, once each and in this order")
     head, _, rest = readme.partition(SECTION_BEGIN)

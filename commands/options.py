@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from xai.base.messages import LOG
-from xai.models.load import MODEL_VARIABLE, ModelOptions, default_model
+from xai.commands.completion import complete_file, complete_model
+from xai.models.load import MODEL_VARIABLE, ONLY_CHECKPOINTS, ModelOptions, default_model
 
 MODEL_METAVAR = "demo|BUNDLE|CHECKPOINT"
 CHECKPOINT_ONLY = "Only with a checkpoint:"
@@ -21,6 +22,7 @@ _NAMES = {
     "model": click.option(
         "--model",
         metavar=MODEL_METAVAR,
+        shell_complete=complete_model,
         help=f"The model: demo, the folder of an exported bundle, or a METER checkpoint (.ckpt, .pt, .safetensors).  "
         f"[env: {MODEL_VARIABLE}; default: demo]",
     ),
@@ -30,13 +32,15 @@ _NAMES = {
 _REFERENCE = click.option(
     "--reference",
     metavar="CHECKPOINT",
+    shell_complete=complete_file,
     help="The checkpoint that a bundle was made of: --cross-check runs the published procedure on it. "
-    "--tokenizer, --answers and --image-size are then its own.",
+    "--tokenizer, --answers, --image-size and --heads are then its own.",
 )
 _OPTIONS = {
     "tokenizer": click.option(
         "--tokenizer",
         metavar="FILE|NAME",
+        shell_complete=complete_file,
         help=f"{CHECKPOINT_ONLY} tokenizer.json, its folder, or a model in the local cache.  [default: roberta-base]",
     ),
     "answers": click.option(
@@ -52,7 +56,10 @@ _OPTIONS = {
         help=f"{CHECKPOINT_ONLY} side of the model's input in pixels. Default: the checkpoint's.",
     ),
     "heads": click.option(
-        "--heads", type=click.IntRange(1), metavar="N", help="Cross-modal attention heads, where the checkpoint does not say how many."
+        "--heads",
+        type=click.IntRange(1),
+        metavar="N",
+        help=f"{CHECKPOINT_ONLY} cross-modal attention heads, where it does not say how many.",
     ),
     "session": click.option(
         "--session", type=click.Choice(["onnx", "torchscript", "eager"]), help="What runs the model. Default: what fits the model."
@@ -105,6 +112,13 @@ def model_options(without: Collection[str] = (), reference: bool = False) -> Cal
     return decorate
 
 
+def checkpoint_options(command: Command) -> Command:
+    """Gives a command the options of a checkpoint, each as an argument of its own."""
+    for name in reversed(ONLY_CHECKPOINTS):
+        command = _OPTIONS[name](command)
+    return command
+
+
 def model_argument(metavar: str = MODEL_METAVAR) -> Callable[[Command], Command]:
     """Gives a command that is about one model its name, as an argument that may be left out or as --model; it receives `model`."""
 
@@ -117,7 +131,7 @@ def model_argument(metavar: str = MODEL_METAVAR) -> Callable[[Command], Command]
             return command(model=argument or option or default_model(), **given)
 
         collected = _NAMES["model"](collected)
-        return click.argument("argument", required=False, metavar=f"[{metavar}]")(collected)
+        return click.argument("argument", required=False, metavar=f"[{metavar}]", shell_complete=complete_model)(collected)
 
     return decorate
 

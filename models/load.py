@@ -63,7 +63,7 @@ def find_model(name: str | Path) -> FoundModel:
         raise BadInput(f"the name of the model is empty: {advice}")
     if given == DEMO:
         if Path(DEMO).exists():
-            LOG.warning("demo is the demo model, not the %s that lies here: to name that, write ./demo", DEMO)
+            LOG.warning("demo is the demo model, not what lies here under that name: to name that, write ./demo")
         return FoundModel(DEMO, "demo", None)
     path = Path(given)
     try:

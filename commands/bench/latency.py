@@ -13,6 +13,7 @@ from xai.base.errors import BadInput, XaiError
 from xai.base.files import check_folder, is_standard_output, json_bytes, write
 from xai.base.messages import say
 from xai.commands.bench.finite import Finite
+from xai.commands.completion import complete_method
 from xai.commands.explain.asked import method_names
 from xai.commands.options import model_options
 from xai.models.load import ModelOptions
@@ -32,7 +33,15 @@ def _batches(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ..
 
 @click.command()
 @model_options()
-@click.option("-m", "--method", "methods", multiple=True, metavar="NAME|all", help="Method; may be repeated.  [default: dsmi-grad]")
+@click.option(
+    "-m",
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME|all",
+    shell_complete=complete_method,
+    help="Method; may be repeated.  [default: dsmi-grad]",
+)
 @click.option(
     "--batch", "batches", default="1", show_default=True, callback=_batches, metavar="N,...", help="Images and questions at once."
 )

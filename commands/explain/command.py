@@ -11,6 +11,7 @@ import click
 from xai.base.errors import XaiError
 from xai.base.progress import track
 from xai.base.text import one_line
+from xai.commands.completion import complete_file, complete_method
 from xai.commands.explain.asked import Asked, method_names
 from xai.commands.explain.images import find_images, image_source, split_question
 from xai.commands.explain.outputs import (
@@ -31,9 +32,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("given", nargs=-1, metavar="IMAGE... QUESTION")
+@click.argument("given", nargs=-1, metavar="IMAGE... QUESTION", shell_complete=complete_file)
 @model_options()
-@click.option("-m", "--method", "methods", multiple=True, metavar="NAME|all", help="Method; may be repeated.  [default: dsmi-grad]")
+@click.option(
+    "-m",
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME|all",
+    shell_complete=complete_method,
+    help="Method; may be repeated.  [default: dsmi-grad]",
+)
 @click.option("--solver-report", is_flag=True, help="Also print how each graph was solved, and how sure that is.")
 @click.option("--layers", type=click.Choice(["first", "all"]), default="first", show_default=True, help="`all` is short for NAME@all.")
 @click.option("--target", metavar="ANSWER", help="Explain this answer (name or id) instead of the model's own.")
@@ -46,12 +55,20 @@ if TYPE_CHECKING:
     "outputs",
     multiple=True,
     metavar="OUT",
+    shell_complete=complete_file,
     help="Write a picture, page or file of numbers, by its suffix; may be repeated. For several images a folder/, or a name with {name}.",
 )
-@click.option("--json", "json_file", metavar="FILE|-", help="Write the JSON object here; one object a line for several images or pairs.")
+@click.option(
+    "--json",
+    "json_file",
+    metavar="FILE|-",
+    shell_complete=complete_file,
+    help="Write the JSON object here; one object a line for several images or pairs.",
+)
 @click.option(
     "--pairs",
     metavar="FILE",
+    shell_complete=complete_file,
     help="Explain the pairs of this JSONL or CSV file (image, question, optional target and id) instead; with --json, a line each.",
 )
 @click.option("--resume", is_flag=True, help="With --pairs: go on with the lines that are in the --json file.")
@@ -100,6 +117,8 @@ def _explain_images(
     """Every image with the one question. Of several, the broken ones are named and the others done."""
     paths, lines = output_paths(outputs, images), json_lines_path(json_file)
     printed = json_file is not None and lines is None
+    if printed and solver_report:
+        raise click.UsageError("--solver-report is printed where --json - goes: write the JSON to a file")
     check_paths(paths, lines, outputs)
     model.find()
 
@@ -109,17 +128,17 @@ def _explain_images(
     from xai.runtime.show.save import render
 
     explainer = model.open()
-    explainer.check(question, asked.target, asked.truncate)
+    encoded = explainer.check(question, asked.target, asked.truncate)
     one = len(images) == 1
     objects: list[bytes] = []
-    images_ahead = ahead(lambda name: explainer.prepare(image_source(name)), images)
+    images_ahead = ahead(explainer.prepare, [image_source(name) for name in images])
     for name, image in zip(track(images, "Explaining"), images_ahead, strict=True):
         try:
-            found = asked.explain(explainer, image.result(), question)
-            objects.append(json_bytes(to_json(found), indent=1 if one else None))
+            found = asked.explain(explainer, image.result(), encoded)
+            content = b"" if json_file is None else json_bytes(to_json(found), indent=1 if one else None)
             contents = {path: render(found, path) for path in paths[name]}
             if lines and one:
-                contents[lines] = objects[0]
+                contents[lines] = content
             make_folders(outputs)
             write(contents)
         except XaiError as error:
@@ -127,8 +146,9 @@ def _explain_images(
                 raise
             click.echo(f"Error: {one_line(str(error))}", err=True)
             continue
+        objects.append(content)
         if printed:
-            click.echo(objects[-1], nl=False)
+            click.echo(content, nl=False)
         else:
             _print(found, list(contents), brief=bool(outputs or json_file), solver_report=solver_report)
         log_times(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai.base.uri import data_uri
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.report.scores import Scores, panel_name
 from xai.bench.perturb.request import FLOOR
@@ -92,4 +92,4 @@ def _overlay(explanation: Explanation) -> Image.Image:
 def _uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "jpeg", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_uri("image/jpeg", buffer.getvalue())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from xai.base.uri import data_uri
 from xai.bench.perturb.report.examples import select_examples
 from xai.bench.perturb.report.table import verdict
+from xai.runtime.show.scale import legend
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; max-width: 1080px; margin: 2rem auto; padding: 0 1rem }
@@ -46,12 +47,13 @@ def table_page(table: Mapping[str, Any], curves: bytes, examples: Sequence[Mappi
             _main(table, panels),
             '<p class="small">Small numbers: published for METER at 576 px on 3,303 questions of VQAv2.</p>',
             _verdicts(table, panels),
-            f'<h2>Curves</h2><img alt="Accuracy against removed fraction" src="data:image/png;base64,{base64.b64encode(curves).decode()}">',
+            f'<h2>Curves</h2><img alt="Accuracy against removed fraction" src="{data_uri("image/png", curves)}">',
             "<h2>Further measures</h2>",
             _further(table),
             _remarks(table),
             "<h2>Best explained</h2>",
-            '<p class="small">Beneath each map the areas of this question alone. Mean gain: its minus tests less its plus tests.</p>',
+            '<p class="small">Beneath each map the areas of this question alone. Mean gain: its minus tests less its plus tests. '
+            f"{escape(legend('dark', 'bright', 'grey'))}</p>",
             "\n".join(map(_example, best)) or "<p>None.</p>",
             "<h2>Worst explained</h2>",
             "\n".join(map(_example, worst)) or "<p>None.</p>",

@@ -264,3 +264,37 @@ def test_the_ceilings_graphs_are_what_they_say() -> None:
     for name, operator in (("gemm", "MatMul"), ("copy", "Neg")):
         graph = onnx.load(Path(xai.__file__).parent / "bench" / "latency" / f"{name}.onnx").graph
         assert [node.op_type for node in graph.node] == [operator]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r["batches"][0]["samples_ms"].update(decode=[]), "'decode' holds 0 times, and 'total' 7"),
+        (lambda r: r["batches"][0]["samples_ms"]["decode"].__setitem__(1, []), "'decode' holds a list, not only an integer or a number"),
+        (lambda r: r["batches"][0]["samples_ms"].update(decode=[1.1]), "'decode' holds 1 times, and 'total' 7"),
+        (lambda r: r["batches"][0]["samples_ms"].update(fuse_gradients=""), "'fuse_gradients' is text, not a list"),
+        (lambda r: r["batches"][0]["samples_ms"].update(spectral=[-1.0] * 7), "'spectral' holds a number that is no time"),
+        (lambda r: r.update(machine="x"), "'machine' is text, not an object"),
+        (lambda r: r.pop("machine"), "'machine' is missing"),
+        (lambda r: r["machine"].pop("versions"), "'versions' is missing"),
+        (lambda r: r["machine"].update(versions=-0.0), "'versions' is a number, not an object"),
+        (lambda r: r["machine"]["versions"].update(numpy=[]), "'numpy' is a list, not text"),
+        (lambda r: r.pop("session"), "'session' is missing"),
+        (lambda r: r["model"].update(sizes=[]), "'sizes' is a list, not an object"),
+        (lambda r: r.update(batches=[1]), "'batches' holds an integer, not only an object"),
+        (lambda r: r["batches"][0].update(batch=0), "'batch' is out of range"),
+        (lambda r: r["batches"][0]["total"].update(p50="1"), "'p50' is text"),
+        (lambda r: r.update(threads=True), "'threads' is true or false"),
+    ],
+)
+def test_a_damaged_report_is_one_line_that_says_where(plain, tmp_path, change, message) -> None:
+    other = copy.deepcopy(plain)
+    change(other)
+    (tmp_path / "a.json").write_text(json.dumps(plain))
+    (tmp_path / "b.json").write_text(json.dumps(other))
+    for pair in (("a", "b"), ("b", "a"), ("b", "b")):
+        found = run("compare", *(tmp_path / f"{name}.json" for name in pair))
+        assert found.exit_code == 1
+        assert not found.stdout
+        (line,) = found.stderr.splitlines()
+        assert line.startswith(f"Error: {tmp_path / 'b.json'}: ") and message in line

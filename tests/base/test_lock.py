@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -51,6 +52,21 @@ def test_a_killed_process_leaves_no_lock(tmp_path) -> None:
     with locked(path, "it"):
         assert f"process {os.getpid()} on" in path.read_text()
     assert not path.exists()
+
+
+def test_a_file_that_its_holder_removed_meanwhile_does_not_count(tmp_path, monkeypatch) -> None:
+    path, calls, lock = tmp_path / "lock", [], fcntl.flock
+
+    def removed_before(descriptor: int, operation: int) -> None:
+        calls.append(operation)
+        if len(calls) == 1:
+            path.unlink()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removed_before)
+    with locked(path, "it"), pytest.raises(XaiError, match="in use"), locked(path, "it"):
+        pytest.fail("two are inside")
+    assert len(calls) == 3
 
 
 def test_threads_that_come_and_go_are_never_two_inside(tmp_path) -> None:

@@ -28,6 +28,9 @@ MODEL_VARIABLE = "XAI_MODEL"
 DEFAULT_TOKENIZER = "roberta-base"
 """The tokenizer of the published METER checkpoints, looked for in the local Hugging Face cache."""
 
+MOST_THREADS = 4096
+"""More than a machine has; the libraries take any number, and fail or start as many."""
+
 ONLY_CHECKPOINTS = ("tokenizer", "answers", "image_size", "heads")
 """Options of a checkpoint: a bundle and the demo model bring these with them."""
 
@@ -159,6 +162,8 @@ def load(
     """
     _check_types(model, tokenizer, answers, session, provider, trust, allow_fallback)
     threads = None if threads is None else whole_number(threads, "threads", 1)
+    if threads is not None and threads > MOST_THREADS:
+        raise BadInput(f"threads is {threads}: {MOST_THREADS} is the most")
     image_size = None if image_size is None else whole_number(image_size, "image_size", 1)
     heads = None if heads is None else whole_number(heads, "heads", 1)
     found = find_model(default_model() if isinstance(model, Unnamed) else model)

@@ -14,7 +14,7 @@ from xai.bench.data.sample import Sample
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import QuestionPlan, batch_subsets, plan_question
 from xai.bench.perturb.request import Request
-from xai.runtime.engine import Answered, explain_tokens
+from xai.runtime.engine import Answered, check_logits, explain_tokens
 from xai.runtime.evidence import Depth, depth_of, solved_graphs
 from xai.runtime.inputs.encode import embed_texts, encode_distinct
 from xai.runtime.methods import Method, Relevance
@@ -120,6 +120,7 @@ def answer_subsets(
 
     `whole` holds each question's logits with nothing removed, the first subset of every plan: it is not run again. Image
     tokens are dropped after `encode_image` and text tokens after `embed_text`, so that those kept keep their positions.
+    Raises `XaiError` where an answer is not finite.
     """
     text = embed_texts(session, questions.ids).embeddings
     xp = namespace(text)
@@ -146,6 +147,7 @@ def answer_subsets(
             },
             ["logits"],
         )["logits"]
+        check_logits(session, logits)
         for (q, s), row_logits in zip(batch.jobs, to_numpy(logits), strict=True):
             found[q][s] = row_logits
     return found

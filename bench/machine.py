@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from xai.runtime.doctor import versions
+from xai.base.versions import versions
 
 
 def describe() -> dict[str, Any]:

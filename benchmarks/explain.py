@@ -102,9 +102,9 @@ def measure_reference(model_file: Path, threads: int, repeat: int, keep_blocks: 
     """The published procedure; `keep_blocks` lends it this package's setting of the allocator."""
     import torch
 
-    from xai.bench.reference import record, relevance, with_parameter_gradients
+    from xai.base.process import keep_large_blocks
+    from xai.bench.published import record, relevance, with_parameter_gradients
     from xai.meter.checkpoint import load_meter
-    from xai.runtime.allocator import keep_large_blocks
 
     if keep_blocks:
         keep_large_blocks()
@@ -121,20 +121,20 @@ def measure_reference(model_file: Path, threads: int, repeat: int, keep_blocks: 
 
 def measure_session(kind: str, place: Path, threads: int, repeat: int) -> dict[str, Any]:
     """One of this package's sessions; `place` is a checkpoint for `eager` and a bundle for the others."""
+    from xai.runtime.bundle.reader import read_bundle
     from xai.runtime.engine import Clock, encode_images, explain
-    from xai.runtime.manifest import read_bundle
     from xai.runtime.methods import METHODS, Options
-    from xai.runtime.session import Session
-    from xai.runtime.sessions import open_session
+    from xai.runtime.sessions.choose import open_session
+    from xai.runtime.sessions.protocol import Session
 
     start = time.perf_counter()
     session: Session
     if kind == "eager":
         import torch
 
+        from xai.base.process import keep_large_blocks
         from xai.meter.checkpoint import load_meter
         from xai.meter.session import EagerSession
-        from xai.runtime.allocator import keep_large_blocks
 
         keep_large_blocks()  # as `xai.load` does
         torch.set_num_threads(threads)

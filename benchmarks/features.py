@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import xai
-from xai.bench.pointing import SCENE_SIDE, pointing_samples
-from xai.meter.demo.scenes import UNSEEN_SEED
+from xai.bench.data.scenes import UNSEEN_SEED
+from xai.bench.measures.pointing import SCENE_SIDE, pointing_samples
 from xai.runtime.engine import encode_images
-from xai.runtime.image import ImageSource, open_image, preprocess
-from xai.runtime.session import TOP_ANSWER, Session
+from xai.runtime.inputs.image import ImageSource, open_image, preprocess
+from xai.runtime.sessions.protocol import TOP_ANSWER, Session
 
 Case = tuple[ImageSource, NDArray[np.int64]]
 """An image, and a question's token ids."""

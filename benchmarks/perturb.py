@@ -27,24 +27,24 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 
 import xai
-from xai.bench.crosscheck import cross_check
-from xai.bench.datasets import Sample, load_samples
-from xai.bench.perturb import Prepared, Request, prepare, run_chunk
-from xai.bench.plan import MODALITIES, MOST_QUESTIONS, published_counts
-from xai.bench.reference import answer, record, relevance, with_parameter_gradients
-from xai.bench.results import Chunk
-from xai.bench.run import measure
-from xai.bench.variants import FLOOR, find_variants
+from xai.bench.data.sample import Sample, load_samples
+from xai.bench.perturb.answering import measure
+from xai.bench.perturb.crosscheck import cross_check
+from xai.bench.perturb.plan import MODALITIES, MOST_QUESTIONS, published_counts
+from xai.bench.perturb.results import Chunk
+from xai.bench.perturb.run import Prepared, Request, prepare, run_chunk
+from xai.bench.perturb.variants import FLOOR, find_variants
+from xai.bench.published import answer, record, relevance, with_parameter_gradients
 from xai.export.bundle import export_bundle
 from xai.meter import demo
 from xai.meter.checkpoint import load_meter
 from xai.meter.model import Meter
 from xai.meter.session import EagerSession
 from xai.runtime.answers import numbered_answers
-from xai.runtime.image import open_image, preprocess
-from xai.runtime.manifest import read_bundle
-from xai.runtime.session import Session
-from xai.runtime.sessions import open_session
+from xai.runtime.bundle.reader import read_bundle
+from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.sessions.choose import open_session
+from xai.runtime.sessions.protocol import Session
 
 MEMORY = 4 * 2**30
 RUNS_PER_METHOD = 4

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from xai.bench.suite_report import performance, read_reports, with_section
+from xai.bench.suite.report import performance, read_reports, with_section
 
 ROOT = Path(__file__).parents[1]
 

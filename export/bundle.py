@@ -19,7 +19,8 @@ from typing import Any
 from tokenizers import Tokenizer
 from torch import nn
 
-from xai import XaiError
+from xai.base.errors import XaiError
+from xai.base.files import hash_file
 from xai.export.graphs import describe_graphs, describe_model
 from xai.export.onnx import OPSET, export_graphs, write_graphs
 from xai.export.quantise import quantise
@@ -28,22 +29,10 @@ from xai.meter.model import Meter
 from xai.meter.session import EagerSession
 from xai.meter.vision import VisionAttention
 from xai.runtime.answers import Answers
-from xai.runtime.manifest import (
-    ANSWERS,
-    FORMATS,
-    MANIFEST,
-    PARITY,
-    PRECISIONS,
-    TOKENIZER,
-    Bundle,
-    FileRecord,
-    Manifest,
-    hash_file,
-    is_bundle,
-    read_bundle,
-)
+from xai.runtime.bundle.manifest import ANSWERS, FORMATS, MANIFEST, PARITY, PRECISIONS, TOKENIZER, Bundle, FileRecord, Manifest
+from xai.runtime.bundle.reader import is_bundle, read_bundle
 from xai.runtime.parity import MIN_COSINE, TOLERANCES, Measure, check, failures, make_trial, observe, save_trial
-from xai.runtime.sessions import open_session
+from xai.runtime.sessions.choose import open_session
 
 WRITERS = ("xai-vqa", "torch", "onnx", "onnxscript", "onnxruntime")
 """Packages whose versions the manifest notes."""

@@ -12,7 +12,7 @@ from xai.export.evidence import evidence_names, map_names
 from xai.meter.answer import answer
 from xai.meter.config import MeterConfig
 from xai.meter.model import Meter
-from xai.runtime.manifest import BundleModel, GraphSpec, TensorSpec
+from xai.runtime.bundle.manifest import BundleModel, GraphSpec, TensorSpec
 from xai.runtime.methods import METHODS, Depth, Options
 
 BATCH, TEXT, IMAGE = "batch", "text", "image"

@@ -19,7 +19,7 @@ from torch.export import Dim
 from xai.export.evidence import EvidenceGraph, evidence_names, map_names
 from xai.export.graphs import AnswerGraph, ImageGraph, TextGraph, describe_graphs, describe_output, example_inputs
 from xai.meter.model import Meter
-from xai.runtime.manifest import WEIGHTS, GraphSpec, onnx_file
+from xai.runtime.bundle.manifest import WEIGHTS, GraphSpec, onnx_file
 
 OPSET = 20
 """The newest that PyTorch's exporter writes without converting; it brought the last operator used here, Gelu."""

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from xai.export.onnx import quiet, write_graphs
-from xai.runtime.manifest import onnx_file
+from xai.runtime.bundle.manifest import onnx_file
 
 LEFT = ("embed_text",)
 """Graphs without products."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from xai.export.evidence import EvidenceGraph
 from xai.export.graphs import AnswerGraph, ImageGraph, TextGraph, example_inputs
 from xai.meter.model import Meter
-from xai.runtime.manifest import TORCHSCRIPT, GraphSpec
+from xai.runtime.bundle.manifest import TORCHSCRIPT, GraphSpec
 
 
 class Graphs(nn.Module):

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from xai import XaiError
+from xai.base.errors import XaiError
 from xai.meter.config import HEAD_WIDTH, MeterConfig
 from xai.meter.model import Meter
 from xai.meter.vision import resize_positions

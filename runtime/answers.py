@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from xai import XaiError
+from xai.base.errors import XaiError
 
 
 class Answers:

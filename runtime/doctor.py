@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import sys
 from typing import NamedTuple
 
-PACKAGES = (
-    "xai-vqa",
-    "numpy",
-    "scipy",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "torch",
-    "onnx",
-    "onnxscript",
-    "transformers",
-    "cupy-cuda13x",
-    "cupy-cuda12x",
-)
+from xai.base.versions import versions
 
 
 class Report(NamedTuple):
@@ -61,15 +48,3 @@ def examine() -> Report:
         except ImportError as error:
             problems.append(f"torch is installed and cannot be imported: {str(error).splitlines()[0]}")
     return Report(facts, problems)
-
-
-def versions() -> dict[str, str | None]:
-    """Of every package that matters to how fast or how exact something runs; None where it is not installed."""
-    return {name: _version(name) for name in PACKAGES}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -11,10 +11,10 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from xai import XaiError
+from xai.base.errors import XaiError
 from xai.runtime.evidence import Evidence
 from xai.runtime.methods import Depth, Method, Options, Relevance
-from xai.runtime.session import Session
+from xai.runtime.sessions.protocol import Session
 from xai.spectral import FiedlerResult, Status, fiedler
 from xai.spectral.arrays import Array, namespace, to_device
 from xai.spectral.result import Certificate

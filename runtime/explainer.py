@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai import XaiError
+from xai.base.errors import XaiError
 from xai.runtime.answers import Answers
 from xai.runtime.engine import Answered, Clock, SolverReport, encode_images, explain
 from xai.runtime.explanation import Answer, Explanation
-from xai.runtime.image import ImageSource
+from xai.runtime.inputs.image import ImageSource
+from xai.runtime.inputs.prepare import PreparedImage, ahead, prepare
+from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
 from xai.runtime.methods import LAYERS, METHODS, Depth, Method, Options, find_method
-from xai.runtime.prepare import PreparedImage, ahead, prepare
-from xai.runtime.question import EncodedQuestion, QuestionEncoder
-from xai.runtime.session import TOP_ANSWER, Session
+from xai.runtime.sessions.protocol import TOP_ANSWER, Session
 from xai.spectral.arrays import namespace, to_numpy
 
 _FLAGS = {

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xai.runtime.engine import SolverReport
-from xai.runtime.image import Crop
-from xai.runtime.question import EncodedQuestion, Token
+from xai.runtime.inputs.image import Crop
+from xai.runtime.inputs.question import EncodedQuestion, Token
 
 SCHEMA_VERSION = 1
 
@@ -77,7 +77,7 @@ class Explanation:
 
     def save(self, path: str | Path) -> None:
         """Write `.png`, `.html`, `.json` or `.npz`, by suffix. Raises `XaiError` on another suffix or a failed write."""
-        from xai.runtime.report import save
+        from xai.runtime.show.save import save
 
         save([self], Path(path))
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xai import XaiError
+from xai.base.errors import XaiError
 from xai.runtime.evidence import Evidence
 from xai.spectral.arrays import Array, namespace
 

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai import XaiError
+from xai.base.errors import XaiError
 from xai.runtime.engine import explain
-from xai.runtime.image import preprocess
+from xai.runtime.inputs.image import preprocess
 from xai.runtime.methods import LAYERS, METHODS, Options
-from xai.runtime.session import TOP_ANSWER, ModelDescription, Session
+from xai.runtime.sessions.protocol import TOP_ANSWER, ModelDescription, Session
 
 TOLERANCES = {"logits": 1e-4, "tokens": 1e-4, "evidence": 1e-4, "relevance": 1e-3}
 """Largest error of a float32 graph, relative to the largest expected value (`compare`)."""

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from xai.spectral.answers import Answers
-from xai.spectral.eigh import solve_eigh
+from xai.spectral.solvers.eigh import solve_eigh
 from xai.spectral.graphs import FeatureGraphs, Graphs, Items, SparseGraphs
-from xai.spectral.implicit import solve_implicit
-from xai.spectral.lanczos import solve_lanczos
+from xai.spectral.solvers.implicit import solve_implicit
+from xai.spectral.solvers.lanczos import solve_lanczos
 from xai.spectral.result import Method
-from xai.spectral.squaring import solve_squaring
-from xai.spectral.thick_restart import solve_thick_restart
+from xai.spectral.solvers.squaring import solve_squaring
+from xai.spectral.solvers.thick_restart import solve_thick_restart
 
 SMALL = 64
 """Up to this many nodes products of whole matrices cost less than the steps that would avoid them."""

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.engine import encode_images, explain
-from xai.runtime.image import open_image, preprocess
-from xai.runtime.manifest import read_bundle
+from xai.runtime.inputs.image import open_image, preprocess
 from xai.runtime.methods import LAYERS, METHODS, Options
-from xai.runtime.session import TOP_ANSWER, Session
-from xai.runtime.sessions import open_session
+from xai.runtime.sessions.choose import open_session
+from xai.runtime.sessions.protocol import TOP_ANSWER, Session
 
 
 def run(session: str, place: Path, folder: Path, case: int, out: Path) -> dict[str, Any]:

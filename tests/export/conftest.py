@@ -12,9 +12,9 @@ from torch import Tensor
 from xai.export.bundle import Exported, export_bundle
 from xai.meter.config import MeterConfig
 from xai.meter.model import Meter
-from xai.runtime.manifest import FORMATS, Bundle
-from xai.runtime.session import Session
-from xai.runtime.sessions import open_session
+from xai.runtime.bundle.manifest import FORMATS, Bundle
+from xai.runtime.sessions.choose import open_session
+from xai.runtime.sessions.protocol import Session
 
 CONFIG = MeterConfig(
     image_size=32,

@@ -19,15 +19,18 @@ from tokenizers import Tokenizer
 
 import xai
 import xai.export.bundle
-from xai import XaiError
+from xai.base.errors import XaiError
+from xai.base.files import hash_file
+from xai.commands.export import export
+from xai.commands.inspect import inspect
+from xai.commands.verify import verify
 from xai.export.bundle import ParityError, check_place, export_bundle, new_folder
-from xai.export.commands import export, verify
 from xai.meter.model import Meter
 from xai.runtime.answers import numbered_answers
-from xai.runtime.commands import inspect
-from xai.runtime.manifest import MANIFEST, PARITY, TORCHSCRIPT, Bundle, hash_file, read_bundle
+from xai.runtime.bundle.manifest import MANIFEST, PARITY, TORCHSCRIPT, Bundle
+from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.parity import load_trial, save_trial
-from xai.runtime.sessions import open_session
+from xai.runtime.sessions.choose import open_session
 
 TORCHSCRIPT_ONLY = ("torchscript",)  # seconds, where ONNX takes half a minute
 

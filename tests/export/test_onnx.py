@@ -17,11 +17,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from xai import XaiError
+from xai.base.errors import XaiError
 from xai.meter.session import EagerSession
-from xai.runtime.manifest import FORMATS, MANIFEST, WEIGHTS, Bundle, FileRecord, onnx_file, read_bundle
-from xai.runtime.onnx import CPU, CUDA, OnnxSession, find_provider
-from xai.runtime.sessions import open_session
+from xai.runtime.bundle.manifest import FORMATS, MANIFEST, WEIGHTS, Bundle, FileRecord, onnx_file
+from xai.runtime.bundle.reader import read_bundle
+from xai.runtime.sessions.choose import open_session
+from xai.runtime.sessions.onnx import CPU, CUDA, OnnxSession, find_provider
 
 
 def test_files_are_valid_and_their_axes_are_those_of_the_manifest(bundle: Bundle) -> None:
@@ -73,7 +74,7 @@ def test_a_provider_that_is_not_here_is_refused() -> None:
 
 def test_a_fallback_is_an_error_unless_allowed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = {"ids": np.array([[0, 5, 2]])}
-    monkeypatch.setattr("xai.runtime.onnx.find_provider", {"cpu": "AzureExecutionProvider"}.get)
+    monkeypatch.setattr("xai.runtime.sessions.onnx.find_provider", {"cpu": "AzureExecutionProvider"}.get)
     monkeypatch.setattr(onnxruntime.InferenceSession, "get_providers", lambda _: [CPU])  # as where CUDA's libraries are missing
     with pytest.raises(XaiError, match=f"on {CPU}, not on AzureExecutionProvider"):
         OnnxSession(bundle).run("embed_text", inputs)
@@ -93,8 +94,8 @@ def test_arrays_of_another_library_come_out_of_it_again(bundle: Bundle, form: st
     session = open_session(bundle, form, threads=1, trust=True)
     inputs = {"ids": np.array([[0, 5, 2]])}
     expected = session.run("embed_text", inputs)["text_embeddings"]
-    monkeypatch.setattr(f"xai.runtime.{form}.namespace", lambda _: other)
-    monkeypatch.setattr("xai.runtime.onnx.synchronised", lambda value: waited.append(value) or value)
+    monkeypatch.setattr(f"xai.runtime.sessions.{form}.namespace", lambda _: other)
+    monkeypatch.setattr("xai.runtime.sessions.onnx.synchronised", lambda value: waited.append(value) or value)
     found = session.run("embed_text", inputs)["text_embeddings"]
     assert len(taken) == 1
     assert type(taken[0]).__module__.partition(".")[0] == {"onnx": "onnxruntime", "torchscript": "torch"}[form]
@@ -103,12 +104,12 @@ def test_arrays_of_another_library_come_out_of_it_again(bundle: Bundle, form: st
 
 
 def test_a_gpu_without_cupy_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xai.runtime.onnx.find_provider", {"cuda": CUDA}.get)
-    monkeypatch.setattr("xai.runtime.session.gpu_state", lambda: "cupy is not installed")
+    monkeypatch.setattr("xai.runtime.sessions.onnx.find_provider", {"cuda": CUDA}.get)
+    monkeypatch.setattr("xai.runtime.sessions.protocol.gpu_state", lambda: "cupy is not installed")
     with pytest.raises(XaiError, match=r"needs CuPy.*cupy is not installed"):
         OnnxSession(bundle, "cuda")
     assert OnnxSession(bundle, "cuda", allow_fallback=True).device == "cpu"
-    monkeypatch.setattr("xai.runtime.session.gpu_state", lambda: None)
+    monkeypatch.setattr("xai.runtime.sessions.protocol.gpu_state", lambda: None)
     assert OnnxSession(bundle, "cuda").device == "cuda"
 
 
@@ -169,10 +170,11 @@ import json, sys
 from pathlib import Path
 from xai.runtime.answers import load_answers
 from xai.runtime.explainer import Explainer
-from xai.runtime.manifest import ANSWERS, TOKENIZER, read_bundle
+from xai.runtime.bundle.reader import read_bundle
+from xai.runtime.bundle.manifest import ANSWERS, TOKENIZER
 from xai.runtime.methods import METHODS
-from xai.runtime.question import QuestionEncoder, load_tokenizer
-from xai.runtime.sessions import open_session
+from xai.runtime.inputs.question import QuestionEncoder, load_tokenizer
+from xai.runtime.sessions.choose import open_session
 
 bundle = read_bundle(Path(sys.argv[1]))
 model = bundle.manifest.model

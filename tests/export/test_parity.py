@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from xai import XaiError
+from xai.base.errors import XaiError
 from xai.export.bundle import Exported
 from xai.meter.session import EagerSession
+from xai.runtime.bundle.manifest import FORMATS, Bundle
 from xai.runtime.engine import encode_images, explain
-from xai.runtime.image import open_image, preprocess
-from xai.runtime.manifest import FORMATS, Bundle
+from xai.runtime.inputs.image import open_image, preprocess
 from xai.runtime.methods import LAYERS, METHODS, Options
 from xai.runtime.parity import MIN_GAP
-from xai.runtime.session import Session
-from xai.runtime.sessions import open_session
+from xai.runtime.sessions.choose import open_session
+from xai.runtime.sessions.protocol import Session
 
 Inputs = dict[str, NDArray[Any]]
 

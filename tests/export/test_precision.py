@@ -11,12 +11,14 @@ from click.testing import CliRunner
 from torch import nn
 
 import xai.runtime.parity
-from xai import XaiError
+from xai.base.errors import XaiError
+from xai.commands.export import export
+from xai.commands.verify import verify
 from xai.export.bundle import Exported, ParityError, export_bundle
-from xai.export.commands import export, verify
-from xai.runtime.manifest import TORCHSCRIPT, WEIGHTS, read_bundle
+from xai.runtime.bundle.manifest import TORCHSCRIPT, WEIGHTS
+from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.parity import MIN_COSINE
-from xai.runtime.sessions import open_session
+from xai.runtime.sessions.choose import open_session
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from xai import XaiError
+from xai.base.errors import XaiError
 from xai.meter.checkpoint import load_meter, read_checkpoint, save_meter
 from xai.meter.vision import resize_positions
 

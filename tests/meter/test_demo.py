@@ -11,9 +11,9 @@ import pytest
 from matplotlib.cbook import get_sample_data
 from PIL import Image
 
+from xai.bench.data.scenes import ANSWERS, ASKERS, CATEGORIES, COLORS, KINDS, Scene, Shape, ask, generate_scene, patch_coverage, samples
 from xai.meter import demo
-from xai.meter.demo.data import build_scenes, encode_questions, patch_labels, place_labels, region_labels, respell
-from xai.meter.demo.scenes import ANSWERS, ASKERS, CATEGORIES, COLORS, KINDS, Scene, Shape, ask, generate_scene, patch_coverage, samples
+from xai.meter.demo.training.data import build_scenes, encode_questions, patch_labels, place_labels, region_labels, respell
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_the_generator_needs_neither_torch_nor_a_hub() -> None:
     import subprocess
     import sys
 
-    code = "import sys, xai.meter.demo.scenes as s; list(s.samples(0, 7)); print('torch' in sys.modules, 'transformers' in sys.modules)"
+    code = "import sys, xai.bench.data.scenes as s; list(s.samples(0, 7)); print('torch' in sys.modules, 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False False\n"
 
 
@@ -157,7 +157,7 @@ def test_a_photograph_is_remarked_and_a_scene_is_not(asked) -> None:
 
 
 def test_the_shipped_tokenizer_knows_every_question(asked) -> None:
-    from xai.runtime.question import load_tokenizer
+    from xai.runtime.inputs.question import load_tokenizer
 
     tokenizer = load_tokenizer(demo.TOKENIZER)
     ids, mask = encode_questions(tokenizer, [q.text for _, q in asked])

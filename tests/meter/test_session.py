@@ -11,9 +11,9 @@ import torch
 from xai.meter.attention import merge_heads, split_heads
 from xai.meter.layer import Stream
 from xai.meter.session import TOP_ANSWER, EagerSession
-from xai.runtime import session
 from xai.runtime.engine import pad_ids
-from xai.runtime.image import open_image, preprocess
+from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.sessions import protocol as session
 
 
 def fuse_inputs(golden, cases, targets=None):

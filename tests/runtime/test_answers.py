@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from xai import XaiError
+from xai.base.errors import XaiError
 from xai.runtime.answers import Answers, load_answers, numbered_answers
 
 

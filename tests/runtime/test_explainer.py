@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import xai
-from xai import XaiError
+from xai.base.errors import XaiError
 from xai.runtime.methods import METHODS
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xai import XaiError
+from xai.base.errors import XaiError
 from xai.runtime.evidence import Evidence
 from xai.runtime.methods import METHODS, Depth, Options, find_method
 

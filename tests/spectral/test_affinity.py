@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from xai.spectral import colour, cosine_relu, fiedler, nearest_neighbours, threshold
-from xai.spectral.implicit import has_no_negative_cosine
+from xai.spectral.solvers.implicit import has_no_negative_cosine
 from xai.tests.spectral import known
 
 

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, files, text, progress, the process. Imports nothing of xai."""

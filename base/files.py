@@ -1,0 +1,63 @@
+"""Files: written whole or not at all, hashed, and JSON in bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from xai.base.errors import XaiError
+
+
+def check_folder(path: Path) -> None:
+    """Raises `XaiError` where the folder that `path` names does not exist, may not be written to, or `path` is one itself."""
+    try:
+        if not path.parent.is_dir():
+            raise XaiError(f"cannot save {path}: folder {path.parent} does not exist")
+        if path.is_dir():
+            raise XaiError(f"cannot save {path}: it is a folder")
+    except OSError as error:
+        raise XaiError(f"cannot save {path}: {error.strerror}") from error
+    if not os.access(path.parent, os.W_OK):
+        raise XaiError(f"cannot save {path}: folder {path.parent} may not be written to")
+
+
+def write(contents: Mapping[Path, bytes]) -> None:
+    """Write files, all or none: each beside its place first, then renamed, so that nobody sees half a file.
+
+    A link's target is replaced, not the link; what is no regular file (a pipe, /dev/stdout) is written to. Raises `XaiError`
+    where that fails.
+    """
+    waiting: dict[Path, Path] = {}
+    try:
+        for path, content in contents.items():
+            target = path.resolve()
+            if target.exists() and not target.is_file():
+                path.write_bytes(content)
+                continue
+            waiting[target] = target.with_name(f".xai-{secrets.token_hex(8)}")  # short: a name may be as long as it can be
+            waiting[target].write_bytes(content)
+            if target.exists():
+                shutil.copymode(target, waiting[target])
+        for target, temporary in waiting.items():
+            temporary.replace(target)
+    except OSError as error:
+        raise XaiError(f"cannot save {path}: {error.strerror or error}") from error
+    finally:
+        for temporary in waiting.values():
+            temporary.unlink(missing_ok=True)
+
+
+def json_bytes(content: object, indent: int | None = None) -> bytes:
+    """JSON in UTF-8, with a line's end. A file name that is not UTF-8 holds lone surrogates; as escapes they are valid JSON."""
+    return (json.dumps(content, indent=indent, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Questions with their images and true answers."""

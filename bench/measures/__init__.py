@@ -1,0 +1,1 @@
+"""What an explanation is worth, one file a measure."""

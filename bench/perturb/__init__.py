@@ -1,0 +1,1 @@
+"""The perturbation test, from questions to `results.jsonl`."""

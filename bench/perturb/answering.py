@@ -1,0 +1,122 @@
+"""Runs what was planned: images encoded once, evidence once per question, every distinct token subset answered once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xai.bench.perturb.plan import Memory, QuestionPlan, batches
+from xai.bench.perturb.variants import Variant
+from xai.runtime.engine import Answered, embed_texts, encode_images, explain, pad_ids
+from xai.runtime.methods import Depth, Options, Relevance
+from xai.runtime.sessions.protocol import TOP_ANSWER, Session
+from xai.spectral import Status
+from xai.spectral.arrays import Array, namespace, to_numpy
+
+
+class Questions(NamedTuple):
+    """Questions that are run together: `image_tokens` (I, N, width) of their distinct images, the row (Q,) of each
+    question's image there, and each question's token ids (T,)."""
+
+    image_tokens: Array
+    rows: NDArray[np.int64]
+    ids: Sequence[NDArray[np.int64]]
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Image and text tokens of every question, special ones included."""
+        return [(self.image_tokens.shape[1], len(ids)) for ids in self.ids]
+
+
+class Explained(NamedTuple):
+    """One question's logits (answers,), one relevance per variant, and per variant the graphs that have no simple solution."""
+
+    logits: NDArray[np.float64]
+    relevances: tuple[Relevance, ...]
+    flags: tuple[Mapping[str, str], ...]
+
+
+def measure(session: Session, limit: int) -> Memory:
+    """What fits into `limit` bytes, from the widths of the model: one empty image and question are run."""
+    side = session.description.image_size
+    image = encode_images(session, np.zeros((1, 3, side, side), np.float32))
+    text = embed_texts(session, np.zeros((1, 2), np.int64))
+    return Memory(limit, max(image.shape[-1], text.shape[-1]), session.description.layers)
+
+
+def encode(session: Session, pixels: Sequence[NDArray[np.float32]], memory: Memory) -> Array:
+    """Pixels of distinct images, each (3, S, S) -> image tokens (I, N, width)."""
+    rows = memory.answers(1 + session.description.grid**2, 0)
+    parts = [encode_images(session, np.stack(pixels[start : start + rows])) for start in range(0, len(pixels), rows)]
+    return namespace(parts[0]).concatenate(parts)
+
+
+def explain_questions(
+    session: Session, questions: Questions, variants: Sequence[Variant], seeds: Sequence[int], memory: Memory
+) -> list[Explained]:
+    """Relevances by every variant for each question's top answer, in one pass of the evidence graph.
+
+    `seeds` holds one seed per question for the floor, so that no question shares its noise with another one.
+    """
+    model = session.description
+    depth = Depth(model.text_layers, model.layers)
+    tokens = questions.image_tokens.shape[1]
+    rows = memory.evidence(tokens, max(len(ids) for ids in questions.ids))
+    methods = [variant.method for variant in variants]
+    found: list[Explained] = []
+    for start in range(0, len(questions.ids), rows):
+        part = slice(start, start + rows)
+        ids = questions.ids[part]
+        images = questions.image_tokens[namespace(questions.image_tokens).asarray(questions.rows[part])]
+        for one in explain(session, images, ids, [TOP_ANSWER] * len(ids), methods, Options(), seeds=seeds[part]):
+            logits = np.asarray(to_numpy(one.logits), np.float64)
+            found.append(Explained(logits, one.relevances, tuple(_flags(one, variant, depth) for variant in variants)))
+    return found
+
+
+def _flags(answered: Answered, variant: Variant, depth: Depth) -> dict[str, str]:
+    used = variant.method.needs(depth, Options())
+    simple = Status.CONVERGED.name.lower()
+    return {r.graph: r.status for r in answered.solver if f"{r.graph}/fiedler" in used and r.status != simple}
+
+
+def answer_subsets(
+    session: Session, questions: Questions, plans: Sequence[QuestionPlan], whole: Sequence[NDArray[np.float64]], memory: Memory
+) -> list[NDArray[np.float64]]:
+    """Logits (subsets, answers) of each question's planned subsets.
+
+    `whole` holds each question's logits with nothing removed, the first subset of every plan: it is not run again. Image
+    tokens are dropped after `encode_image` and text tokens after `embed_text`, so that those kept keep their positions.
+    """
+    ids, _ = pad_ids(questions.ids)
+    text = embed_texts(session, ids)
+    xp = namespace(text)
+    found = [np.full((len(plan.subsets), len(logits)), np.nan) for plan, logits in zip(plans, whole, strict=True)]
+    for logits, unperturbed in zip(found, whole, strict=True):
+        logits[0] = unperturbed
+    sizes = questions.sizes
+    for batch in batches(plans, sizes, memory.answers):
+        image_kept = np.empty((len(batch.jobs), batch.image_tokens), np.int64)
+        text_kept = np.empty((len(batch.jobs), batch.text_tokens), np.int64)
+        for row, (q, s) in enumerate(batch.jobs):
+            modality, kept = plans[q].subsets[s]
+            last = sizes[q][1] - 1
+            image_kept[row] = np.concatenate([[0], kept + 1]) if modality == "image" else np.arange(batch.image_tokens)
+            text_kept[row] = np.concatenate([[0], kept + 1, [last]]) if modality == "text" else np.arange(batch.text_tokens)
+        asked = np.array([q for q, _ in batch.jobs])
+        logits = session.run(
+            "answer",
+            {
+                "image_tokens": questions.image_tokens[xp.asarray(questions.rows[asked])[:, None], xp.asarray(image_kept)],
+                "image_mask": xp.ones(image_kept.shape, dtype=bool),
+                "text_embeddings": text[xp.asarray(asked)[:, None], xp.asarray(text_kept)],
+                "text_mask": xp.ones(text_kept.shape, dtype=bool),
+            },
+            ["logits"],
+        )["logits"]
+        for (q, s), row_logits in zip(batch.jobs, to_numpy(logits), strict=True):
+            found[q][s] = row_logits
+    return found

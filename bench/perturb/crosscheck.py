@@ -1,0 +1,143 @@
+"""Holds the engine against the published procedure, question by question, and measures what the difference in speed is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xai.base.errors import XaiError
+from xai.base.files import json_bytes, write
+from xai.bench.data.sample import Sample
+from xai.bench.perturb.plan import Curve, published_counts, scaled
+from xai.bench.perturb.results import Chunk
+from xai.bench.perturb.run import Measured, Request, prepare, run_chunk
+from xai.bench.perturb.variants import FLOOR
+from xai.runtime.explainer import Explainer
+
+TIE = 1e-5
+"""Scores scaled to [0, 1] that differ by less may change places: float32 sums them in another order."""
+LOGITS = 1e-3
+"""Largest difference of a logit that counts as equal."""
+
+
+@dataclass
+class CrossCheck:
+    """What was compared, and where the two differ; a step is one row of logits."""
+
+    questions: int = 0
+    steps: int = 0
+    same_tokens: int = 0
+    """Steps that keep the same tokens."""
+    max_logit_difference: float = 0.0
+    """Over those steps."""
+    answers_differing: list[str] = field(default_factory=list)
+    """Those steps whose answers or logits differ."""
+    ties: list[str] = field(default_factory=list)
+    """Steps that keep other tokens, all of whose scores lie within `TIE` of each other."""
+    open_graphs: list[str] = field(default_factory=list)
+    """Steps that keep other tokens because a graph has no simple solution: the published code's vector is then arbitrary."""
+    orders_differing: list[str] = field(default_factory=list)
+    """Steps that keep other tokens for no such reason."""
+    fails_in_reference: list[str] = field(default_factory=list)
+    """Runs that the published code cannot do."""
+    reference_seconds: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def speed_ratio(self) -> float:
+        return self.reference_seconds / self.seconds
+
+    def summary(self) -> str:
+        """In a few lines, for a terminal."""
+        lines = [
+            f"Cross-check with the published procedure: {self.questions} questions, {self.steps} steps",
+            f"  same tokens kept: {self.same_tokens}, largest difference of a logit {self.max_logit_difference:.1e}, "
+            f"differing beyond {LOGITS:g}: {len(self.answers_differing)}",
+            f"  other tokens kept: ties within {TIE:g}: {len(self.ties)}, graphs without a simple solution: {len(self.open_graphs)}, "
+            f"another order: {len(self.orders_differing)}",
+            *(f"    {text}" for text in (*self.answers_differing, *self.orders_differing)[:10]),
+            f"  runs that the published code cannot do: {len(self.fails_in_reference)}",
+            f"  {self.reference_seconds:.2f} s against {self.seconds:.2f} s: {self.speed_ratio:.1f} times as fast",
+        ]
+        return "\n".join(lines)
+
+
+def cross_check(explainer: Explainer, reference: Explainer, found: Sequence[Sample], request: Request) -> CrossCheck:
+    """Run `found` both ways. `reference` must run in eager PyTorch; the floor is not part of the published procedure.
+
+    Raises `XaiError` where a sample cannot be used or `reference` runs otherwise.
+    """
+    if reference.session.name != "eager":
+        raise XaiError("the published procedure runs in eager PyTorch: give the model as --checkpoint FILE")
+    import torch
+
+    from xai.bench.published import Perturbed, ReferenceFails, perturb, with_parameter_gradients
+
+    model = reference.session.model  # type: ignore[attr-defined]  # the eager session's own
+    checked = CrossCheck(questions=len(found))
+    prepared, _ = prepare(explainer, found, Chunk(0, len(found)), skip_broken=False)
+    start = time.perf_counter()
+    ours = run_chunk(explainer.session, prepared, request)
+    checked.seconds = time.perf_counter() - start
+    variants = [(i, v) for i, v in enumerate(request.variants) if v.name != FLOOR]
+    for measured in ours:
+        pixels, ids = (torch.from_numpy(a)[None] for a in (measured.prepared.pixels, measured.prepared.ids))
+        for (i, variant), modality, sign in product(variants, request.modalities, request.signs):
+            name = f"question {measured.prepared.sample.question_id}, {variant.name}, {modality} {sign}"
+            start = time.perf_counter()
+            theirs: Perturbed | None = None
+            with with_parameter_gradients(model):
+                try:
+                    theirs = perturb(model, pixels, ids, variant.method.reference_name, variant.layers, modality, sign)
+                except ReferenceFails:
+                    checked.fails_in_reference.append(name)
+            checked.reference_seconds += time.perf_counter() - start
+            if theirs is not None:
+                _compare(checked, measured, Curve(i, modality, sign), theirs.relevance, theirs.kept, theirs.logits, name)
+    return checked
+
+
+def _compare(
+    checked: CrossCheck,
+    measured: Measured,
+    curve: Curve,
+    relevance: NDArray[np.floating],
+    kept: Sequence[NDArray[np.int64]],
+    logits: NDArray[np.floating],
+    name: str,
+) -> None:
+    """Add one run's steps to `checked`."""
+    asked = measured.plan.asked[curve]
+    scores = scaled(relevance.astype(np.float64))
+    everything = np.arange(measured.plan.tokens[curve.modality])
+    for step, count in enumerate(published_counts(len(everything))):
+        checked.steps += 1
+        row = asked[count]
+        own = measured.plan.subsets[row][1] if row else everything
+        where = f"{name}, {count} tokens kept"
+        if not np.array_equal(own, kept[step]):
+            changed = scores[np.setxor1d(own, kept[step])]
+            if np.ptp(changed) <= TIE:
+                checked.ties.append(where)
+            elif any(graph.startswith(curve.modality) for graph in measured.explained.flags[curve.method]):
+                checked.open_graphs.append(where)
+            else:
+                checked.orders_differing.append(where)
+            continue
+        checked.same_tokens += 1
+        difference = float(np.abs(measured.logits[row] - logits[step]).max())
+        checked.max_logit_difference = max(checked.max_logit_difference, difference)
+        same_answer = measured.logits[row].argmax() == logits[step].argmax()
+        if difference > LOGITS or not same_answer:
+            checked.answers_differing.append(f"{where}: a logit differs by {difference:.1e}" + ("" if same_answer else ", another answer"))
+
+
+def write_report(checked: CrossCheck, path: Path) -> None:
+    """Write everything as JSON. Raises `XaiError` where that fails."""
+    write({path: json_bytes(asdict(checked) | {"speed_ratio": checked.speed_ratio}, indent=1)})

@@ -1,0 +1,1 @@
+"""`results.jsonl` -> the table, with intervals, curves, examples and a page."""

@@ -1,0 +1,100 @@
+"""`table.json` -> `table.md`: this run beside the published layout, and how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from xai.bench.perturb.report.table import Verdict, verdict
+from xai.bench.perturb.variants import FLOOR
+
+
+def markdown(table: Mapping[str, Any]) -> str:
+    """`table.md`: the published layout, this run's numbers with intervals beside the published ones, and how to read them."""
+    panels = list(table["tests"])
+    settings = table["settings"]
+    heads = [f"{panel} {'↓' if panel.endswith('+') else '↑'}" for panel in panels]
+    parts = [
+        f"Perturbation test: AUC of the accuracy over the removed fraction, in percent, with 95 % intervals "
+        f"({table['questions']:,} questions on {table['images']:,} images of {settings['data']}, seed {settings['seed']}; "
+        f"accuracy with nothing removed {_cell(table['accuracy'])}).",
+        _rows(
+            ["method", *(text for head in heads for text in (head, "published"))],
+            ([r["method"], *(cell for p in panels for cell in (_cell(r["auc"][p]), _published_cell(r, p)))] for r in table["methods"]),
+        ),
+        "Published: METER at 576 px on 3,303 questions of VQAv2, another model on other questions unless this run used them.",
+        *_verdicts(table, panels),
+        "Further measures: area between the negative and the positive curve; AUC with exact rounding; AUC of the original answer's "
+        f"probability; pointing game and energy inside the true region ({table['regions']:,} questions with one), in percent.",
+        _further(table, panels),
+    ]
+    parts += _remarks(table)
+    return "\n\n".join(parts) + "\n"
+
+
+def _verdicts(table: Mapping[str, Any], panels: Sequence[str]) -> list[str]:
+    if len(table["methods"]) == 1:
+        return []
+    return [
+        "What the paired tests say (sign flips over images, Holm over all pairs of a column, 5 %):",
+        "\n".join(f"- {panel}: {_sentence(verdict(table, panel))}" for panel in panels),
+    ]
+
+
+def _further(table: Mapping[str, Any], panels: Sequence[str]) -> str:
+    modalities = list(table["methods"][0]["area_between"])
+    heads = ["method", *(f"{m}: between" for m in modalities), *(f"{p} exact" for p in panels), *(f"{p} probability" for p in panels)]
+    rows = [
+        [
+            r["method"],
+            *(_cell(r["area_between"][m]) for m in modalities),
+            *(_plain(r["exact_rounding"][p]) for p in panels),
+            *(_plain(r["probability"][p]) for p in panels),
+            _cell(r["pointing"]),
+            _cell(r["energy"]),
+        ]
+        for r in table["methods"]
+    ]
+    return _rows([*heads, "pointing", "energy"], rows)
+
+
+def _remarks(table: Mapping[str, Any]) -> list[str]:
+    found = []
+    if table["skipped"]:
+        found.append(f"{table['skipped']:,} questions could not be used and are left out.")
+    if table["unknown_labels"]:
+        found.append(f"{table['unknown_labels']:,} questions have no true answer that the model can give: they score 0.")
+    if table["solver"]:
+        counted = ", ".join(f"{name} ({count:,})" for name, count in table["solver"].items())
+        found.append(f"Graphs without a simple solution, by method: {counted}.")
+    return found
+
+
+def _sentence(found: Verdict) -> str:
+    text = f"{found.best} is best" + (f", not told apart from {_list(found.tied)}" if found.tied else ", ahead of every other method")
+    if found.best == FLOOR:
+        return f"{text}: no method is shown to beat it."
+    return f"{text}. Not shown to beat {FLOOR}: {_list(found.no_better) if found.no_better else 'none'}."
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def _cell(value: Mapping[str, float | None]) -> str:
+    if value["mean"] is None:
+        return "-"
+    return f"{value['mean']:.2f}" + (f" [{value['low']:.1f}, {value['high']:.1f}]" if value["low"] is not None else "")
+
+
+def _published_cell(row: Mapping[str, Any], panel: str) -> str:
+    return f"{row['published'][panel]:.2f}" if row["published"] else "-"
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _rows(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

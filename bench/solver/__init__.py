@@ -1,0 +1,1 @@
+"""What a Fiedler vector costs, against other solvers."""

@@ -1,0 +1,171 @@
+"""The parts of `xai bench suite` that measure, each to be run in a process of its own; all give what JSON can hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from xai.base.errors import XaiError
+from xai.bench.latency.inputs import Inputs, photos, scenes
+from xai.bench.latency.measure import LEAST, Plan, measure, statistics
+from xai.bench.machine import peak_memory_mb
+from xai.models.load import ModelOptions, identify
+from xai.runtime.methods import METHODS
+
+ONE = "dsmi-grad"
+"""The method that is measured alone, here and in the published procedure."""
+
+MODEL_STAGES = ("encode_image", "fuse_gradients", "spectral")
+"""What the published procedure does, too: no decoding, no picture."""
+
+MEMORY = 4 * 2**30
+"""Bytes that one run of the model may take in the perturbation test."""
+
+MOST_QUESTIONS = 64
+"""Of the perturbation test."""
+
+
+def inputs_for(count: int, demo: bool) -> Inputs:
+    """Images and questions of the kind that the model knows."""
+    return (scenes if demo else photos)(count, None)
+
+
+def describe_model(model: ModelOptions) -> dict[str, Any]:
+    """Name, hash and sizes. Raises `XaiError` where the model cannot be opened."""
+    explainer = model.open()
+    description = explainer.session.description
+    return {
+        **identify(model.place, explainer.session.name),
+        "image_size": description.image_size,
+        "patches": description.grid**2,
+        "layers": description.layers,
+        "answers": description.answers,
+    }
+
+
+def measure_parity(model: ModelOptions) -> dict[str, Any]:
+    """A bundle's own questions against what eager float32 gave when it was exported: error and cosine by group, what fails."""
+    from xai.runtime.bundle.manifest import PARITY
+    from xai.runtime.bundle.reader import read_bundle
+    from xai.runtime.parity import check, failures, load_trial
+    from xai.runtime.sessions.choose import open_session
+
+    assert model.bundle is not None
+    bundle = read_bundle(model.bundle)
+    trial, expected = load_trial(bundle.file(PARITY))
+    session = open_session(bundle, model.session, provider=model.provider, threads=model.threads, trust=model.trust)
+    measures = check(session, trial, expected, with_maps=False)
+    return {"groups": {name: list(value) for name, value in measures.items()}, "failed": failures(measures, session.precision)}
+
+
+def measure_latency(model: ModelOptions, demo: bool, batches: tuple[int, ...], seconds: float, warmup: int) -> dict[str, Any]:
+    """One method and its picture, then all of them without one, at each batch size that `seconds` allow."""
+    inputs = inputs_for(max(batches), demo)
+    start = time.perf_counter()
+    explainer = model.open()
+    loaded = time.perf_counter() - start
+    identity = identify(model.place, explainer.session.name)
+    found: dict[str, Any] = {"load_seconds": loaded}
+    for name, methods in (("one", (ONE,)), ("all", tuple(METHODS))):
+        found[name] = []
+        for size in batches:
+            if found[name] and size * LEAST * found[name][0]["total"]["p50"] > 1e3 * seconds:
+                found[name].append({"batch": size, "not_run": f"{LEAST} iterations would take longer than {seconds:g} s"})
+                continue
+            plan = Plan(methods, (size,), None, seconds, warmup, rendering=name == "one")
+            report = measure(explainer, identity, inputs, plan, loaded, model.threads, str)
+            (batch,) = report["batches"]
+            del batch["samples_ms"]
+            found[name].append(batch)
+            found |= {key: report[key] for key in ("session", "precision", "provider", "threads")}
+        found[f"model_ms_{name}"] = sum(found[name][0]["stages"][stage]["p50"] for stage in MODEL_STAGES)
+    return {**found, "peak_memory_mb": peak_memory_mb()}
+
+
+def measure_reference(model: ModelOptions, demo: bool, seconds: float) -> dict[str, Any]:
+    """The published procedure: eager forward, backward with every parameter's gradient, one method with scipy's `eigs`."""
+    import torch
+
+    from xai.bench.published import record, relevance, with_parameter_gradients
+
+    explainer = replace(model, session="eager").open()
+    network = explainer.session.model  # type: ignore[attr-defined]  # the eager session's own
+    ((image, question),) = inputs_for(1, demo).pairs
+    pixels = torch.from_numpy(explainer.prepare(image).pixels)[None]
+    ids = torch.from_numpy(explainer.encoder.encode(question).ids)[None]
+    times: list[float] = []
+    with with_parameter_gradients(network):
+        begin = time.perf_counter()
+        while len(times) < 1 + LEAST or time.perf_counter() - begin < seconds:
+            start = time.perf_counter()
+            relevance(record(network, pixels, ids), METHODS[ONE].reference_name, "first")
+            times.append(1e3 * (time.perf_counter() - start))
+    return {"first_call_ms": times[0], "iterations": len(times) - 1, "total": statistics(times[1:]), "peak_memory_mb": peak_memory_mb()}
+
+
+def measure_perturbation(model: ModelOptions, seconds: float) -> dict[str, Any]:
+    """Seconds per question of the whole table, eight methods by four tests, on generated scenes; preparing them is not counted.
+
+    Two questions, then as many as `seconds` allow, if these are more.
+    """
+    from xai.bench.data.sample import by_image, load_samples
+    from xai.bench.perturb.answering import measure as measure_memory
+    from xai.bench.perturb.results import Chunk
+    from xai.bench.perturb.run import Request, prepare, run_chunk
+    from xai.bench.perturb.variants import FLOOR, find_variants
+
+    explainer = model.open()
+    session = explainer.session
+    variants = tuple(variant for variant in find_variants(["all"]) if variant.name != FLOOR)
+    memory = measure_memory(session, MEMORY)
+
+    def run(count: int) -> float:
+        prepared, _ = prepare(explainer, by_image(load_samples("scenes", count)), Chunk(0, count), skip_broken=False)
+        start = time.perf_counter()
+        run_chunk(session, prepared, Request(variants, memory, count))
+        return (time.perf_counter() - start) / count
+
+    questions = 2
+    per_question = run(questions)
+    more = min(MOST_QUESTIONS, int(seconds / per_question))
+    if more > questions:
+        questions, per_question = more, run(more)
+    return {
+        "session": session.name,
+        "precision": session.precision,
+        "provider": session.provider,
+        "questions": questions,
+        "seconds_per_question": per_question,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def measure_eigensolver(threads: int) -> list[dict[str, Any]]:
+    """The rows of `xai bench eigen --quick`."""
+    from xai.bench.solver.eigen import run_with_threads
+
+    return [asdict(row) for row in run_with_threads(True, None, threads)]
+
+
+def write_pair(demo: bool, folder: Path) -> tuple[Path, str]:
+    """An image file in `folder`, and a question about it."""
+    ((image, question),) = inputs_for(1, demo).pairs
+    path = folder / ("scene.png" if demo else "photo.jpg")
+    path.write_bytes(image)
+    return path, question
+
+
+def read_certificate(folder: Path, format: str) -> Mapping[str, Any]:
+    """What an export measured of one format, as `measure_parity` gives it. Raises `XaiError` where the bundle cannot be read."""
+    from xai.runtime.bundle.reader import read_bundle
+    from xai.runtime.parity import Measure, failures
+
+    manifest = read_bundle(folder).manifest
+    try:
+        measures = {name: Measure(m["error"], m["cosine"]) for name, m in manifest.parity["formats"][format].items()}
+    except (KeyError, TypeError) as error:
+        raise XaiError(f"the manifest of {folder} says nothing of {format}'s parity") from error
+    return {"groups": {name: list(value) for name, value in measures.items()}, "failed": failures(measures, manifest.precision)}

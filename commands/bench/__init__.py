@@ -1,0 +1,18 @@
+"""The commands of `xai bench`, one concept a file. What is heavy is imported when a command runs."""
+
+import click
+
+from xai.commands.bench.eigen import eigen
+from xai.commands.bench.latency import compare, latency
+from xai.commands.bench.perturb import merge, perturb
+from xai.commands.bench.pointing import pointing
+from xai.commands.bench.suite import suite
+
+
+@click.group()
+def bench() -> None:
+    """Measure what explanations are worth, and what they cost."""
+
+
+for _command in (perturb, merge, pointing, latency, compare, eigen, suite):
+    bench.add_command(_command)

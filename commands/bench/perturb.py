@@ -1,0 +1,222 @@
+"""The commands `xai bench perturb` and `xai bench merge`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from xai.base.errors import XaiError
+from xai.commands.bench.finite import Finite
+from xai.commands.options import model_options
+from xai.models.load import ModelOptions
+
+if TYPE_CHECKING:
+    from xai.bench.data.sample import Sample
+    from xai.bench.perturb.results import RunFolder
+    from xai.bench.perturb.run import Request
+    from xai.runtime.explainer import Explainer
+
+GIBIBYTE = 2**30
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names separated by commas."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _some(*choices: str) -> Callable[[click.Context, click.Parameter, str], tuple[str, ...]]:
+    """A callback: some of `choices`, separated by commas, in their order."""
+
+    def chosen(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+        names = _names(value)
+        if not names or not set(names) <= set(choices):
+            raise click.BadParameter(f"{value!r} is not one or more of {', '.join(choices)}")
+        return tuple(choice for choice in choices if choice in names)
+
+    return chosen
+
+
+def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]:
+    """A callback: `i/n` is part i of n, counted from 1."""
+    i, _slash, n = value.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+        raise click.BadParameter(f"{value!r} is not i/n with 1 <= i <= n")
+    return int(i), int(n)
+
+
+@click.command()
+@model_options()
+@click.option(
+    "--data", default="scenes", show_default=True, metavar="scenes|easy-vqa|DIR", help="Questions; see README for what DIR holds."
+)
+@click.option("--methods", default="all", show_default=True, metavar="NAMES", help="By comma; NAME@all uses all layers. `random` is added.")
+@click.option("--modality", callback=_some("image", "text"), default="image,text", show_default=True, help="What is removed.")
+@click.option(
+    "--sign", callback=_some("positive", "negative"), default="positive,negative", show_default=True, help="Which tokens go first."
+)
+@click.option("--samples", type=click.IntRange(1), metavar="N", help="The first N questions. Default: all, or 1000 scenes.")
+@click.option("--seed", type=click.IntRange(0), default=1234, show_default=True, help="Order of the questions; which scenes; `random`.")
+@click.option("--batch", type=click.IntRange(1), metavar="N", help="Questions run together. Default: what fills the memory, 32 at most.")
+@click.option(
+    "--memory",
+    type=Finite(0, min_open=True),
+    default=4.0,
+    show_default=True,
+    metavar="GB",
+    help="For one run of the model; the process holds more.",
+)
+@click.option("--skip-broken", is_flag=True, help="Leave out, and count, questions that cannot be used, instead of stopping.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
+@click.option("--shard", callback=_shard, default="1/1", metavar="i/n", help="Run part i of n; join the folders with `xai bench merge`.")
+@click.option(
+    "--cross-check",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Compare N questions with the published procedure; a bundle needs --checkpoint, too.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR", help="Folder for the results."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print table.json instead of table.md.")
+def perturb(
+    model: ModelOptions,
+    data: str,
+    methods: str,
+    modality: tuple[str, ...],
+    sign: tuple[str, ...],
+    samples: int | None,
+    seed: int,
+    batch: int,
+    memory: float,
+    skip_broken: bool,
+    resume: bool,
+    shard: tuple[int, int],
+    cross_check: int | None,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Remove image patches and words in order of relevance, and measure how long the answer lasts.
+
+    Writes results.jsonl, table.json, table.md, curves.png and report.html into DIR.
+    """
+    from xai.bench.data.sample import by_image, load_samples
+    from xai.bench.perturb.answering import measure
+    from xai.bench.perturb.results import RunFolder
+    from xai.bench.perturb.run import Request, about, run, settings
+    from xai.bench.perturb.variants import find_variants
+    from xai.models.load import identify
+
+    variants = find_variants(_names(methods))
+    found = by_image(load_samples(data, samples, seed))
+    if model.bundle and model.checkpoint and not cross_check:
+        raise click.UsageError("name a bundle or a checkpoint, not both; --cross-check N compares them")
+    explainer = (_bundle_alone(model) if model.bundle else model).open()
+    reference = _reference(explainer, model) if cross_check else explainer
+    measured = measure(explainer.session, round(memory * GIBIBYTE))
+    questions = batch or measured.questions(1 + explainer.session.description.grid**2)
+    request = Request(variants, measured, questions, modality, sign, seed)
+    folder = RunFolder(output)
+    asked = settings(explainer, identify(model.place, explainer.session.name), data, seed, found, request)
+    folder.open(asked, about(), shard, resume)
+    if asked["unknown_labels"]:
+        click.echo(f"Warning: {asked['unknown_labels']} questions have no true answer that the model can give: they score 0", err=True)
+    start = time.perf_counter()
+    try:
+        count = run(explainer, found, request, folder, shard, skip_broken, _progress())
+    except KeyboardInterrupt as error:
+        raise XaiError(f"stopped; what is done lies in {output}: go on with the same command and --resume") from error
+    except XaiError:
+        folder.forget()
+        raise
+    if count:
+        seconds = time.perf_counter() - start
+        click.echo(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each)", err=True)
+    _finish(folder, explainer, found, request)
+    if cross_check:
+        _cross_check(explainer, reference, found[:cross_check], request, folder)
+    _print(folder, as_json)
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR...")
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR", help="Folder to make.")
+@click.option("--json", "as_json", is_flag=True, help="Print table.json instead of table.md.")
+def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
+    """Join the finished shards of `xai bench perturb --shard i/n` into the run that they are parts of."""
+    from xai.bench.perturb import results
+    from xai.bench.perturb.report import outputs
+
+    merged = results.merge(folders, output)
+    examples = [example for folder in folders for example in outputs.read_examples(results.RunFolder(folder))]
+    outputs.write_all(merged, examples)
+    _print(merged, as_json)
+
+
+def _bundle_alone(model: ModelOptions) -> ModelOptions:
+    """With a bundle, the checkpoint and its files are those of the reference."""
+    return replace(model, checkpoint=None, tokenizer=None, answers=None, image_size=None) if model.checkpoint else model
+
+
+def _reference(explainer: Explainer, model: ModelOptions) -> Explainer:
+    """What runs the published procedure: the same model in eager PyTorch."""
+    if explainer.session.name == "eager":
+        return explainer
+    if model.bundle and not model.checkpoint:
+        raise XaiError("--cross-check runs the published procedure, which a bundle cannot: add --checkpoint FILE")
+    return replace(model, bundle=None, session="eager").open()
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Shows questions done, their rate and the time that remains: a line that is rewritten, or in a log one every minute."""
+    terminal = sys.stderr.isatty()
+    began: list[tuple[float, int]] = []
+    shown = [float("-inf")]
+
+    def progress(done: int, total: int) -> None:
+        now = time.perf_counter()
+        if not began:
+            began.append((now, done))
+        start, before = began[0]
+        rate = (done - before) / (now - start) if done > before else 0.0
+        if not terminal and done < total and now - shown[0] < 60:
+            return
+        shown[0] = now
+        rest = f", {rate:.2f} a second, {_duration((total - done) / rate)} to go" if rate else ""
+        text = f"{done} of {total} questions{rest}"
+        click.echo(f"\r{text:<70}" if terminal else text, err=True, nl=not terminal or done == total)
+
+    return progress
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _finish(folder: RunFolder, explainer: Explainer, found: Sequence[Sample], request: Request) -> None:
+    """Write what is made of the results; a shard's tables show the shard."""
+    from xai.bench.perturb.report import outputs
+    from xai.bench.perturb.report.examples import make
+    from xai.bench.perturb.report.scores import read_scores
+
+    scores = read_scores(folder.lines(), folder.read_run()["settings"])
+    outputs.write_all(folder, make(explainer, found, scores, request.variants, request.seed))
+
+
+def _cross_check(explainer: Explainer, reference: Explainer, found: Sequence[Sample], request: Request, folder: RunFolder) -> None:
+    from xai.bench.perturb.crosscheck import cross_check, write_report
+
+    checked = cross_check(explainer, reference, found, request)
+    write_report(checked, folder.path / "cross_check.json")
+    click.echo(checked.summary(), err=True)
+
+
+def _print(folder: RunFolder, as_json: bool) -> None:
+    click.echo((folder.path / ("table.json" if as_json else "table.md")).read_text(encoding="utf-8"), nl=False)

@@ -1,0 +1,20 @@
+"""The command `xai doctor`."""
+
+from __future__ import annotations
+
+import click
+
+from xai.base.errors import XaiError
+
+
+@click.command()
+def doctor() -> None:
+    """Say what is installed and what it can run on. Exits with 1 where something cannot work."""
+    from xai.runtime.doctor import examine
+
+    report = examine()
+    for name, value in report.facts:
+        click.echo(f"{name:<18} {value}")
+    if report.problems:
+        raise XaiError("; ".join(report.problems))
+    click.echo("No problem found.")

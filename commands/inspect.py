@@ -1,0 +1,47 @@
+"""The command `xai inspect`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from xai.runtime.bundle.manifest import TensorSpec
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+def inspect(bundle: Path) -> None:
+    """Check the files of a bundle and say what is in it. Runs nothing."""
+    from xai.runtime.bundle.reader import read_bundle
+
+    manifest = read_bundle(bundle).manifest
+
+    def describe(tensors: Mapping[str, TensorSpec]) -> str:
+        shown = [f"{name} {spec.dtype}[{', '.join(map(str, spec.axes))}]" for name, spec in list(tensors.items())[:5]]
+        return ", ".join(shown) + (f" and {len(tensors) - 5} more" if len(tensors) > 5 else "")
+
+    model = manifest.model
+    click.echo(
+        f"{bundle}: {manifest.precision}, {' and '.join(manifest.formats)}" + (f", opset {manifest.opset}" if manifest.opset else "")
+    )
+    click.echo(
+        f"image {model.image_size} x {model.image_size} px, {model.grid} x {model.grid} patches; up to {model.max_text_tokens} text tokens"
+    )
+    click.echo(f"{model.text_layers} text layers, {model.layers} pairs of cross-modal layers, {model.answers} answers")
+    click.echo("\nGraphs")
+    for name, graph in manifest.graphs.items():
+        click.echo(f"  {name}\n    in   {describe(graph.inputs)}\n    out  {describe(graph.outputs)}")
+    click.echo("\nFiles, all as the manifest describes them")
+    for name, record in manifest.files.items():
+        click.echo(f"  {name:<20} {record.bytes / 1e6:10.2f} MB  {record.sha256[:16]}")
+    click.echo("\nParity with float32 METER when it was exported (largest relative error, smallest cosine)")
+    for name, groups in manifest.parity.get("formats", {}).items():
+        for kind in ("logits", "evidence", "relevance"):
+            measures = [measure for group, measure in groups.items() if group.split()[0] == kind]
+            error, cosine = max(m["error"] for m in measures), min(m["cosine"] for m in measures)
+            click.echo(f"  {name:<12} {kind:<10} {error:9.1e} {cosine:9.6f}")
+    if forced := manifest.parity.get("forced"):
+        click.echo(f"  kept by --force although not close enough: {', '.join(forced)}")
+    click.echo("\nWritten by " + ", ".join(f"{name} {version}" for name, version in manifest.written_by.items()))

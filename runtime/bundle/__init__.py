@@ -1,0 +1,1 @@
+"""An exported model on disk: its table of contents, and the reader that trusts nothing."""

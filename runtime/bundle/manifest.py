@@ -1,0 +1,133 @@
+"""A bundle's table of contents, and the reader that trusts nothing in a bundle it has not checked.
+
+A bundle is a folder (design.md, Bundle): `manifest.json`, `tokenizer.json`, `answers.json`, `parity.npz`, one ONNX file per
+graph with all weights in `weights.bin`, and `graphs.pt` for TorchScript. No file may be missing, altered, added, a link, or
+called by a name that is not listed here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from xai.base.errors import XaiError
+
+FORMAT = "xai-bundle"
+VERSION = 1
+"""Raised with every change that an older reader would misread."""
+
+MANIFEST, TOKENIZER, ANSWERS, PARITY, WEIGHTS, TORCHSCRIPT = (
+    "manifest.json",
+    "tokenizer.json",
+    "answers.json",
+    "parity.npz",
+    "weights.bin",
+    "graphs.pt",
+)
+GRAPHS = ("encode_image", "embed_text", "answer", "evidence", "evidence_all", "maps")
+"""`evidence` gives what every method needs at its default options, `evidence_all` what any could ask for, `maps` is optional."""
+
+FORMATS = ("onnx", "torchscript")
+PRECISIONS = ("float32", "float16", "bfloat16", "int8")
+MAX_MANIFEST_BYTES = 16_000_000
+
+T = TypeVar("T")
+
+
+def onnx_file(graph: str) -> str:
+    """The file of a graph."""
+    return f"{graph}.onnx"
+
+
+FILES = frozenset({TOKENIZER, ANSWERS, PARITY, WEIGHTS, TORCHSCRIPT, *map(onnx_file, GRAPHS)})
+"""Every name that a manifest may list."""
+
+
+@dataclass(frozen=True)
+class BundleModel:
+    """What the runtime must know of a model (`runtime.session.ModelDescription`). Lengths count pixels, patches or tokens."""
+
+    image_size: int
+    grid: int
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
+    max_text_tokens: int
+    vocab_size: int
+    text_layers: int
+    layers: int
+    answers: int
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output: NumPy's name of its type, and its axes, a number or the name of a free length."""
+
+    dtype: str
+    axes: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """Inputs and outputs of a graph, in the order that the graph takes and gives them."""
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """SHA-256 in hexadecimal, and length in bytes."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that `manifest.json` says. `parity` is the certificate of `xai.export.parity`, for people to read."""
+
+    model: BundleModel
+    precision: str
+    formats: tuple[str, ...]
+    opset: int | None
+    graphs: Mapping[str, GraphSpec]
+    files: Mapping[str, FileRecord]
+    parity: Mapping[str, Any]
+    written_by: Mapping[str, str]
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`."""
+        return json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files were found to be those of its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    def file(self, name: str) -> Path:
+        """The path of a file that the manifest lists. Raises `XaiError` where the bundle has none of that name."""
+        if name not in self.manifest.files:
+            raise XaiError(f"bundle {self.folder} has no {name}: export it with that part")
+        return self.folder / name
+
+    def resolve(self, graph: str, outputs: Sequence[str] | None) -> str:
+        """Which graph to run for the outputs asked of `graph`: the smaller `evidence` where it has them all.
+
+        Raises `XaiError` where the bundle has no such graph, ValueError where no graph has such outputs.
+        """
+        candidates: tuple[str, ...] = (graph,)
+        if graph == "evidence":
+            candidates = ("evidence_all",) if outputs is None else ("evidence", "evidence_all")
+        for name in candidates:
+            if name not in self.manifest.graphs:
+                raise XaiError(f"bundle {self.folder} has no graph {name!r}: export it with that graph")
+            if set(outputs or ()) <= set(self.manifest.graphs[name].outputs):
+                return name
+        missing = sorted(set(outputs or ()) - set(self.manifest.graphs[candidates[-1]].outputs))
+        raise ValueError(f"graph {graph} has no output {missing[0]}")

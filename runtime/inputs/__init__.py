@@ -1,0 +1,1 @@
+"""A picture and a question -> what a model takes of them."""

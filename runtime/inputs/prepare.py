@@ -1,0 +1,68 @@
+"""Images -> what the model takes of them, by threads that work ahead of the model."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from xai.runtime.inputs.image import Crop, ImageSource, open_image, preprocess, source_name
+from xai.runtime.sessions.protocol import ModelDescription
+
+THREADS = min(2, os.cpu_count() or 1)
+"""That decode: Pillow lets go of Python's lock while it does, and the model keeps the other cores busy."""
+
+LOOK_AHEAD = 2 * THREADS
+"""Images that wait at most: a decoded one may take 192 MB."""
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """A picture, upright and in RGB, and its normalised pixels (3, S, S) with the square of it that they show."""
+
+    name: str
+    picture: Image.Image
+    pixels: NDArray[np.float32]
+    crop: Crop
+    decode_ms: float
+    preprocess_ms: float
+
+
+def prepare(source: ImageSource, model: ModelDescription) -> PreparedImage:
+    """Decode and preprocess one image. Raises `XaiError` where it cannot be used."""
+    name = source_name(source)
+    start = time.perf_counter()
+    picture = open_image(source)
+    decoded = time.perf_counter()
+    pixels, crop = preprocess(picture, model, name)
+    return PreparedImage(name, picture, pixels, crop, 1e3 * (decoded - start), 1e3 * (time.perf_counter() - decoded))
+
+
+def ahead(work: Callable[[S], T], items: Iterable[S]) -> Iterator[Future[T]]:
+    """`work` on each item, in order, done by threads at most `LOOK_AHEAD` items ahead of who reads.
+
+    What `work` raises is raised by `result()` in its place; what has not begun when the reader stops is not done.
+    """
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(THREADS) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > LOOK_AHEAD:
+                    yield waiting.popleft()
+            while waiting:
+                yield waiting.popleft()
+        finally:
+            for future in waiting:
+                future.cancel()

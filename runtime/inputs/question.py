@@ -1,0 +1,160 @@
+"""Question text -> token ids, and tokens that a person can read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from xai.base.errors import XaiError
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token: its id, the vocabulary's own spelling, and what a person reads."""
+
+    id: int
+    raw: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Word:
+    """Tokens that stand together without a space, `tokens` by position in the question; special tokens belong to none."""
+
+    text: str
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class EncodedQuestion:
+    """A tokenised question; the first and last token are special."""
+
+    text: str
+    tokens: tuple[Token, ...]
+    words: tuple[Word, ...]
+    truncated: bool = False
+    """Whether the end of the question was cut off."""
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        return np.array([token.id for token in self.tokens], dtype=np.int64)
+
+    def word_relevance(self, relevance: NDArray[np.floating]) -> NDArray[np.floating]:
+        """(T,) -> (words,): a word is as relevant as its most relevant token."""
+        return np.array([max(relevance[i] for i in word.tokens) for word in self.words])
+
+
+class QuestionEncoder:
+    """Encodes questions for one model; `limit` counts tokens, special ones included."""
+
+    def __init__(self, tokenizer: Tokenizer, limit: int, vocab_size: int) -> None:
+        self.tokenizer = tokenizer
+        self.limit = limit
+        self.vocab_size = vocab_size
+
+    def encode(self, question: str, truncate: bool = False) -> EncodedQuestion:
+        """Raises `XaiError` on a question that is empty or, unless `truncate`, longer than the limit."""
+        if not question.strip():
+            raise XaiError("the question is empty: ask one of at least one word")
+        if any("\ud800" <= c <= "\udfff" for c in question):
+            raise XaiError("the question holds bytes that are not UTF-8: type it again, or set a UTF-8 locale")
+        encoding = self.tokenizer.encode(question)
+        count = len(encoding.ids)
+        if count < 2 or not (encoding.special_tokens_mask[0] and encoding.special_tokens_mask[-1]):
+            raise XaiError(
+                "the tokenizer does not wrap a question in <s> and </s>: give the tokenizer.json of the model, with its post-processor"
+            )
+        if count < 3:
+            raise XaiError(f"the question {question!r} has no token that the tokenizer knows")
+        if count > self.limit and not truncate:
+            raise XaiError(f"the question has {count} tokens and the model takes {self.limit}: shorten it, or cut its end with --truncate")
+        keep = list(range(count)) if count <= self.limit else [*range(self.limit - 1), count - 1]
+        tokens, spans = [], []
+        for i in keep:
+            start, end = encoding.offsets[i]
+            special = bool(encoding.special_tokens_mask[i])
+            text = encoding.tokens[i] if special else question[start:end].strip() or encoding.tokens[i]
+            tokens.append(Token(encoding.ids[i], encoding.tokens[i], text))
+            spans.append(None if special else (start, end))
+        if wrong := [t.raw for t in tokens if t.id >= self.vocab_size]:
+            raise XaiError(
+                f"the tokenizer gives id {max(t.id for t in tokens)} for {wrong[0]!r}, the model knows {self.vocab_size} ids: "
+                "give the tokenizer that the model was trained with"
+            )
+        return EncodedQuestion(question, tuple(tokens), _words(question, spans), truncated=count > self.limit)
+
+
+def _words(question: str, spans: list[tuple[int, int] | None]) -> tuple[Word, ...]:
+    """Group tokens by the spaces between them.
+
+    A byte-level token may cover part of a character only, and one of spaces alone belongs to the word that follows.
+    """
+    groups: list[tuple[int, int, list[int]]] = []
+    spaces: list[int] = []
+    for i, span in enumerate(spans):
+        if span is None:
+            continue
+        start, end = span
+        if not question[start:end].strip():
+            spaces.append(i)
+        elif groups and not spaces and not any(c.isspace() for c in question[groups[-1][1] : start + 1]):
+            first, last, members = groups[-1]
+            groups[-1] = (first, max(last, end), [*members, i])
+        else:
+            groups.append((start, end, [*spaces, i]))
+            spaces = []
+    if spaces:
+        first, last, members = groups[-1] if groups else (0, len(question), [])
+        groups[-1:] = [(first, last, members + spaces)]
+    return tuple(Word(question[start:end].strip(), tuple(members)) for start, end, members in groups)
+
+
+def load_tokenizer(name: str | Path) -> Tokenizer:
+    """A `tokenizer.json`, a folder that holds one (or RoBERTa's `vocab.json` and `merges.txt`), or the name of a model
+    whose tokenizer is in the local Hugging Face cache. Nothing is downloaded.
+
+    Raises `XaiError` where there is no usable tokenizer.
+    """
+    path = Path(name)
+    if path.is_dir():
+        if (path / "tokenizer.json").is_file():
+            path = path / "tokenizer.json"
+        elif not ((path / "vocab.json").is_file() and (path / "merges.txt").is_file()):
+            raise XaiError(f"folder {path} holds neither tokenizer.json nor vocab.json with merges.txt")
+    elif not path.is_file():
+        path = _cached(str(name))
+    try:
+        tokenizer = _roberta(path) if path.is_dir() else Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises this very class for any damage
+        raise XaiError(f"{path} is not a tokenizer: {str(error).splitlines()[0]}") from error
+    # A file may carry the padding and truncation of its training: padding would be read as words, truncation cut unsaid.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _cached(name: str) -> Path:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(name, "tokenizer.json")
+    except HFValidationError:
+        found = None
+    if not isinstance(found, str):
+        raise XaiError(f"tokenizer {name!r} is neither a file nor in the local Hugging Face cache: give a tokenizer.json file")
+    return Path(found)
+
+
+def _roberta(folder: Path) -> Tokenizer:
+    """RoBERTa's tokenizer from its two files."""
+    from tokenizers.implementations import ByteLevelBPETokenizer
+    from tokenizers.processors import RobertaProcessing
+
+    tokenizer: Tokenizer = ByteLevelBPETokenizer.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))._tokenizer
+    tokenizer.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return tokenizer

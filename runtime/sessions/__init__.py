@@ -1,0 +1,1 @@
+"""Who runs a model's graphs, and what is asked of whoever does."""

@@ -1,0 +1,85 @@
+"""A bundle's TorchScript graphs, run by PyTorch.
+
+A TorchScript file is code, and runs as such when it is loaded: only a bundle that the user trusts is.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch.utils.dlpack import from_dlpack
+
+from xai.base.errors import XaiError
+from xai.base.process import keep_large_blocks
+from xai.runtime.bundle.manifest import TORCHSCRIPT, Bundle
+from xai.runtime.sessions.protocol import check_gpu
+from xai.spectral.arrays import Array, namespace
+
+DEVICES = ("cpu", "cuda")
+
+
+class TorchScriptSession:
+    """Runs a bundle's graphs (`runtime.session.Session`) on `provider`, one of `DEVICES`.
+
+    `threads` sets PyTorch's threads, which is a setting of the process as `keep_large_blocks` is; None leaves them.
+    Raises `XaiError` where the bundle has no TorchScript, unless `trust`, and where PyTorch or CuPy cannot use that device.
+    """
+
+    name = "torchscript"
+
+    def __init__(self, bundle: Bundle, trust: bool, threads: int | None = None, provider: str = "cpu") -> None:
+        if "torchscript" not in bundle.manifest.formats:
+            raise XaiError(f"bundle {bundle.folder} has no TorchScript: export it with --format torchscript, or run it with --session onnx")
+        path = bundle.file(TORCHSCRIPT)
+        if not trust:
+            raise XaiError(f"{path} is code that would run on this machine: if you trust who made it, say so with --trust")
+        _check_device(provider)
+        self.bundle = bundle
+        self.device = self.provider = provider
+        self.precision = bundle.manifest.precision
+        self.description = bundle.manifest.model
+        keep_large_blocks()
+        if threads is not None:
+            torch.set_num_threads(threads)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+                self._module = torch.jit.load(path, map_location=self.device)
+        except RuntimeError as error:
+            raise XaiError(f"PyTorch cannot load {path}: {str(error).strip().splitlines()[0]}") from error
+
+    def run(self, graph: str, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """Run a graph; `outputs` names what to return, all of it where None."""
+        name = self.bundle.resolve(graph, outputs)
+        spec = self.bundle.manifest.graphs[name]
+        tensors = [self._tensor(inputs[key]) for key in spec.inputs]
+        try:
+            # By default cuDNN would round the factors of float32 convolutions to TF32.
+            with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                values = getattr(self._module, name)(*tensors)
+        except (RuntimeError, IndexError) as error:
+            raise XaiError(f"PyTorch cannot run graph {name} of {self.bundle.folder}: {str(error).strip().splitlines()[-1]}") from error
+        found = dict(zip(spec.outputs, values, strict=True))
+        libraries = [namespace(value) for value in inputs.values()]
+        xp = next((library for library in libraries if library is not np), np)
+        wanted = spec.outputs if outputs is None else outputs
+        # PyTorch's default stream is CuPy's, too: nothing waits between them.
+        return {key: found[key].cpu().numpy() if xp is np else xp.from_dlpack(found[key]) for key in wanted}
+
+    def _tensor(self, value: Array) -> torch.Tensor:
+        if namespace(value) is np:
+            return torch.from_numpy(np.ascontiguousarray(value)).to(self.device)
+        return from_dlpack(value)
+
+
+def _check_device(name: str) -> None:
+    """Raise `XaiError` where this installation cannot run graphs there."""
+    if name not in DEVICES:
+        raise XaiError(f"the session torchscript runs on {' or '.join(DEVICES)}, not on {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise XaiError("this PyTorch has no GPU to run on: see `xai doctor`, or ask for --provider cpu")
+    if name == "cuda":
+        check_gpu(name)

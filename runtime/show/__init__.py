@@ -1,0 +1,1 @@
+"""Explanation -> eyes: picture, page, terminal, files. Nothing else in `runtime` imports this."""

@@ -1,0 +1,184 @@
+"""Deflated Lanczos on dense affinities: a few products where the spectrum is as it is for images.
+
+A graph is finished when its energy bound and its residual, computed by a product of its own, prove the tolerance. Where the
+energy is too large to prove anything, a Cholesky factorisation may; where float32 is too coarse, float64 follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xai.spectral.answers import NEAR_ONE, Answers, Found
+from xai.spectral.arrays import Array, blocks, namespace, to_numpy
+from xai.spectral.certificate import angle_bound, cholesky_bound, frobenius_bound
+from xai.spectral.solvers.eigh import LARGEST
+from xai.spectral.graphs import FeatureGraphs, Items, WeightGraphs, chunks
+from xai.spectral.krylov import Checked, Krylov, Operator, Ritz
+from xai.spectral.result import DEGENERATE_GAP, Certificate, Method
+from xai.spectral.scaling import Scaling, row_sums, scaling, start_vectors
+
+CHECKS = (8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48)
+"""Steps after which the CPU looks which graphs are finished: a look costs about two products of n = 576."""
+
+DEVICE_CHECKS = (24, 48)
+"""The same on a GPU, where a look makes the host wait and a finished graph costs nothing but its share of the products."""
+
+
+class DenseOperator:
+    """D^-1/2 W D^-1/2 for weights (b, n, n) and D^-1/2 (b, n)."""
+
+    def __init__(self, weights: Any, inverse_root: Array):
+        self._xp = namespace(inverse_root)
+        # A list on the host: one gemv each, and leaving graphs out copies no matrix.
+        self._weights: Any = list(weights) if self._xp is np else weights
+        self._inverse_root = inverse_root
+
+    def apply(self, x: Array) -> Array:
+        """A x, (b, n) -> (b, n)."""
+        y = x * self._inverse_root
+        if self._xp is np:
+            out = np.empty_like(y)
+            for weights, source, target in zip(self._weights, y, out, strict=True):
+                np.dot(weights, source, out=target)
+        else:
+            out = (self._weights @ y[:, :, None])[:, :, 0]
+        out *= self._inverse_root
+        return out
+
+    def select(self, index: NDArray[np.int64]) -> DenseOperator:
+        """The operators of a part of the batch."""
+        weights = [self._weights[i] for i in index] if self._xp is np else self._weights[index]
+        return DenseOperator(weights, self._inverse_root[index])
+
+
+def survey(weights: Array, degrees: Array | None = None) -> tuple[Array, NDArray[np.float64]]:
+    """Degrees (b, n), unless they are known, and ||D^-1/2 W D^-1/2||_F^2 (b,) of weights (b, n, n)."""
+    xp = namespace(weights)
+    if xp is not np:
+        degrees = row_sums(weights) if degrees is None else degrees
+        squares = scaling(degrees).inverse_root ** 2
+        rows = ((weights * weights) @ squares.astype(weights.dtype)[:, :, None])[:, :, 0]
+        return degrees, np.asarray(to_numpy((rows * squares).sum(1)))
+    given, degrees, energy = degrees, np.empty(weights.shape[:2]), np.empty(len(weights))
+    for i, graph in enumerate(weights):  # the second pass finds it in the cache
+        degrees[i] = row_sums(graph) if given is None else given[i]
+        squares = scaling(degrees[i : i + 1]).inverse_root[0] ** 2
+        narrow, rows, square = squares.astype(weights.dtype), np.empty(len(squares), weights.dtype), None
+        for part in blocks(graph):
+            block = graph[part]
+            square = np.empty_like(block) if square is None else square[: len(block)]
+            rows[part] = np.multiply(block, block, out=square) @ narrow
+        energy[i] = rows @ squares
+    return degrees, energy
+
+
+class Problem(NamedTuple):
+    """Graphs ready for `iterate`."""
+
+    items: Items
+    operator: Operator
+    scaling: Scaling
+    bound: Callable[[NDArray[np.int64], Ritz], NDArray[np.float64]]
+    """Ritz pairs of the graphs of these indices -> U (certificate.py)."""
+    weights: Callable[[int], Array]
+    """The affinity (n, n) of the graph of one index, to count its pieces."""
+    method: Method
+
+
+class Left(NamedTuple):
+    """Graphs of a problem that `iterate` proved nothing of, with their best guess and their last Ritz pairs."""
+
+    which: NDArray[np.int64]
+    guess: Checked
+    ritz: Ritz
+
+
+def iterate(problem: Problem, answers: Answers, seed: int, dtype: np.dtype) -> Left | None:
+    """Run Lanczos on all graphs of a problem at once; record and drop each as soon as it is proven. None where none is left."""
+    items, scale = problem.items, problem.scaling
+    checks = CHECKS if namespace(scale.trivial) is np else DEVICE_CHECKS
+    start = start_vectors(scale.degrees > 0, seed, dtype)
+    krylov = Krylov(problem.operator, scale.trivial.astype(dtype)[:, None], start, checks[-1])
+    index, counted = np.arange(len(items)), np.zeros(len(items), bool)
+    for size in checks:
+        answers.products[items[index]] += size - krylov.size
+        krylov.extend(size)
+        ritz = krylov.ritz()
+        bound = problem.bound(index, ritz)
+        keep = np.ones(len(index), bool)
+        for i in np.flatnonzero((ritz.values[:, 0] > NEAR_ONE) & ~counted[index]):
+            graph = int(index[i])
+            counted[graph] = True
+            keep[i] = not answers.split(int(items[graph]), problem.weights(graph), scale.degrees[graph])
+        expected = angle_bound(ritz.coupling[:, 0], ritz.values[:, 0] - bound, dtype)
+        claimed = np.flatnonzero(keep & (expected <= answers.tolerance))
+        if len(claimed):
+            checked = krylov.first(ritz, claimed)
+            answers.products[items[index[claimed]]] += 1
+            which = index[claimed]
+            found = simple(checked, scale.inverse_root[which], bound[claimed], dtype)
+            keep[claimed] = ~answers.record(items[which], found, problem.method, Certificate.ENERGY, 8 * dtype.itemsize)
+        if not keep.any():
+            return None
+        if not keep.all():
+            index = index[keep]
+            krylov.select(np.flatnonzero(keep))
+    ritz = krylov.ritz()
+    answers.products[items[index]] += 1
+    return Left(index, krylov.first(ritz, np.arange(len(index))), ritz)
+
+
+def simple(checked: Checked, inverse_root: Array, bound: NDArray[np.float64], dtype: np.dtype) -> Found:
+    """Simple eigenpairs from unit vectors of A, with U = `bound` and D^-1/2 (k, n)."""
+    xp = namespace(inverse_root)
+    y = checked.vector.astype(np.float64)
+    y /= xp.sqrt((y * y).sum(1, keepdims=True))
+    v = y * inverse_root
+    gap = checked.value - bound
+    return Found(v, abs(v), checked.value, checked.residual, gap, angle_bound(checked.residual, gap, dtype))
+
+
+def solve_lanczos(graphs: WeightGraphs | FeatureGraphs, items: Items, answers: Answers, seed: int) -> Items:
+    """Record the items whose answer could be proven; return the others."""
+    for dtype in dict.fromkeys((np.dtype(graphs.dtype), np.dtype(np.float64))):
+        left = [items[:0]]
+        for chunk in chunks(items, dtype.itemsize * graphs.n**2, graphs.xp):
+            weights = graphs.dense(chunk, dtype.type)
+            degrees, energy = survey(weights, graphs.known_degrees(chunk, dtype.type))
+            todo = np.flatnonzero(answers.settle(chunk, degrees))
+            if len(todo) < len(chunk):
+                chunk, weights, degrees, energy = chunk[todo], weights[todo], degrees[todo], energy[todo]
+            if len(chunk):
+                left.append(_solve_chunk(weights, scaling(degrees), energy, chunk, answers, seed))
+        items = np.concatenate(left)
+    return items
+
+
+def _solve_chunk(weights: Array, scale: Scaling, energy: NDArray[np.float64], items: Items, answers: Answers, seed: int) -> Items:
+    dtype = weights.dtype
+    operator = DenseOperator(weights, scale.inverse_root.astype(dtype))
+    slack = 8 * np.sqrt(weights.shape[1]) * float(np.finfo(dtype).eps)
+
+    def bound(index: NDArray[np.int64], ritz: Ritz) -> NDArray[np.float64]:
+        return frobenius_bound(energy[index], ritz, slack)
+
+    left = iterate(Problem(items, operator, scale, bound, lambda i: weights[i], Method.LANCZOS), answers, seed, dtype)
+    if left is None:
+        return items[:0]
+    upper = bound(left.which, left.ritz)
+    estimate = left.guess.value - left.ritz.values[:, 1]
+    worth = (estimate > DEGENERATE_GAP) & (angle_bound(left.guess.residual, estimate / 2, dtype) <= answers.tolerance)
+    for i in np.flatnonzero(worth & (weights.shape[1] <= LARGEST)):
+        which = left.which[i]
+        inverse, trivial = (part[which].astype(dtype) for part in (scale.inverse_root, scale.trivial))
+        scaled = weights[which] * inverse
+        scaled *= inverse[:, None]
+        value = left.guess.value[i]
+        upper[i] = min(upper[i], cholesky_bound(scaled, trivial, left.guess.vector[i], value, value - estimate[i] / 2))
+    found = simple(left.guess, scale.inverse_root[left.which], upper, dtype)
+    proven = answers.record(items[left.which], found, Method.LANCZOS, Certificate.CHOLESKY, 8 * dtype.itemsize)
+    return items[left.which[~proven]]

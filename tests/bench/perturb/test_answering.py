@@ -1,0 +1,196 @@
+"""The engine of the perturbation test against the reference's own answers, and its identities."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from xai.base.errors import XaiError
+from xai.bench.perturb.answering import Questions, answer_subsets, encode, explain_questions, measure
+from xai.bench.perturb.plan import (
+    MODALITIES,
+    SIGNS,
+    Curve,
+    Memory,
+    QuestionPlan,
+    keeping_order,
+    plan_question,
+    published_counts,
+    scaled,
+)
+from xai.bench.perturb.variants import find_variants
+from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.methods import METHODS, Relevance
+
+REFERENCE = {m.reference_name: m.name for m in METHODS.values() if m.name != "random"}
+KEYS = [*REFERENCE, "dsm_grad@all", "dsm_grad_cam@all"]
+BIG = 2**30
+
+
+class Counting:
+    """A session that keeps what it was asked to run."""
+
+    def __init__(self, session) -> None:
+        self.session, self.calls = session, []
+        self.name, self.precision, self.description = session.name, session.precision, session.description
+        self.device = session.device
+
+    def run(self, graph, inputs, outputs=None):
+        self.calls.append((graph, {name: value.shape for name, value in inputs.items()}))
+        return self.session.run(graph, inputs, outputs)
+
+
+def questions_of(golden, session, memory, cases=None) -> Questions:
+    cases = range(len(golden.cases)) if cases is None else cases
+    names = list(dict.fromkeys(golden.cases[c]["image"] for c in cases))
+    pixels = [preprocess(open_image(golden.folder / name), session.description)[0] for name in names]
+    rows = np.array([names.index(golden.cases[c]["image"]) for c in cases])
+    return Questions(encode(session, pixels, memory), rows, [np.array(golden.cases[c]["ids"]) for c in cases])
+
+
+def reference_relevances(golden, case: int) -> dict[str, Relevance]:
+    """What the reference computed, by key; it fails on some questions."""
+    expected = golden.expected
+    return {
+        key: Relevance(expected[f"{case}/{key}/text"], expected[f"{case}/{key}/image"])
+        for key in KEYS
+        if f"{case}/{key}/text" in expected and f"{case}/{key}/image" in expected
+    }
+
+
+def tied(values: np.ndarray, sign: str, count: int) -> bool:
+    """Whether the scores leave open which tokens are kept: equal ones lie on both sides of the cut."""
+    order = keeping_order(values, sign)
+    return 0 < count < len(values) and scaled(values)[order[count - 1]] == scaled(values)[order[count]]
+
+
+def reference_choice(values: np.ndarray, sign: str, count: int) -> np.ndarray:
+    """What the reference keeps: torch's choice among equals is its own."""
+    score = torch.from_numpy(scaled(values).copy())
+    return np.sort((-score if sign == "positive" else score).topk(count)[1].numpy())
+
+
+def test_logits_equal_the_reference_given_its_relevances(golden) -> None:
+    """Every step; where a tie leaves the subset open, the reference's choice among equals must give its logits."""
+    session = golden.explainer.session
+    memory = measure(session, BIG)
+    compared = open_steps = 0
+    for c in range(len(golden.cases)):
+        questions = questions_of(golden, session, memory, [c])
+        whole = golden.expected[f"{c}/logits"].ravel().astype(float)
+        found = reference_relevances(golden, c)
+        plan = plan_question(list(found.values()))
+        (logits,) = answer_subsets(session, questions, [plan], [whole], memory)
+        for (m, (key, relevance)), modality, sign in product(enumerate(found.items()), MODALITIES, SIGNS):
+            name = f"{c}/{key}/perturb/{modality}/{sign}"
+            if f"{name}/argmax" not in golden.expected:
+                continue
+            values = relevance.image if modality == "image" else relevance.text[1:-1]
+            counts = published_counts(len(values))
+            rows = logits[[plan.asked[Curve(m, modality, sign)][count] for count in counts]]
+            choices = [(i, count) for i, count in enumerate(counts) if tied(values, sign, count)]
+            if choices:
+                subsets = (plan.subsets[0], *((modality, reference_choice(values, sign, count)) for _, count in choices))
+                (again,) = answer_subsets(session, questions, [QuestionPlan(subsets, {}, {})], [whole], memory)
+                rows[[i for i, _ in choices]] = again[1:]
+                assert key == "attn_gradcam"  # the only method here that gives many tokens the very same score
+            assert np.array_equal(rows.argmax(1), golden.expected[f"{name}/argmax"]), name
+            assert np.abs(rows - golden.expected[f"{name}/logits"]).max() < 1e-4, name
+            names = golden.content["labels"]
+            accuracies = [golden.cases[c]["label"].get(names[row.argmax()], 0) for row in rows]
+            assert np.allclose(accuracies, golden.expected[f"{name}/accuracy"]), name
+            compared += len(counts)
+            open_steps += len(choices)
+    assert compared == 9 * sum(name.endswith("/argmax") for name in golden.expected) > 0
+    assert open_steps < 0.05 * compared
+
+
+def test_each_image_is_encoded_once_evidence_runs_once_and_each_subset_once(tiny) -> None:
+    memory = Memory(BIG, 128, 3)
+    session = Counting(tiny.explainer.session)
+    variants = find_variants(["all", "dsmi-grad@all"])
+    questions = questions_of(tiny, session, memory, [0, 1, 2, 0])
+    explained = explain_questions(session, questions, variants, range(4), memory)
+    plans = [plan_question(one.relevances) for one in explained]
+    answer_subsets(session, questions, plans, [one.logits for one in explained], memory)
+    assert sum(shapes["pixels"][0] for graph, shapes in session.calls if graph == "encode_image") == 3
+    assert sum(shapes["target"][0] for graph, shapes in session.calls if graph == "evidence") == 4
+    answered = sum(shapes["image_mask"][0] for graph, shapes in session.calls if graph == "answer")
+    assert answered == sum(len(plan.subsets) - 1 for plan in plans)
+
+
+def test_memory_bounds_every_run_and_changes_no_answer(tiny) -> None:
+    session = Counting(tiny.explainer.session)
+    variants = find_variants(["dsmi-grad", "rollout"])
+    results = []
+    for limit in (BIG, 3_000_000):
+        memory = Memory(limit, 128, 3)
+        session.calls.clear()
+        questions = questions_of(tiny, session, memory)
+        explained = explain_questions(session, questions, variants, range(6), memory)
+        plans = [plan_question(one.relevances) for one in explained]
+        results.append(answer_subsets(session, questions, plans, [one.logits for one in explained], memory))
+        for graph, shapes in session.calls:
+            if graph == "answer":
+                rows, image = shapes["image_mask"]
+                assert rows <= memory.answers(image, shapes["text_mask"][1])
+    assert all(np.abs(a - b).max() < 1e-4 for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_dropping_by_mask_equals_dropping_by_shorter_input(tiny, modality) -> None:
+    session = tiny.explainer.session
+    memory = measure(session, BIG)
+    rng = np.random.default_rng(0)
+    case = len(tiny.cases) - 1
+    questions = questions_of(tiny, session, memory, [case])
+    words, patches = len(tiny.cases[case]["ids"]) - 2, 36
+    relevance = Relevance(np.concatenate([[0], rng.random(words), [0]]), rng.random(patches))
+    plan = plan_question([relevance], [modality])
+    (logits,) = answer_subsets(session, questions, [plan], [np.zeros(17)], memory)
+    embeddings = session.run("embed_text", {"ids": questions.ids[0][None]})["text_embeddings"]
+    for (_, kept), shorter in zip(plan.subsets[1:], logits[1:], strict=True):
+        image_mask, text_mask = np.ones((1, patches + 1), bool), np.ones((1, words + 2), bool)
+        if modality == "image":
+            image_mask[0, 1:] = np.isin(np.arange(patches), kept)
+        else:
+            text_mask[0, 1:-1] = np.isin(np.arange(words), kept)
+        inputs = {"image_tokens": questions.image_tokens, "image_mask": image_mask, "text_embeddings": embeddings, "text_mask": text_mask}
+        assert np.abs(session.run("answer", inputs)["logits"][0] - shorter).max() < 1e-5
+
+
+def test_the_floor_differs_between_questions_and_repeats(tiny) -> None:
+    session, memory = tiny.explainer.session, Memory(BIG, 128, 3)
+    questions = questions_of(tiny, session, memory, [0, 0])
+    variants = find_variants(["raw-attention"])
+    first, again = (explain_questions(session, questions, variants, (7, 8), memory) for _ in range(2))
+    assert [v.name for v in variants] == ["raw-attention", "random"]
+    assert not np.array_equal(first[0].relevances[1].image, first[1].relevances[1].image)
+    assert np.array_equal(first[1].relevances[1].image, again[1].relevances[1].image)
+    assert np.array_equal(first[0].relevances[0].image, first[1].relevances[0].image)
+
+
+def test_variants() -> None:
+    names = [v.name for v in find_variants(["all", "dsm_grad@all", "rm"])]
+    assert names == [*(m for m in METHODS if m != "random"), "dsmi-grad@all", "random"]
+    assert {v.name: v.layers for v in find_variants(["dsmi", "dsmi-grad", "dsmi-grad@all"])} == {
+        "dsmi": None,
+        "dsmi-grad": "first",
+        "dsmi-grad@all": "all",
+        "random": None,
+    }
+    for name, message in (("lime", "choose from dsmi"), ("rollout@all", "no choice of layers"), ("dsmi-grad@last", "unknown layers")):
+        with pytest.raises(XaiError, match=message):
+            find_variants([name])
+
+
+def test_both_choices_of_layers_equal_the_explainers(tiny) -> None:
+    session, memory = tiny.explainer.session, Memory(BIG, 128, 3)
+    variants = find_variants(["dsmi-grad", "dsmi-grad@all"])
+    (found,) = explain_questions(session, questions_of(tiny, session, memory, [0]), variants, [0], memory)
+    for layers, relevance in zip(("first", "all"), found.relevances, strict=False):
+        expected = tiny.explainer.explain(tiny.image(0), tiny.cases[0]["question"], "dsmi-grad", layers=layers)
+        assert np.allclose(relevance.image, expected.image_relevance.ravel(), rtol=1e-5)

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xai.bench.perturb.plan import (
+    MODALITIES,
+    SIGNS,
+    STEPS,
+    Curve,
+    Memory,
+    batches,
+    exact_counts,
+    keeping_order,
+    plan_question,
+    published_counts,
+)
+from xai.runtime.methods import Relevance
+
+
+def naive_kept(relevance, sign: str, count: int) -> list[int]:
+    """The published loop: scale, negate for the positive test, take the top `count`, lowest index first among equals."""
+    low, high = min(relevance), max(relevance)
+    score = [(r - low) / (high - low) if high > low else 0.0 for r in relevance]
+    if sign == "positive":
+        score = [-s for s in score]
+    return sorted(sorted(range(len(score)), key=lambda i: (-score[i], i))[:count])
+
+
+# Small integers: many ties, and differences that scaling keeps apart.
+vectors = st.lists(st.integers(0, 5), min_size=1, max_size=24)
+
+
+@st.composite
+def questions(draw):
+    """Relevances of one question by several methods."""
+    patches, words = draw(st.integers(1, 20)), draw(st.integers(1, 9))
+
+    def values(n: int):
+        return st.lists(st.integers(0, 4), min_size=n, max_size=n)
+
+    methods = draw(st.lists(st.tuples(values(words), values(patches)), min_size=1, max_size=5))
+    return [Relevance(np.array([0.0, *t, 0.0]), np.array(i, dtype=float)) for t, i in methods]
+
+
+@settings(max_examples=60, deadline=None)
+@given(questions())
+def test_planned_subsets_equal_the_naive_loop(relevances) -> None:
+    plan = plan_question(relevances)
+    for m, relevance in enumerate(relevances):
+        for modality, values in (("image", relevance.image), ("text", relevance.text[1:-1])):
+            n = len(values)
+            assert plan.tokens[modality] == n
+            for sign in SIGNS:
+                asked = plan.asked[Curve(m, modality, sign)]
+                for count in {int((1 - step) * n) for step in STEPS} | set(exact_counts(n)):
+                    kind, kept = plan.subsets[asked[count]]
+                    if count == n:
+                        assert asked[count] == 0
+                    else:
+                        assert kind == modality
+                        assert kept.tolist() == naive_kept(values.tolist(), sign, count)
+    keys = [(modality, tuple(kept)) for modality, kept in plan.subsets]
+    assert len(set(keys)) == len(keys)
+    assert {index for asked in plan.asked.values() for index in asked.values()} | {0} == set(range(len(keys)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(questions(), min_size=1, max_size=4), st.integers(1, 7))
+def test_batches_hold_every_subset_once_in_rows_of_one_length(asked, most) -> None:
+    plans = [plan_question(relevances) for relevances in asked]
+    sizes = [(1 + plan.tokens["image"], 2 + plan.tokens["text"]) for plan in plans]
+    seen = []
+    for batch in batches(plans, sizes, lambda *_: most):
+        assert 1 <= len(batch.jobs) <= most
+        for q, s in batch.jobs:
+            modality, kept = plans[q].subsets[s]
+            image, text = sizes[q]
+            assert (batch.image_tokens, batch.text_tokens) == ((1 + len(kept), text) if modality == "image" else (image, 2 + len(kept)))
+        seen += batch.jobs
+    assert sorted(seen) == [(q, s) for q, plan in enumerate(plans) for s in range(1, len(plan.subsets))]
+
+
+def test_counts() -> None:
+    assert published_counts(10) == (10, 7, 5, 2, 1, 1, 0, 0, 0)
+    assert exact_counts(10) == (10, 7, 5, 2, 2, 1, 1, 0, 0)
+    assert published_counts(7) == (7, 5, 3, 1, 1, 1, 0, 0, 0)
+    for n in range(1, 2000):
+        published, exact = published_counts(n), exact_counts(n)
+        assert all(p in (e, e - 1) for p, e in zip(published, exact, strict=True))
+        assert exact == tuple(n * Fraction(100 - round(100 * s), 100) // 1 for s in STEPS)
+        assert published[0] == n
+        assert published[-1] == 0
+
+
+@given(vectors)
+def test_kept_sets_are_nested_and_signs_mirror_each_other_without_ties(values) -> None:
+    n = len(values)
+    distinct = np.array(values) + np.linspace(0, 0.5, n)
+    assert keeping_order(distinct, "positive").tolist() == keeping_order(distinct, "negative").tolist()[::-1]
+    for sign in SIGNS:
+        assert sorted(keeping_order(np.array(values, dtype=float), sign)) == list(range(n))
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_a_constant_relevance_is_a_tie(sign) -> None:
+    assert keeping_order(np.full(5, 0.3), sign).tolist() == [0, 1, 2, 3, 4]
+    almost = np.full(5, 0.3, np.float32)
+    almost[0] = np.nextafter(almost[0], np.float32(1))
+    assert keeping_order(almost, sign).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_only_what_is_asked_for_is_planned() -> None:
+    relevance = Relevance(np.array([0, 3.0, 1, 2, 0]), np.arange(8.0))
+    plan = plan_question([relevance, relevance], ["text"], ["positive"])
+    assert set(plan.asked) == {Curve(0, "text", "positive"), Curve(1, "text", "positive")}
+    assert len(plan.subsets) == 1 + len(set(published_counts(3)) - {3})  # the second method asks for nothing new
+    assert {modality for modality, _ in plan.subsets[1:]} == {"text"}
+    assert set(MODALITIES) == {"image", "text"}
+
+
+def test_memory_bounds_the_rows() -> None:
+    for limit in (1, 10**8, 10**10):
+        memory = Memory(limit, 768, 6)
+        rows = [memory.answers(n, 10) for n in (1, 65, 325, 1297)]
+        assert rows == sorted(rows, reverse=True)
+        assert min(rows) >= 1
+        assert memory.evidence(1297, 10) <= memory.answers(1297, 10)
+    full = Memory(4 * 2**30, 768, 6)
+    assert full.evidence(1297, 10) >= 1
+    assert full.answers(1297, 10) >= 8
+    assert full.questions(1297) == 1
+    assert Memory(4 * 2**30, 128, 3).questions(145) == 32

@@ -1,0 +1,143 @@
+"""The table from hand-made scores."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xai.base.errors import XaiError
+from xai.bench.perturb.plan import STEPS
+from xai.bench.perturb.report.curves import draw
+from xai.bench.perturb.report.examples import KEPT, merit, select
+from xai.bench.perturb.report.markdown import markdown
+from xai.bench.perturb.report.page import html
+from xai.bench.perturb.report.scores import PANELS, WEIGHTS, read_scores
+from xai.bench.perturb.report.table import PUBLISHED, build, verdict
+
+SETTINGS = {
+    "data": "scenes",
+    "seed": 1,
+    "methods": ["dsmi", "rollout", "random"],
+    "modalities": ["image", "text"],
+    "signs": ["positive", "negative"],
+    "unknown_labels": 0,
+}
+
+
+def line(index: int, method: str, panel: tuple[str, str], accuracy: float, **more) -> dict:
+    """A question right with nothing removed, and of constant accuracy afterwards."""
+    steps = [1.0, *[accuracy] * (len(STEPS) - 1)]
+    content = {"accuracies": steps, "probabilities": steps, "exact": None, "pointing": None, "solver": {}, "layers": None}
+    return {"index": index, "image": str(index), "method": method, "modality": panel[0], "sign": panel[1], **content, **more}
+
+
+def lines(n: int, accuracy, settings=SETTINGS) -> list[dict]:
+    """`accuracy(question, method, panel)` of every line."""
+    wanted = [p for p in PANELS if p[0] in settings["modalities"] and p[1] in settings["signs"]]
+    return [line(q, m, p, accuracy(q, m, p)) for q in range(n) for p in wanted for m in settings["methods"]]
+
+
+def clear(question: int, method: str, panel: tuple[str, str]) -> float:
+    """`dsmi` is always right about what matters, the others are half right."""
+    ideal = 0.0 if panel[1] == "positive" else 1.0
+    return ideal if method == "dsmi" else float((question + (method == "random")) % 2)
+
+
+def test_the_weights_are_those_of_the_trapezoid_rule() -> None:
+    assert np.allclose(WEIGHTS, [0.125, 0.25, 0.25, 0.15, 0.05, 0.05, 0.05, 0.05, 0.025])
+
+
+def test_auc_by_hand() -> None:
+    table = build(read_scores(lines(4, clear), SETTINGS), SETTINGS)
+    first = table["methods"][0]
+    assert first["auc"]["image+"] == {"mean": 12.5, "low": 12.5, "high": 12.5}
+    assert first["auc"]["text-"]["mean"] == 100
+    assert first["area_between"]["image"]["mean"] == 87.5
+    assert first["published"] == {"image+": 60.07, "image-": 79.47, "text+": 45.14, "text-": 48.05}
+    assert table["methods"][2]["published"] is None
+    assert table["methods"][1]["auc"]["image+"]["mean"] == pytest.approx(12.5 + 87.5 / 2)
+    assert first["curves"]["image+"] == [100, *[0] * 8]
+    assert table["accuracy"]["mean"] == 100
+    assert first["pointing"] == {"mean": None, "low": None, "high": None}
+
+
+def test_a_clear_winner_is_named_and_a_draw_is_one() -> None:
+    table = build(read_scores(lines(40, clear), SETTINGS), SETTINGS)
+    for panel in ("image+", "image-", "text+", "text-"):
+        found = verdict(table, panel)
+        assert found.best == "dsmi"
+        assert found.tied == ()
+        assert found.no_better == ("rollout",)
+    text = markdown(table)
+    assert "- image+: dsmi is best, ahead of every other method. Not shown to beat random: rollout." in text
+    same = build(read_scores(lines(40, lambda q, *_: q % 2), SETTINGS), SETTINGS)
+    assert set(verdict(same, "image+").tied) == {"rollout", "random"}
+    assert "no method" in markdown(build(read_scores(lines(40, lambda _q, m, _p: float(m == "random")), SETTINGS), SETTINGS))
+
+
+def test_further_measures_and_what_was_left_out() -> None:
+    found = lines(2, clear)
+    exact = found[0] | {"accuracies": [1.0] * 9}
+    found[0] |= {"exact": exact, "pointing": {"hit": True, "energy": 0.25}, "solver": {"image0": "degenerate"}}
+    found.append({"index": 2, "image": "x", "skipped": "x.png does not exist"})
+    table = build(read_scores(found, SETTINGS), SETTINGS | {"unknown_labels": 1})
+    first = table["methods"][0]
+    assert first["exact_rounding"]["image+"] == pytest.approx((100 + 12.5) / 2)
+    assert first["pointing"]["mean"] == 100
+    assert first["energy"]["mean"] == 25
+    assert (table["regions"], table["skipped"], table["questions"]) == (1, 1, 2)
+    text = markdown(table)
+    for words in ("1 questions could not be used", "1 questions have no true answer", "dsmi: degenerate (1)"):
+        assert words in text
+    with pytest.raises(XaiError, match="no question of the run could be used"):
+        read_scores(found[-1:], SETTINGS)
+
+
+@pytest.mark.parametrize("signs", [["positive"], ["positive", "negative"]])
+@pytest.mark.parametrize("modalities", [["text"], ["image", "text"]])
+@pytest.mark.parametrize("methods", [["random"], SETTINGS["methods"]])
+def test_part_of_the_table_is_drawn_too(signs, modalities, methods) -> None:
+    settings = SETTINGS | {"signs": signs, "modalities": modalities, "methods": methods}
+    table = build(read_scores(lines(5, clear, settings), settings), settings)
+    picture = draw(table)
+    with Image.open(io.BytesIO(picture)) as image:
+        assert min(image.size) > 300
+    assert "random" in markdown(table)
+    assert ("is best" in markdown(table)) == (len(methods) > 1)
+    page = html(table, picture, [], {"python": "3"})
+    assert "<td>random</td>" in page
+    assert ("is best" in page) == (len(methods) > 1)
+    assert "://" not in page
+
+
+def test_names_in_the_page_are_escaped() -> None:
+    settings = SETTINGS | {"data": "<x-data>"}
+    table = build(read_scores(lines(3, clear), settings), settings)
+    words = {name: f"<x-{name}>" for name in ("question", "answer", "question_id", "image")}
+    example = {"index": 0, "merit": 1, "label": {"<x-label>": 1}, "picture": "data:", "maps": {}, "auc": {}} | words
+    page = html(table, draw(table), [example], {"python": "<x-python>"})
+    for name in (*words, "data", "label", "python"):
+        assert f"<x-{name}>" not in page
+        assert f"&lt;x-{name}&gt;" in page
+
+
+def test_examples_lie_at_both_ends() -> None:
+    scores = read_scores(lines(4, clear), SETTINGS)
+    assert merit(scores).shape == (4,)
+    found = [{"index": i, "merit": m} for i, m in enumerate([5, 1, 9, 9, 0, -3, 2])]
+    best, worst = select(found)
+    assert [e["index"] for e in best] == [2, 3, 0]
+    assert [e["index"] for e in worst] == [5, 4, 1]
+    assert len(best) == len(worst) == KEPT
+    best, worst = select(found[:2])
+    assert [e["index"] for e in best] == [0, 1]
+    assert worst == []
+
+
+def test_the_published_table_has_every_method_of_the_paper() -> None:
+    from xai.runtime.methods import METHODS
+
+    assert set(PUBLISHED) == set(METHODS) - {"random"}

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from xai.base.errors import XaiError
+from xai.meter.demo.training.tokenizer import train_tokenizer
+from xai.runtime.inputs.question import QuestionEncoder, load_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(["What color is the circle?", "Is the circle left of the triangle?"], 300)
+
+
+@pytest.fixture
+def encoder(tokenizer) -> QuestionEncoder:
+    return QuestionEncoder(tokenizer, limit=40, vocab_size=300)
+
+
+@pytest.mark.parametrize("question", ["", "   ", "\n\t"])
+def test_an_empty_question_is_refused(encoder, question) -> None:
+    with pytest.raises(XaiError, match="question is empty"):
+        encoder.encode(question)
+
+
+@pytest.mark.parametrize("question", ["Why?", "🤔", "🤔🎉 🎨", "Ünïcödé wörds?", "a <b>bold</b> & 'quoted' one", "two  spaces\tand tab"])
+def test_words_cover_every_token_once_and_read_as_written(encoder, question) -> None:
+    encoded = encoder.encode(question)
+    assert [w.text for w in encoded.words] == question.split()
+    covered = [i for word in encoded.words for i in word.tokens]
+    assert covered == list(range(1, len(encoded.tokens) - 1))
+    assert encoded.tokens[0].raw == "<s>"
+    assert encoded.tokens[-1].raw == "</s>"
+    assert list(encoded.ids) == encoder.tokenizer.encode(question).ids
+
+
+def test_a_word_is_as_relevant_as_its_most_relevant_token(encoder) -> None:
+    encoded = encoder.encode("zebra circle?")
+    relevance = np.arange(len(encoded.tokens), dtype=float)
+    words = encoded.word_relevance(relevance)
+    assert list(words) == [max(word.tokens) for word in encoded.words]
+    assert len(words) == 2
+
+
+def test_a_long_question_is_cut_only_when_asked(encoder) -> None:
+    question = "circle " * 100
+    with pytest.raises(XaiError, match="tokens and the model takes 40: shorten it, or cut its end with --truncate"):
+        encoder.encode(question)
+    cut = encoder.encode(question, truncate=True)
+    assert len(cut.tokens) == 40
+    assert cut.tokens[-1].raw == "</s>"
+    assert cut.truncated
+    assert not encoder.encode("circle").truncated
+
+
+def test_a_tokenizer_of_another_model_is_noticed(tokenizer) -> None:
+    with pytest.raises(XaiError, match="the model knows 6 ids: give the tokenizer"):
+        QuestionEncoder(tokenizer, 40, 6).encode("What color?")
+
+
+def test_tokenizers_are_read_from_a_file_or_a_folder(tokenizer, tmp_path) -> None:
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    ids = tokenizer.encode("What color is the circle?").ids
+    assert load_tokenizer(tmp_path).encode("What color is the circle?").ids == ids
+    assert load_tokenizer(tmp_path / "tokenizer.json").encode("What color is the circle?").ids == ids
+
+
+def test_padding_and_truncation_that_a_file_carries_are_switched_off(tokenizer, tmp_path) -> None:
+    carried = Tokenizer.from_str(tokenizer.to_str())
+    carried.enable_padding(length=20, pad_id=1, pad_token="<pad>")
+    carried.enable_truncation(4)
+    carried.save(str(tmp_path / "tokenizer.json"))
+    question = "What color is the circle?"
+    assert load_tokenizer(tmp_path).encode(question).ids == tokenizer.encode(question).ids
+
+
+def test_a_tokenizer_without_special_tokens_is_refused(tokenizer) -> None:
+    content = json.loads(tokenizer.to_str()) | {"post_processor": None}
+    with pytest.raises(XaiError, match="does not wrap a question in <s> and </s>"):
+        QuestionEncoder(Tokenizer.from_str(json.dumps(content)), 40, 300).encode("What color is the circle?")
+
+
+def test_robertas_two_files_wrap_the_question_in_special_tokens(tokenizer, tmp_path) -> None:
+    model = json.loads(tokenizer.to_str())["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in model["merges"]))
+    ids = load_tokenizer(tmp_path).encode("circle").ids
+    assert (ids[0], ids[-1]) == (0, 2)
+
+
+def test_tokenizers_that_are_not_there_or_broken(tmp_path) -> None:
+    with pytest.raises(XaiError, match="neither a file nor in the local Hugging Face cache"):
+        load_tokenizer("no-such/tokenizer")
+    with pytest.raises(XaiError, match="neither a file nor"):
+        load_tokenizer("../nowhere/tokenizer.json")
+    with pytest.raises(XaiError, match=r"neither tokenizer\.json nor vocab\.json"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "vocab.json").write_text("{")
+    (tmp_path / "merges.txt").write_text("")
+    with pytest.raises(XaiError, match="not a tokenizer"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(XaiError, match="not a tokenizer"):
+        load_tokenizer(tmp_path)

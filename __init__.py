@@ -5,8 +5,8 @@
 >>> explainer.explain("examples/scene1.png", "What color is the circle?").save("why.png")
 """
 
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput, XaiError
 from xai.base.versions import XAI_VERSION as __version__
 from xai.models.load import load
 
-__all__ = ["XaiError", "__version__", "load"]
+__all__ = ["BadInput", "XaiError", "__version__", "load"]

@@ -51,7 +51,10 @@ def model_options(without: Collection[str] = ()) -> Callable[[Callable[..., Any]
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def collected(**given: Any) -> Any:
-            return command(model=ModelOptions(**{name: given.pop(name) for name in taken}), **given)
+            model = ModelOptions(**{name: given.pop(name) for name in taken})
+            if model.bundle and model.checkpoint:
+                raise click.UsageError("name a bundle or a checkpoint, not both")
+            return command(model=model, **given)
 
         for option in reversed(taken.values()):
             collected = option(collected)

@@ -47,9 +47,7 @@ class ModelOptions:
         return typed
 
     def check(self) -> None:
-        """Raises `XaiError` where two models are named, or the bundle is not there."""
-        if self.bundle and self.checkpoint:
-            raise XaiError("name a bundle or a checkpoint, not both")
+        """Raises `XaiError` where the bundle is not there."""
         if self.bundle and not self.bundle.is_dir():
             raise XaiError(
                 f"{self.bundle} is a file; a bundle is a folder" if self.bundle.exists() else f"bundle {self.bundle} does not exist"

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from xai.spectral.answers import Answers
-from xai.spectral.solvers.eigh import solve_eigh
 from xai.spectral.graphs import FeatureGraphs, Graphs, Items, SparseGraphs
+from xai.spectral.result import Method
+from xai.spectral.solvers.eigh import solve_eigh
 from xai.spectral.solvers.implicit import solve_implicit
 from xai.spectral.solvers.lanczos import solve_lanczos
-from xai.spectral.result import Method
 from xai.spectral.solvers.squaring import solve_squaring
 from xai.spectral.solvers.thick_restart import solve_thick_restart
 

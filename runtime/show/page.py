@@ -32,7 +32,7 @@ def html(explanations: Sequence[Explanation]) -> str:
     crop = first.crop.box[0] - left, first.crop.box[1] - top, first.crop.box[2] - left, first.crop.box[3] - top
     cuts = outside(size, crop)
     alone = "" if len(explanations) == 1 else f"<noscript><p>Without scripts, this page shows {_text(first.method)} only.</p></noscript>"
-    return Template((files("xai.runtime") / "page.html").read_text(encoding="utf-8")).substitute(
+    return Template((files("xai.runtime.show") / "page.html").read_text(encoding="utf-8")).substitute(
         title=_text(f"{first.question.text} {first.answer.text}"),
         ramp=", ".join(_hex(rgb) for rgb in colours(np.linspace(0, 1, 17))),
         aspect=f"{width / height:.6g}",

@@ -16,9 +16,9 @@ from xai.spectral.arrays import Array, namespace, to_numpy
 from xai.spectral.certificate import trace_bound
 from xai.spectral.graphs import FeatureGraphs, Items, chunks
 from xai.spectral.krylov import Ritz
-from xai.spectral.solvers.lanczos import Problem, iterate
 from xai.spectral.result import Method
 from xai.spectral.scaling import Scaling, scaling
+from xai.spectral.solvers.lanczos import Problem, iterate
 
 
 class GramOperator:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from xai.spectral.answers import NEAR_ONE, Answers, Found
 from xai.spectral.arrays import Array, blocks, namespace, to_numpy
 from xai.spectral.certificate import angle_bound, cholesky_bound, frobenius_bound
-from xai.spectral.solvers.eigh import LARGEST
 from xai.spectral.graphs import FeatureGraphs, Items, WeightGraphs, chunks
 from xai.spectral.krylov import Checked, Krylov, Operator, Ritz
 from xai.spectral.result import DEGENERATE_GAP, Certificate, Method
 from xai.spectral.scaling import Scaling, row_sums, scaling, start_vectors
+from xai.spectral.solvers.eigh import LARGEST
 
 CHECKS = (8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48)
 """Steps after which the CPU looks which graphs are finished: a look costs about two products of n = 576."""

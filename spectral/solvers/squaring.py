@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from xai.spectral.answers import NEAR_ONE, Answers
 from xai.spectral.arrays import BLOCK, Array, namespace, to_numpy
 from xai.spectral.certificate import angle_bound, power_bound
-from xai.spectral.solvers.eigh import LARGEST
 from xai.spectral.graphs import Graphs, Items, chunks
 from xai.spectral.krylov import Checked
-from xai.spectral.solvers.lanczos import simple
 from xai.spectral.result import DEGENERATE_GAP, Certificate, Method
 from xai.spectral.scaling import scaling
+from xai.spectral.solvers.eigh import LARGEST
+from xai.spectral.solvers.lanczos import simple
 
 CHECKS = (5, 10)
 """Squarings after which to look which graphs are finished: N = 32 separates eigenvalues 10 % apart, N = 1024 those 1 % apart."""

@@ -19,9 +19,9 @@ from xai.spectral.arrays import Array, Sparse, namespace, sparse_namespace
 from xai.spectral.certificate import angle_bound, filter_bound, filter_degree, joined
 from xai.spectral.graphs import Items, SparseGraphs, chunks
 from xai.spectral.krylov import Checked, Krylov, Ritz, check
-from xai.spectral.solvers.lanczos import simple
 from xai.spectral.result import DEGENERATE_GAP, Certificate, Method
 from xai.spectral.scaling import Scaling, scaling, start_vectors
+from xai.spectral.solvers.lanczos import simple
 
 STEPS, KEEP = 32, 8
 """Vectors in a basis, and how many of them a restart keeps."""

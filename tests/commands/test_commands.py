@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from xai.base.errors import XaiError
 from xai.bench.data.vqa_answers import build_answers, normalise
-from xai.commands.inspect import answers
-from xai.commands.inspect import doctor as doctor_command
+from xai.commands.answers import answers
+from xai.commands.doctor import doctor as doctor_command
 from xai.runtime import doctor
 
 

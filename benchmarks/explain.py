@@ -122,10 +122,12 @@ def measure_reference(model_file: Path, threads: int, repeat: int, keep_blocks: 
 def measure_session(kind: str, place: Path, threads: int, repeat: int) -> dict[str, Any]:
     """One of this package's sessions; `place` is a checkpoint for `eager` and a bundle for the others."""
     from xai.runtime.bundle.reader import read_bundle
+    from xai.runtime.description import square
     from xai.runtime.engine import Clock, encode_images, explain
     from xai.runtime.methods import METHODS, Options
     from xai.runtime.sessions.choose import open_session
     from xai.runtime.sessions.protocol import Session
+    from xai.runtime.target import TOP
 
     start = time.perf_counter()
     session: Session
@@ -133,23 +135,23 @@ def measure_session(kind: str, place: Path, threads: int, repeat: int) -> dict[s
         import torch
 
         from xai.base.process import keep_large_blocks
-        from xai.meter.checkpoint import load_meter
-        from xai.meter.session import EagerSession
+        from xai.models.eager import EagerSession
+        from xai.models.meter import load_meter_family
 
         keep_large_blocks()  # as `xai.load` does
         torch.set_num_threads(threads)
-        session = EagerSession(load_meter(place))
+        session = EagerSession(load_meter_family(place))
     else:
         session = open_session(read_bundle(place), kind, threads=threads, trust=True)
-    pixels, ids = inputs(session.description.image_size, session.description.vocab_size)
+    pixels, ids = inputs(square(session.description).size, session.description.vocab_size)
     loaded = time.perf_counter() - start
     clock = Clock()
 
     def run(names: list[str]) -> None:
         clock.milliseconds.clear()
         with clock.time("encode_image"):
-            tokens = encode_images(session, pixels)
-        explain(session, tokens, [ids], [-1], [METHODS[name] for name in names], Options(), clock)
+            tokens = encode_images(session, [pixels])
+        explain(session, tokens, [ids], [TOP], [METHODS[name] for name in names], Options(), clock)
 
     one, every = time_in_turn([lambda: run(["dsmi-grad"]), lambda: run(list(METHODS))], repeat)
     return {"load": loaded, "one": one, "all": every, "stages": dict(clock.milliseconds)}
@@ -160,12 +162,12 @@ def measure_export(model_file: Path, work: Path, precision: str) -> dict[str, An
     from tokenizers import Tokenizer, models
 
     from xai.export.bundle import export_bundle
-    from xai.meter.checkpoint import load_meter
+    from xai.models.meter import load_meter_family
     from xai.runtime.answers import numbered_answers
 
-    model = load_meter(model_file)
+    model = load_meter_family(model_file)
     tokenizer = Tokenizer(models.WordLevel({"<s>": 0}, unk_token="<s>"))
-    answers = numbered_answers(model.config.answers)
+    answers = numbered_answers(model.description.answers)
     exported = export_bundle(model, tokenizer, answers, work / precision, formats=BUNDLES[precision], precision=precision, force=True)
     parity = {f"{form} {group}": list(measure) for form, groups in exported.parity.items() for group, measure in groups.items()}
     return {"seconds": dict(exported.seconds), "parity": parity, "bytes": sum(f.bytes for f in exported.bundle.manifest.files.values())}

@@ -32,7 +32,7 @@ NAME_FIELD = "{name}"
 @click.option("-m", "--method", "methods", multiple=True, metavar="NAME|all", help="Method; may be repeated.  [default: dsmi-grad]")
 @click.option("--solver-report", is_flag=True, help="Also print how each graph was solved, and how sure that is.")
 @click.option(
-    "--layers", type=click.Choice(["first", "all"]), default="first", show_default=True, help="Layers of the weighted spectral methods."
+    "--layers", type=click.Choice(["first", "all"]), help="Layers of the weighted spectral methods.  [default: as published for the model]"
 )
 @click.option("--target", metavar="ANSWER", help="Explain this answer (name or id) instead of the model's own.")
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Answers to list.")
@@ -53,7 +53,7 @@ def explain(
     model: ModelOptions,
     methods: tuple[str, ...],
     solver_report: bool,
-    layers: str,
+    layers: str | None,
     target: str | None,
     top_k: int,
     truncate: bool,

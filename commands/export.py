@@ -43,7 +43,7 @@ def export(
     """
     try:
         from xai.export.bundle import FORMATS_OF, ParityError, check_place, export_bundle
-        from xai.meter.session import EagerSession
+        from xai.models.eager import EagerSession
     except ModuleNotFoundError as error:
         raise XaiError(f"exporting needs {error.name}: pip install 'xai-vqa[cpu,export]'") from error
 
@@ -55,7 +55,7 @@ def export(
     formats = FORMATS if form == "both" else (form or FORMATS_OF[precision][0],)
     try:
         exported = export_bundle(
-            explainer.session.model,
+            explainer.session.family,
             explainer.encoder.tokenizer,
             explainer.answers,
             output,

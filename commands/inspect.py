@@ -8,6 +8,18 @@ from pathlib import Path
 import click
 
 from xai.runtime.bundle.manifest import TensorSpec
+from xai.runtime.description import Aspect, Boxes, Square
+
+
+def describe_picture(picture: Square | Aspect | Boxes) -> str:
+    """How a model takes a picture, for a person."""
+    match picture:
+        case Square(size=size, grid=grid):
+            return f"image {size} x {size} px, {grid} x {grid} patches"
+        case Aspect(shorter=shorter, longer=longer, patch=patch):
+            return f"image of {shorter} px, at most {longer} the other way, in patches of {patch} px"
+        case Boxes(width=width):
+            return f"boxes with {width} features"
 
 
 @click.command()
@@ -26,10 +38,9 @@ def inspect(bundle: Path) -> None:
     click.echo(
         f"{bundle}: {manifest.precision}, {' and '.join(manifest.formats)}" + (f", opset {manifest.opset}" if manifest.opset else "")
     )
-    click.echo(
-        f"image {model.image_size} x {model.image_size} px, {model.grid} x {model.grid} patches; up to {model.max_text_tokens} text tokens"
-    )
-    click.echo(f"{model.text_layers} text layers, {model.layers} pairs of cross-modal layers, {model.answers} answers")
+    click.echo(f"{model.family}: {describe_picture(model.picture)}; up to {model.max_text_tokens} text tokens")
+    streams = ", ".join(f"{len(stream.layers)} {stream.name}" for stream in model.streams)
+    click.echo(f"{len(model.sites)} attentions; layers with features: {streams}; {model.answers} answers")
     click.echo("\nGraphs")
     for name, graph in manifest.graphs.items():
         click.echo(f"  {name}\n    in   {describe(graph.inputs)}\n    out  {describe(graph.outputs)}")

@@ -12,6 +12,12 @@ import click
 from xai.models.load import ModelOptions
 
 _OPTIONS = {
+    "model": click.option(
+        "--model",
+        type=click.Path(path_type=Path),
+        metavar="FOLDER",
+        help="A ViLT or LXMERT as transformers saves it; or a bundle or checkpoint.",
+    ),
     "bundle": click.option(
         "-e", "--bundle", type=click.Path(path_type=Path), metavar="BUNDLE", help="Exported model. Default: the demo model."
     ),

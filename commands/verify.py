@@ -24,6 +24,7 @@ def verify(bundle: Path, checkpoint: Path | None, provider: str, threads: int | 
     """Run a bundle's own questions through its graphs and compare with what float32 METER gave when it was exported."""
     from xai.runtime.bundle.manifest import PARITY
     from xai.runtime.bundle.reader import read_bundle
+    from xai.runtime.description import square
     from xai.runtime.parity import check, failures, load_trial, observe
     from xai.runtime.sessions.choose import open_session
 
@@ -36,11 +37,11 @@ def verify(bundle: Path, checkpoint: Path | None, provider: str, threads: int | 
     trial, expected = load_trial(checked.file(PARITY))
     if checkpoint is not None:
         try:
-            from xai.meter.checkpoint import load_meter
-            from xai.meter.session import EagerSession
+            from xai.models.eager import EagerSession
+            from xai.models.meter import load_meter_family
         except ModuleNotFoundError as error:
             raise XaiError(f"running a checkpoint needs {error.name}: pip install 'xai-vqa[export]'") from error
-        expected = observe(EagerSession(load_meter(checkpoint, manifest.model.image_size)), trial, with_maps)
+        expected = observe(EagerSession(load_meter_family(checkpoint, square(manifest.model).size)), trial, with_maps)
     wrong = []
     for name in formats:
         session = open_session(checked, name, provider=provider, threads=threads, trust=trust)

@@ -21,13 +21,14 @@ from torch import nn
 
 from xai.base.errors import XaiError
 from xai.base.files import hash_file
-from xai.export.graphs import describe_graphs, describe_model
+from xai.export.graphs import describe_graphs
 from xai.export.onnx import OPSET, export_graphs, write_graphs
 from xai.export.quantise import quantise
 from xai.export.torchscript import write_torchscript
-from xai.meter.model import Meter
-from xai.meter.session import EagerSession
 from xai.meter.vision import VisionAttention
+from xai.models.contract import Family
+from xai.models.eager import EagerSession
+from xai.models.meter import MeterFamily
 from xai.runtime.answers import Answers
 from xai.runtime.bundle.manifest import ANSWERS, FORMATS, MANIFEST, PARITY, PRECISIONS, TOKENIZER, Bundle, FileRecord, Manifest
 from xai.runtime.bundle.reader import is_bundle, read_bundle
@@ -62,7 +63,7 @@ class Exported:
 
 
 def export_bundle(
-    model: Meter,
+    family: Family,
     tokenizer: Tokenizer,
     answers: Answers,
     folder: Path,
@@ -82,7 +83,7 @@ def export_bundle(
     Raises `XaiError` where the folder exists (unless `overwrite`) or cannot be written, and `ParityError` where the graphs do
     not give what they should. Nothing is left behind then, and a bundle that was to be overwritten stays as it was.
     """
-    _check_request(formats, precision)
+    _check_request(family, formats, precision)
     seconds: dict[str, float] = {}
 
     @contextmanager
@@ -93,10 +94,10 @@ def export_bundle(
         seconds[name] = time.perf_counter() - start
 
     with new_folder(folder, overwrite) as draft:
-        specs = describe_graphs(model.config, with_maps)
+        specs = describe_graphs(family.description, with_maps)
         tokenizer.save(str(draft / TOKENIZER))
         (draft / ANSWERS).write_text(json.dumps(answers.names, ensure_ascii=False), encoding="utf-8")
-        lowered = lower(model, precision)
+        lowered = lower(family, precision)
         if "onnx" in formats:
             with step("export ONNX"):
                 graphs = export_graphs(lowered, with_maps)
@@ -108,13 +109,12 @@ def export_bundle(
                 write_torchscript(lowered, specs, draft)
         del lowered
 
-        description = describe_model(model.config)
-        trial = make_trial(description)
+        trial = make_trial(family.description)
         with step("run the model itself"):
-            expected = observe(EagerSession(model), trial, with_maps)
+            expected = observe(EagerSession(family), trial, with_maps)
         save_trial(draft / PARITY, trial, expected)
         manifest = Manifest(
-            model=description,
+            model=family.description,
             precision=precision,
             formats=tuple(name for name in FORMATS if name in formats),
             opset=OPSET if "onnx" in formats else None,
@@ -132,25 +132,27 @@ def export_bundle(
     return Exported(read_bundle(folder), parity, seconds)
 
 
-def lower(model: Meter, precision: str) -> Meter:
-    """The model in the type that its graphs compute in; of bfloat16, products only, and not those of the answer's one token."""
+def lower(family: Family, precision: str) -> Family:
+    """The network in the type that its graphs compute in; of bfloat16, products only, and not those of the answer's one token."""
     if precision == "float16":
-        return copy.deepcopy(model).half()
+        return copy.deepcopy(family).half()
     if precision == "bfloat16":
-        lowered = copy.deepcopy(model)
+        lowered = copy.deepcopy(family)
+        assert isinstance(lowered, MeterFamily)
+        model = lowered.model
         for part in (
-            lowered.vit_model,
-            lowered.text_transformer,
-            lowered.cross_modal_text_transform,
-            lowered.cross_modal_image_transform,
-            lowered.cross_modal_text_layers,
-            lowered.cross_modal_image_layers,
+            model.vit_model,
+            model.text_transformer,
+            model.cross_modal_text_transform,
+            model.cross_modal_image_transform,
+            model.cross_modal_text_layers,
+            model.cross_modal_image_layers,
         ):
             for module in part.modules():
                 if isinstance(module, nn.Linear | nn.Conv2d | VisionAttention):
                     module.bfloat16()
         return lowered
-    return model
+    return family
 
 
 def check_place(folder: Path, overwrite: bool) -> bool:
@@ -191,11 +193,13 @@ def new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(former, ignore_errors=True)
 
 
-def _check_request(formats: Sequence[str], precision: str) -> None:
+def _check_request(family: Family, formats: Sequence[str], precision: str) -> None:
     if not formats or (unknown := [name for name in formats if name not in FORMATS]):
         raise XaiError(f"no bundle has the format {unknown[0] if formats else ''!r}: choose from {', '.join(FORMATS)}")
     if precision not in PRECISIONS:
         raise XaiError(f"no bundle has the precision {precision!r}: choose from {', '.join(PRECISIONS)}")
+    if precision == "bfloat16" and not isinstance(family, MeterFamily):
+        raise XaiError(f"precision bfloat16 exists for METER only, not for {family.description.family}")
     if wrong := [name for name in formats if name not in FORMATS_OF[precision]]:
         raise XaiError(f"precision {precision} does not exist for {wrong[0]}, only for {', '.join(FORMATS_OF[precision])}")
 

@@ -36,7 +36,7 @@ class DerivedGraph(nn.Module):
             direction = choose(fused.logits, direction)
             gradients = tape.gradients(fused.logits, direction, fused.attention)
             masks = stream_masks(self.family.description, image_mask, text_mask)
-            found = {"logits": fused.logits, "target": direction.argmax(-1)}
+            found = {"logits": fused.logits}
             found |= {f"{layer}/features": x for layer, x in fused.features.items()}
             for site, a, g in zip(self.family.description.sites, fused.attention, gradients, strict=True):
                 attended = Attended(a, torch.zeros_like(a) if g is None else g, masks[site.queries], masks[site.keys])

@@ -1,7 +1,7 @@
 """The evidence graph: METER's answer and its gradients in one forward module, without autograd.
 
 Exporters cannot record `autograd.grad`, so the backward pass is written out in plain tensor operations. It computes what
-`xai.meter.session.differentiate` computes, which is the test's oracle, and names its outputs as `EagerSession` does.
+`xai.models.eager.differentiate` computes, which is the test's oracle, and names its outputs as `EagerSession` does.
 This module is the single source of every exported graph that explains.
 
 Only token 0 of each stream is pooled, so in the last layer gradients exist for one query row: that row is computed,
@@ -19,13 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xai.meter.attention import key_bias, merge_heads, split_heads
-from xai.meter.config import MeterConfig
 from xai.meter.layer import Attention, TransformerLayer
 from xai.meter.model import Meter, Pooler
-from xai.meter.session import REDUCTIONS, TOP_ANSWER
-
-FULL = ("attn", "grad")
-"""Kinds of evidence that keep the heads apart."""
+from xai.models.eager import choose
 
 
 class Norm(NamedTuple):
@@ -200,7 +196,7 @@ def find_sites(layer: str, record: Record, back: LayerGradient, own_mask: Tensor
 
 
 def reduce(site: Site, kind: str) -> Tensor:
-    """One kind of evidence (`xai.meter.session`: `REDUCTIONS`, and `FULL`).
+    """One kind of evidence (`xai.models.reduce`).
 
     A padded query has no gradient and a padded key no attention, so a mask is needed only where a key's gradient stands alone.
     """
@@ -228,27 +224,6 @@ def reduce(site: Site, kind: str) -> Tensor:
     raise ValueError(f"no evidence is called {kind}")
 
 
-def site_names(config: MeterConfig) -> list[str]:
-    """Every attention of the network, in the order of `EagerSession`."""
-    encoder = [f"encoder{i}/self" for i in range(config.text_layers)]
-    return encoder + [f"{stream}{i}/{site}" for stream in ("text", "image") for i in range(config.layers) for site in ("self", "cross")]
-
-
-def feature_names(config: MeterConfig) -> list[str]:
-    """The output of every cross-modal layer."""
-    return [f"{stream}{i}/features" for stream in ("text", "image") for i in range(config.layers)]
-
-
-def evidence_names(config: MeterConfig) -> list[str]:
-    """Every output of `EagerSession`'s graph `evidence`."""
-    return ["logits", "target", *feature_names(config), *(f"{site}/{kind}" for site in site_names(config) for kind in REDUCTIONS)]
-
-
-def map_names(config: MeterConfig) -> list[str]:
-    """Every output of `EagerSession`'s graph `maps`."""
-    return ["logits", "target", *feature_names(config), *(f"{site}/{kind}" for site in site_names(config) for kind in FULL)]
-
-
 def typed_layers(stack: nn.ModuleList) -> list[TransformerLayer]:
     """The stack's layers, under their type."""
     return cast(list[TransformerLayer], list(stack))
@@ -256,7 +231,7 @@ def typed_layers(stack: nn.ModuleList) -> list[TransformerLayer]:
 
 class EvidenceGraph(nn.Module):
     """Image tokens (B, N, vision width), text embeddings (B, T, text width), their masks (B, N) and (B, T), which are true
-    where a token is real, and target answers (B,), `TOP_ANSWER` for the highest -> the outputs named, in that order.
+    where a token is real, and the direction (B, answers) that is explained (`xai.models.eager.choose`) -> the outputs named.
 
     Each product is computed in the type of its weights, the rest in the type of the embeddings and of what is normalised, which
     may be wider; outputs have the type of `image_tokens`. Shares the model's weights.
@@ -268,7 +243,7 @@ class EvidenceGraph(nn.Module):
         self.outputs = tuple(outputs)
 
     def forward(
-        self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor, target: Tensor
+        self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor, direction: Tensor
     ) -> tuple[Tensor, ...]:
         model = self.model
         types = model.token_type_embeddings.weight
@@ -294,9 +269,9 @@ class EvidenceGraph(nn.Module):
         text_pooled, image_pooled = pool(model.cross_modal_text_pooler, x), pool(model.cross_modal_image_pooler, y)
         hidden, hidden_norm = normalise(apply(first, torch.cat([text_pooled, image_pooled], -1)), hidden_layer_norm)
         logits = apply(last, F.gelu(hidden))
-        target = torch.where(target == TOP_ANSWER, logits.argmax(-1), target)
+        direction = choose(logits, direction.to(logits.dtype))
 
-        dh = normalise_back(gelu_slope(hidden) * F.embedding(target, last.weight), hidden_norm, hidden_layer_norm)
+        dh = normalise_back(gelu_slope(hidden) * (direction @ last.weight), hidden_norm, hidden_layer_norm)
         d_text, d_image = apply_back(first, dh).chunk(2, -1)
         dx = pool_back(model.cross_modal_text_pooler, text_pooled, d_text)
         dy = pool_back(model.cross_modal_image_pooler, image_pooled, d_image)
@@ -318,9 +293,6 @@ class EvidenceGraph(nn.Module):
         features |= {f"image{i}/features": record.x for i, record in enumerate(image)}
         found = []
         for name in self.outputs:
-            if name == "target":
-                found.append(target)
-                continue
             if name == "logits":
                 value = logits
             elif name in features:

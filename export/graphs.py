@@ -2,145 +2,202 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from xai.export.evidence import evidence_names, map_names
-from xai.meter.answer import answer
-from xai.meter.config import MeterConfig
-from xai.meter.model import Meter
-from xai.runtime.bundle.manifest import BundleModel, GraphSpec, TensorSpec
-from xai.runtime.methods import METHODS, Depth, Options
+from xai.export.derived import DerivedGraph
+from xai.export.evidence import EvidenceGraph
+from xai.models.contract import Family
+from xai.models.meter import MeterFamily
+from xai.models.reduce import REDUCTIONS, WHOLE
+from xai.runtime.bundle.manifest import GraphSpec, TensorSpec
+from xai.runtime.description import Aspect, Boxes, Description, Square
+from xai.runtime.evidence import FEATURES, FIEDLER, axes
+from xai.runtime.methods import METHODS, Options
 
-BATCH, TEXT, IMAGE = "batch", "text", "image"
-"""Names of the free axes: questions, text tokens, image tokens."""
-
-
-def describe_model(config: MeterConfig) -> BundleModel:
-    """What the runtime must know of a METER."""
-    return BundleModel(
-        image_size=config.image_size,
-        grid=config.grid,
-        image_mean=config.image_mean,
-        image_std=config.image_std,
-        max_text_tokens=config.max_text_tokens,
-        vocab_size=config.vocab_size,
-        text_layers=config.text_layers,
-        layers=config.layers,
-        answers=config.answers,
-    )
+BATCH, TEXT, IMAGE, JOINT = "batch", "text", "image", "joint"
+"""Names of the free axes: questions, text tokens, image tokens, and both behind each other."""
+ROWS, COLUMNS = "rows", "columns"
+"""Patches along the sides of a picture that keeps its shape; an axis of pixels is `16*rows`."""
 
 
-def default_evidence(config: MeterConfig) -> list[str]:
+def feature_names(description: Description) -> list[str]:
+    """The output of every layer that a spectral method may cut."""
+    return [f"{layer}/{FEATURES}" for layer in dict.fromkeys(layer for stream in description.streams for layer in stream.layers)]
+
+
+def evidence_names(description: Description) -> list[str]:
+    """Every output of the graph `evidence_all`."""
+    sites = [f"{site.name}/{kind}" for site in description.sites for kind in REDUCTIONS]
+    return ["logits", *feature_names(description), *sites]
+
+
+def map_names(description: Description) -> list[str]:
+    """Every output of the graph `maps`."""
+    return ["logits", *feature_names(description), *(f"{site.name}/{kind}" for site in description.sites for kind in WHOLE)]
+
+
+def default_evidence(description: Description) -> list[str]:
     """What any method reads at its default options, in the order of the whole evidence."""
-    depth = Depth(config.text_layers, config.layers)
-    needed = {name for method in METHODS.values() for name in method.needs(depth, Options())}
-    needed = {name.replace("/fiedler", "/features") for name in needed} | {"logits", "target"}
-    return [name for name in evidence_names(config) if name in needed]
+    needed = {"logits"}
+    for method in METHODS.values():
+        for name in method.needs(description, Options()):
+            needed.add(f"{name.split('/')[0]}/{FEATURES}" if name.endswith(f"/{FIEDLER}") else name)
+    return [name for name in evidence_names(description) if name in needed]
 
 
-def describe_graphs(config: MeterConfig, with_maps: bool) -> dict[str, GraphSpec]:
+def describe_graphs(description: Description, with_maps: bool) -> dict[str, GraphSpec]:
     """Every graph's inputs and outputs. Numbers are float32 whatever a graph computes in."""
-    image_tokens = TensorSpec("float32", (BATCH, IMAGE, config.vision_width))
-    text_embeddings = TensorSpec("float32", (BATCH, TEXT, config.text_width))
+    picture, image_length = describe_picture(description.picture)
+    text_embeddings = TensorSpec("float32", (BATCH, TEXT, description.text_width))
     streams = {
-        "image_tokens": image_tokens,
+        "image_tokens": TensorSpec("float32", (BATCH, IMAGE, description.image_width)),
         "image_mask": TensorSpec("bool", (BATCH, IMAGE)),
         "text_embeddings": text_embeddings,
         "text_mask": TensorSpec("bool", (BATCH, TEXT)),
     }
-    explained = {**streams, "target": TensorSpec("int64", (BATCH,))}
+    explained = {**streams, "direction": TensorSpec("float32", (BATCH, description.answers))}
 
     def graph(names: Sequence[str]) -> GraphSpec:
-        return GraphSpec(explained, {name: describe_output(name, config) for name in names})
+        return GraphSpec(explained, {name: describe_output(name, description) for name in names})
 
     graphs = {
-        "encode_image": GraphSpec(
-            {"pixels": TensorSpec("float32", (BATCH, 3, config.image_size, config.image_size))},
-            {"image_tokens": TensorSpec("float32", (BATCH, 1 + config.grid**2, config.vision_width))},
-        ),
+        "encode_image": GraphSpec(picture, {"image_tokens": TensorSpec("float32", (BATCH, image_length, description.image_width))}),
         "embed_text": GraphSpec({"ids": TensorSpec("int64", (BATCH, TEXT))}, {"text_embeddings": text_embeddings}),
-        "answer": GraphSpec(streams, {"logits": describe_output("logits", config)}),
-        "evidence": graph(default_evidence(config)),
-        "evidence_all": graph(evidence_names(config)),
+        "answer": GraphSpec(streams, {"logits": describe_output("logits", description)}),
+        "evidence": graph(default_evidence(description)),
+        "evidence_all": graph(evidence_names(description)),
     }
-    return graphs | {"maps": graph(map_names(config))} if with_maps else graphs
+    return graphs | {"maps": graph(map_names(description))} if with_maps else graphs
 
 
-def describe_output(name: str, config: MeterConfig) -> TensorSpec:
+def describe_picture(recipe: Square | Aspect | Boxes) -> tuple[dict[str, TensorSpec], int | str]:
+    """What `encode_image` takes, and how many tokens it gives."""
+    match recipe:
+        case Square(size=size, patch=patch):
+            return {"pixels": TensorSpec("float32", (BATCH, 3, size, size))}, 1 + (size // patch) ** 2
+        case Aspect(patch=patch):
+            return {"pixels": TensorSpec("float32", (BATCH, 3, f"{patch}*{ROWS}", f"{patch}*{COLUMNS}"))}, IMAGE
+        case Boxes(width=width):
+            boxes = {"features": TensorSpec("float32", (BATCH, IMAGE, width)), "boxes": TensorSpec("float32", (BATCH, IMAGE, 4))}
+            return boxes, IMAGE
+
+
+def describe_output(name: str, description: Description) -> TensorSpec:
     """Type and axes of one output of the evidence graph."""
     if name == "logits":
-        return TensorSpec("float32", (BATCH, config.answers))
-    if name == "target":
-        return TensorSpec("int64", (BATCH,))
-    layer, *rest = name.split("/")
-    own, other = (IMAGE, TEXT) if layer.startswith("image") else (TEXT, IMAGE)
-    if rest == ["features"]:
-        return TensorSpec("float32", (BATCH, own, config.hidden))
-    site, kind = rest
-    keys = own if site == "self" else other
-    if kind == "grad-cam":
-        return TensorSpec("float32", (BATCH, keys))
-    if kind in ("attn", "grad"):
-        heads = config.text_heads if layer.startswith("encoder") else config.heads
-        return TensorSpec("float32", (BATCH, heads, own, keys))
-    return TensorSpec("float32", (BATCH, own, keys))
+        return TensorSpec("float32", (BATCH, description.answers))
+    site, _, kind = name.rpartition("/")
+    lengths = [stream if len(description.stream(stream).parts) == 1 else JOINT for stream in axes(name, description)]
+    if kind == FEATURES:
+        return TensorSpec("float32", (BATCH, *lengths, description.width))
+    if kind in WHOLE:
+        return TensorSpec("float32", (BATCH, description.site(site).heads, *lengths))
+    return TensorSpec("float32", (BATCH, *lengths))
 
 
-def mixed(model: Meter) -> AbstractContextManager[object]:
-    """PyTorch's own mixing of types, around a model whose products are narrower than the rest."""
-    if model.cross_modal_text_transform.weight.dtype == model.token_type_embeddings.weight.dtype:
+class Graph(NamedTuple):
+    """One graph of a bundle: the module that computes it, and what it takes and gives."""
+
+    module: nn.Module
+    spec: GraphSpec
+
+
+def evidence_graph(family: Family, outputs: Sequence[str]) -> nn.Module:
+    """The graph that explains. METER's gradient is written by hand: it saves all but one row of the last layer, and can be lowered."""
+    return EvidenceGraph(family.model, outputs) if isinstance(family, MeterFamily) else DerivedGraph(family, outputs)
+
+
+def make_graphs(family: Family, specs: Mapping[str, GraphSpec]) -> dict[str, Graph]:
+    """Every graph of `specs` with its module."""
+    image = BoxesGraph if isinstance(family.description.picture, Boxes) else PixelsGraph
+    simple: dict[str, nn.Module] = {"encode_image": image(family), "embed_text": TextGraph(family), "answer": AnswerGraph(family)}
+
+    def module(name: str, spec: GraphSpec) -> nn.Module:
+        return simple[name] if name in simple else evidence_graph(family, list(spec.outputs))
+
+    return {name: Graph(module(name, spec), spec) for name, spec in specs.items()}
+
+
+def wide(family: Family) -> torch.dtype:
+    """The type of what is normalised and added up, where products are narrower; else the family's own."""
+    return family.model.token_type_embeddings.weight.dtype if isinstance(family, MeterFamily) else family.dtype
+
+
+def mixed(family: Family) -> AbstractContextManager[object]:
+    """PyTorch's own mixing of types, around a METER whose products are narrower than the rest."""
+    if not isinstance(family, MeterFamily) or family.model.cross_modal_text_transform.weight.dtype == wide(family):
         return nullcontext()
     return torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False)
 
 
-class ImageGraph(nn.Module):
-    """`Meter.encode_image`, float32 in and out; products in bfloat16 where the weights are."""
+class PixelsGraph(nn.Module):
+    """`Family.encode_image` of pixels, float32 in and out; products in bfloat16 where the weights are."""
 
-    def __init__(self, model: Meter) -> None:
+    def __init__(self, family: Family) -> None:
         super().__init__()
-        self.model = model
+        self.family = family
 
     def forward(self, pixels: Tensor) -> Tensor:
-        with mixed(self.model):
-            return self.model.encode_image(pixels.to(self.model.token_type_embeddings.weight.dtype)).to(pixels.dtype)
+        with mixed(self.family):
+            return self.family.encode_image(pixels.to(wide(self.family))).to(pixels.dtype)
+
+
+class BoxesGraph(nn.Module):
+    """`Family.encode_image` of boxes, float32 in and out."""
+
+    def __init__(self, family: Family) -> None:
+        super().__init__()
+        self.family = family
+
+    def forward(self, features: Tensor, boxes: Tensor) -> Tensor:
+        dtype = wide(self.family)
+        return self.family.encode_image(features.to(dtype), boxes.to(dtype)).to(features.dtype)
 
 
 class TextGraph(nn.Module):
-    """`Meter.embed_text`, float32 out."""
+    """`Family.embed_text`, float32 out."""
 
-    def __init__(self, model: Meter) -> None:
+    def __init__(self, family: Family) -> None:
         super().__init__()
-        self.model = model
+        self.family = family
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.model.embed_text(ids).to(torch.float32)
+        return self.family.embed_text(ids).to(torch.float32)
 
 
 class AnswerGraph(nn.Module):
-    """`answer`, float32 in and out; products in bfloat16 where the weights are."""
+    """The answer alone, float32 in and out; products in bfloat16 where the weights are."""
 
-    def __init__(self, model: Meter) -> None:
+    def __init__(self, family: Family) -> None:
         super().__init__()
-        self.model = model
+        self.family = family
 
     def forward(self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor) -> Tensor:
-        dtype = self.model.token_type_embeddings.weight.dtype
-        with mixed(self.model):
-            logits = answer(self.model, image_tokens.to(dtype), image_mask, text_embeddings.to(dtype), text_mask)
-        return logits.to(image_tokens.dtype)
+        dtype = wide(self.family)
+        with mixed(self.family):
+            fused = self.family.fuse(image_tokens.to(dtype), image_mask, text_embeddings.to(dtype), text_mask, record=False)
+        return fused.logits.to(image_tokens.dtype)
+
+
+def axis_length(axis: int | str) -> int:
+    """The length of an axis in the inputs that a graph is traced with."""
+    if isinstance(axis, int):
+        return axis
+    factor, _, name = axis.rpartition("*")
+    return int(factor or 1) * {BATCH: 2, TEXT: 5, IMAGE: 7, ROWS: 3, COLUMNS: 4}[name]
 
 
 def example_inputs(spec: GraphSpec) -> dict[str, Tensor]:
     """Inputs to trace a graph with: no axis has length 1 and no two have the same, or a tracer would take one for the other."""
-    lengths = {BATCH: 2, TEXT: 5, IMAGE: 7}
     generator = torch.Generator().manual_seed(0)
     found = {}
     for name, tensor in spec.inputs.items():
-        shape = [lengths[axis] if isinstance(axis, str) else axis for axis in tensor.axes]
+        shape = [axis_length(axis) for axis in tensor.axes]
         found[name] = (
             torch.randn(shape, generator=generator) if tensor.dtype == "float32" else torch.ones(shape, dtype=getattr(torch, tensor.dtype))
         )

@@ -16,9 +16,8 @@ from onnxscript.optimizer import optimize_ir
 from torch import nn
 from torch.export import Dim
 
-from xai.export.evidence import EvidenceGraph, evidence_names, map_names
-from xai.export.graphs import AnswerGraph, ImageGraph, TextGraph, describe_graphs, describe_output, example_inputs
-from xai.meter.model import Meter
+from xai.export.graphs import describe_graphs, describe_output, evidence_graph, evidence_names, example_inputs, make_graphs, map_names
+from xai.models.contract import Family
 from xai.runtime.bundle.manifest import WEIGHTS, GraphSpec, onnx_file
 
 OPSET = 20
@@ -34,25 +33,25 @@ ALIGNMENT = 64
 """Bytes, of weights in their file."""
 
 
-def export_graphs(model: Meter, with_maps: bool) -> dict[str, ir.Model]:
+def export_graphs(family: Family, with_maps: bool) -> dict[str, ir.Model]:
     """Every graph of a bundle as ONNX, in memory. Those that explain are pruned from one export."""
-    specs = describe_graphs(model.config, with_maps)
-    names = list(dict.fromkeys([*evidence_names(model.config), *(map_names(model.config) if with_maps else [])]))
-    whole = export_module(
-        EvidenceGraph(model, names), GraphSpec(specs["evidence"].inputs, {name: describe_output(name, model.config) for name in names})
-    )
-    graphs = {
-        "encode_image": export_module(ImageGraph(model), specs["encode_image"]),
-        "embed_text": export_module(TextGraph(model), specs["embed_text"]),
-        "answer": export_module(AnswerGraph(model), specs["answer"]),
-    }
+    description = family.description
+    specs = describe_graphs(description, with_maps)
+    names = list(dict.fromkeys([*evidence_names(description), *(map_names(description) if with_maps else [])]))
+    spec = GraphSpec(specs["evidence"].inputs, {name: describe_output(name, description) for name in names})
+    whole = export_module(evidence_graph(family, names), spec)
+    simple = {name: spec for name, spec in specs.items() if "direction" not in spec.inputs}
+    graphs = {name: export_module(graph.module, graph.spec) for name, graph in make_graphs(family, simple).items()}
     return graphs | {name: prune(whole, spec) for name, spec in specs.items() if name not in graphs}
 
 
 def export_module(module: nn.Module, spec: GraphSpec) -> ir.Model:
     """Export one module with the free axes of `spec`."""
-    axes = {axis for tensor in spec.inputs.values() for axis in tensor.axes if isinstance(axis, str)}
-    free = {axis: Dim(axis, max=MAX_LENGTH) for axis in axes}
+    free: dict[str, Dim] = {}
+    for axis in (axis for tensor in spec.inputs.values() for axis in tensor.axes if isinstance(axis, str)):
+        factor, _, name = axis.rpartition("*")
+        length = free.setdefault(name, Dim(name, max=MAX_LENGTH))
+        free[axis] = int(factor) * length if factor else length
     shapes = {name: {i: free[axis] for i, axis in enumerate(tensor.axes) if isinstance(axis, str)} for name, tensor in spec.inputs.items()}
     names = [output_name(name, spec) for name in spec.outputs]
     with quiet("torch.onnx"), torch.no_grad():
@@ -126,6 +125,10 @@ def _name_axes(model: ir.Model, spec: GraphSpec) -> None:
         for found, wanted in zip(value.shape or (), spec.inputs[value.name or ""].axes, strict=True):
             if isinstance(wanted, str):
                 names[str(found)] = wanted
+    for value, tensor in zip(model.graph.outputs, spec.outputs.values(), strict=True):
+        for found, wanted in zip(value.shape or (), tensor.axes, strict=True):
+            if isinstance(found, ir.SymbolicDim) and isinstance(wanted, str):
+                names.setdefault(str(found), wanted)
     values = [*model.graph.inputs, *(output for node in model.graph for output in node.outputs)]
     for value in values:
         if value.shape is not None:

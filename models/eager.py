@@ -16,10 +16,9 @@ from xai.runtime.description import picture_inputs
 
 
 class Explained(NamedTuple):
-    """Logits (B, answers), the explained answer (B,), each site's attention and gradient, each layer's features (B, N, width)."""
+    """Logits (B, answers), each site's attention and gradient, each layer's features (B, N, width)."""
 
     logits: Tensor
-    target: Tensor
     attention: list[Tensor]
     gradients: list[Tensor | None]
     """None where the answer does not depend on a site."""
@@ -47,7 +46,6 @@ def differentiate(
         gradients = torch.autograd.grad((fused.logits * direction).sum(), fused.attention, allow_unused=True)
     return Explained(
         fused.logits.detach(),
-        direction.argmax(-1),
         [a.detach() for a in fused.attention],
         list(gradients),
         {layer: x.detach() for layer, x in fused.features.items()},
@@ -69,8 +67,8 @@ class EagerSession:
     - `encode_image`: the picture's arrays (`runtime.description.picture_inputs`) -> image_tokens
     - `embed_text`: ids (B, T) -> text_embeddings
     - `answer`: image_tokens, image_mask, text_embeddings, text_mask -> logits
-    - `evidence`: the same and direction (B, answers) -> logits, target, `LAYER/features` and `SITE/REDUCTION`
-    - `maps`: the same -> logits, target, `LAYER/features`, `SITE/attn` and `SITE/grad` (B, H, Nq, Nk) in full
+    - `evidence`: the same and direction (B, answers) -> logits, `LAYER/features` and `SITE/REDUCTION`
+    - `maps`: the same -> logits, `LAYER/features`, `SITE/attn` and `SITE/grad` (B, H, Nq, Nk) in full
     """
 
     name = "eager"
@@ -103,7 +101,7 @@ class EagerSession:
     def _explain(self, tensors: dict[str, Tensor], outputs: Sequence[str] | None, whole: bool) -> dict[str, Tensor]:
         explained = differentiate(self.family, **tensors)
         sites = find_sites(self.family, explained, tensors["image_mask"], tensors["text_mask"])
-        found = {"logits": explained.logits, "target": explained.target}
+        found = {"logits": explained.logits}
         found |= {f"{layer}/features": x for layer, x in explained.features.items()}
         for name, site in sites.items():
             for kind, reduce in (WHOLE if whole else REDUCTIONS).items():

@@ -39,6 +39,12 @@ def find_family(folder: Path) -> FamilyRow:
     raise XaiError(f"{folder} holds a {architecture}: not supported; supported are {', '.join(FAMILIES)}")
 
 
+def read_answers(folder: Path) -> list[str] | None:
+    """The names of a network's answers, None where its folder does not hold them."""
+    row = find_family(folder)
+    return row.answers(folder) if row.answers else None
+
+
 def load_family(folder: Path) -> Family:
     """The network of a folder as `save_pretrained` writes it, its adapter checked. Raises `XaiError` where it cannot be used."""
     family = find_family(folder).load(folder)

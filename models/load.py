@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +20,9 @@ DEFAULT_TOKENIZER = "roberta-base"
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What the options say, as `xai.load` takes it; neither bundle nor checkpoint means the demo model."""
+    """What the options say, as `xai.load` takes it; none of the first three means the demo model."""
 
+    model: Path | None = None
     bundle: Path | None = None
     checkpoint: Path | None = None
     tokenizer: str | None = None
@@ -35,7 +37,7 @@ class ModelOptions:
     @property
     def place(self) -> Path | None:
         """Where the model lies; None for the demo."""
-        return self.bundle or self.checkpoint
+        return self.model or self.bundle or self.checkpoint
 
     def arguments(self) -> list[str]:
         """These options as they would be typed."""
@@ -48,6 +50,10 @@ class ModelOptions:
 
     def check(self) -> None:
         """Raises `XaiError` where the bundle is not there."""
+        if self.model and (self.bundle or self.checkpoint):
+            raise XaiError("name the model by --model, or by --bundle or --checkpoint, not twice")
+        if self.model and not self.model.exists():
+            raise XaiError(f"model {self.model} does not exist: name a folder as transformers saves it, a bundle, or a checkpoint")
         if self.bundle and not self.bundle.is_dir():
             raise XaiError(
                 f"{self.bundle} is a file; a bundle is a folder" if self.bundle.exists() else f"bundle {self.bundle} does not exist"
@@ -81,11 +87,13 @@ def load(
     trust: bool = False,
     allow_fallback: bool = False,
 ) -> Explainer:
-    """An explainer for an exported bundle (a folder), a METER checkpoint (`.ckpt`, `.pt`, `.safetensors`), or the demo model.
+    """An explainer for an exported bundle (a folder), a METER checkpoint (`.ckpt`, `.pt`, `.safetensors`), a folder of another family
+    as transformers' `save_pretrained` writes it (`xai.models.families`), or the demo model.
 
     For a checkpoint: `tokenizer` is a `tokenizer.json`, a folder that holds one, or the name of a model in the local Hugging
     Face cache (default `roberta-base`); `answers` a JSON list, a JSON object id -> answer or a `.txt` file (default: numbered
-    names); `image_size` in pixels, a multiple of the patch size (default: the checkpoint's). Bundles and the demo bring their own.
+    names); `image_size` in pixels, a multiple of the patch size (default: the checkpoint's). Bundles and the demo bring their own, and so
+    does a folder, where `tokenizer` and `answers` take the place of what it holds.
 
     `session` is `onnx` or `torchscript` for a bundle (default: what it has, ONNX first) and `eager` for a checkpoint; the demo
     comes as both. `provider` says where it runs: `cpu`, `cuda`, or for `onnx` another of ONNX Runtime's providers; `allow_fallback`
@@ -95,6 +103,10 @@ def load(
     """
     from xai.meter import demo
 
+    if path is not None and is_saved(Path(path)):
+        if session not in (None, "eager") or provider != "cpu" or image_size is not None:
+            raise XaiError(f"{path} runs in the session eager, on the cpu, at the size that it says itself: export it first (xai export)")
+        return _load_folder(Path(path), tokenizer or path, answers, threads)
     own = path is None or Path(path).is_dir()
     if own and (tokenizer or answers or image_size is not None):
         raise XaiError(f"{path or 'the demo model'} brings its own tokenizer, answers and image size: name a checkpoint to set them")
@@ -118,6 +130,27 @@ def load(
     return _explainer(running, bundle.file("tokenizer.json"), bundle.file("answers.json"), remark)
 
 
+def is_saved(path: Path) -> bool:
+    """Whether a path looks like a folder that transformers' `save_pretrained` wrote."""
+    return (path / "config.json").is_file() and not (path / "manifest.json").is_file()
+
+
+def _load_folder(path: Path, tokenizer: str | Path, answers: str | Path | None, threads: int | None) -> Explainer:
+    try:
+        import torch
+
+        from xai.base.process import keep_large_blocks
+        from xai.models.eager import EagerSession
+        from xai.models.families import load_family, read_answers
+    except ModuleNotFoundError as error:
+        raise XaiError(f"running {path} needs {error.name}: pip install 'xai-vqa[export]'") from error
+    keep_large_blocks()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    session = EagerSession(load_family(path))
+    return _explainer(session, tokenizer, answers or read_answers(path), None)
+
+
 def _load_checkpoint(
     path: Path,
     tokenizer: str | Path,
@@ -130,23 +163,26 @@ def _load_checkpoint(
         import torch
 
         from xai.base.process import keep_large_blocks
-        from xai.meter.checkpoint import load_meter
-        from xai.meter.session import EagerSession
+        from xai.models.eager import EagerSession
+        from xai.models.meter import load_meter_family
     except ModuleNotFoundError as error:
         raise XaiError(f"running a checkpoint needs {error.name}: pip install 'xai-vqa[export]'") from error
     keep_large_blocks()
     if threads is not None:
         torch.set_num_threads(threads)
-    return _explainer(EagerSession(load_meter(path, image_size)), tokenizer, answers, remark)
+    return _explainer(EagerSession(load_meter_family(path, image_size)), tokenizer, answers, remark)
 
 
-def _explainer(session: Session, tokenizer: str | Path, answers: str | Path | None, remark: Remark | None) -> Explainer:
-    from xai.runtime.answers import load_answers, numbered_answers
+def _explainer(session: Session, tokenizer: str | Path, answers: str | Path | Sequence[str] | None, remark: Remark | None) -> Explainer:
+    from xai.runtime.answers import Answers, load_answers, numbered_answers
     from xai.runtime.explainer import Explainer
     from xai.runtime.inputs.question import QuestionEncoder, load_tokenizer
 
     size = session.description
-    names = load_answers(Path(answers), size.answers) if answers else numbered_answers(size.answers)
+    if isinstance(answers, str | Path):
+        names = load_answers(Path(answers), size.answers)
+    else:
+        names = Answers(answers) if answers else numbered_answers(size.answers)
     return Explainer(session, QuestionEncoder(load_tokenizer(tokenizer), size.max_text_tokens, size.vocab_size), names, remark)
 
 

@@ -82,7 +82,9 @@ class Lxmert(Family):
                 y = layer(y, image_bias)[0]
             for i, layer in enumerate(encoder.x_layers):
                 x, y = layer(x, text_bias, y, image_bias)[:2]
-                features |= {f"text{i}": x, f"image{i}": y}
+                features[f"text{i}"] = x
+                if i < len(encoder.x_layers) - 1:  # nothing reads the last layer's boxes
+                    features[f"image{i}"] = y
         return Fused(self.model.answer_head(self.model.lxmert.pooler(x)), found, features)
 
     def example(self) -> tuple[Tensor, ...]:

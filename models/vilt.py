@@ -51,7 +51,7 @@ class Vilt(Family):
         """Pixels (B, 3, h, w), h and w whole patches -> (B, 1 + patches, width); the position table is interpolated to the grid."""
         (pixels,) = picture
         parts = self.model.vilt.embeddings
-        patches = parts.patch_embeddings(pixels)  # (B, width, rows, columns)
+        patches = parts.patch_embeddings.projection(pixels)  # (B, width, rows, columns)
         side = self.model.config.image_size // self.model.config.patch_size
         table = parts.position_embeddings[:, 1:].transpose(1, 2).reshape(1, -1, side, side)
         # Also where the grid is the table's own: a branch would fix the size of an exported graph.
@@ -62,7 +62,9 @@ class Vilt(Family):
 
     def embed_text(self, ids: Tensor) -> Tensor:
         parts = self.model.vilt.embeddings
-        return parts.text_embeddings(input_ids=ids) + parts.token_type_embeddings.weight[0]
+        positions = torch.arange(ids.shape[1], device=ids.device)[None]  # a slice of the library's own table would fix the length
+        words = parts.text_embeddings(input_ids=ids, token_type_ids=torch.zeros_like(ids), position_ids=positions)
+        return words + parts.token_type_embeddings.weight[0]
 
     def fuse(self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor, record: bool) -> Fused:
         layers = self.model.vilt.encoder.layer

@@ -60,6 +60,11 @@ class Square(NamedTuple):
     std: tuple[float, float, float]
     kind: Literal["square"] = "square"
 
+    @property
+    def grid(self) -> int:
+        """Patches along a side."""
+        return self.size // self.patch
+
 
 class Aspect(NamedTuple):
     """A picture keeps its shape: shorter side `shorter` pixels, longer at most `longer`, both cut down to whole patches."""
@@ -145,6 +150,14 @@ class Description:
         """The stream of that name."""
         return next(stream for stream in self.streams if stream.name == name)
 
+    def site(self, name: str) -> Site:
+        """The attention of that name."""
+        return next(site for site in self.sites if site.name == name)
+
+    def stream_of_layer(self, layer: str) -> str:
+        """The stream whose tokens a layer puts out."""
+        return next(site.queries for site in self.sites if site.layer == layer)
+
     def to_json(self) -> dict[str, Any]:
         """As objects, lists, strings and numbers."""
         found: dict[str, Any] = plain(self)
@@ -154,3 +167,10 @@ class Description:
     def from_json(cls, content: object, where: str = "model") -> Description:
         """What `to_json` gave. Raises `XaiError`, which names the field, where something is missing, of another type, or does not fit."""
         return parse(cls, content, where)
+
+
+def square(description: Description) -> Square:
+    """The recipe of a model that takes squares. Raises `XaiError` where it takes something else."""
+    if isinstance(description.picture, Square):
+        return description.picture
+    raise XaiError(f"{description.family} does not take square pictures, and this works with square ones only")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.base.errors import XaiError
-from xai.runtime.evidence import Evidence
-from xai.runtime.methods import Depth, Method, Options, Relevance
+from xai.runtime.description import IMAGE, TEXT, Description, picture_inputs
+from xai.runtime.evidence import FEATURES, FIEDLER, Evidence, axes, part, unpad
+from xai.runtime.methods import Method, Options, Relevance
 from xai.runtime.sessions.protocol import Session
+from xai.runtime.target import Target, directions, explained_answers
 from xai.spectral import FiedlerResult, Status, fiedler
 from xai.spectral.arrays import Array, namespace, to_device
 from xai.spectral.result import Certificate
@@ -29,7 +31,7 @@ class SolverReport:
     """How one stream's graph at one layer was solved."""
 
     graph: str
-    """Such as `image0`: stream and cross-modal layer."""
+    """Such as `image0`, or `joint0/image` where a layer holds both modalities (`runtime.evidence.graph_name`)."""
     nodes: int
     eigenvalue: float
     gap: float
@@ -77,9 +79,10 @@ def place(session: Session, array: Array) -> Array:
     return to_device(array) if session.device == "cuda" else array
 
 
-def encode_images(session: Session, pixels: NDArray[np.float32]) -> Array:
-    """Normalised pixels (B, 3, S, S) -> image tokens (B, 1 + P, width)."""
-    return session.run("encode_image", {"pixels": place(session, pixels)})["image_tokens"]
+def encode_images(session: Session, pictures: Sequence[NDArray[np.float32]]) -> Array:
+    """A batch of pictures, as the arrays of `runtime.description.picture_inputs` -> image tokens (B, N, width)."""
+    names = picture_inputs(session.description.picture)
+    return session.run("encode_image", {name: place(session, x) for name, x in zip(names, pictures, strict=True)})["image_tokens"]
 
 
 def embed_texts(session: Session, ids: NDArray[np.int64]) -> Array:
@@ -100,26 +103,27 @@ def explain(
     session: Session,
     image_tokens: Array,
     questions: Sequence[NDArray[np.int64]],
-    targets: Sequence[int],
+    targets: Sequence[Target],
     methods: Sequence[Method],
     options: Options,
     clock: Clock | None = None,
     seeds: Sequence[int] | None = None,
+    image_mask: NDArray[np.bool_] | None = None,
 ) -> list[Answered]:
     """Answer a batch of questions and explain each answer by every method, in one pass of the evidence graph.
 
-    `image_tokens` (B, N, width), one row per question; `targets` are answer ids or `session.TOP_ANSWER`; `seeds` (B,) take
-    the place of `options.seed`.
-    Raises `XaiError` where the model's output is not finite.
+    `image_tokens` (B, N, width), one row per question, and `image_mask` (B, N), false behind the tokens of a row that has fewer; `seeds`
+    (B,) take the place of `options.seed`. Raises `XaiError` where the model's output is not finite.
     """
     clock = clock or Clock()
-    model = session.description
-    depth = Depth(model.text_layers, model.layers)
-    needs = list(dict.fromkeys(name for method in methods for name in method.needs(depth, options)))
-    graphs = [name.removesuffix("/fiedler") for name in needs if name.endswith("/fiedler")]
-    wanted = [name for name in needs if not name.endswith("/fiedler")] + [f"{graph}/features" for graph in graphs]
+    description = session.description
+    needs = list(dict.fromkeys(name for method in methods for name in method.needs(description, options)))
+    graphs = [name.removesuffix(f"/{FIEDLER}") for name in needs if name.endswith(f"/{FIEDLER}")]
+    features = dict.fromkeys(_features(graph) for graph in graphs)
+    wanted = [name for name in needs if not name.endswith(f"/{FIEDLER}")] + list(features)
 
     ids, text_mask = pad_ids(questions)
+    masks = {TEXT: text_mask, IMAGE: np.ones(image_tokens.shape[:2], dtype=bool) if image_mask is None else image_mask}
     with clock.time("embed_text"):
         text_embeddings = embed_texts(session, ids)
     with clock.time("evidence"):
@@ -127,68 +131,82 @@ def explain(
             "evidence",
             {
                 "image_tokens": image_tokens,
-                "image_mask": place(session, np.ones(image_tokens.shape[:2], dtype=bool)),
+                "image_mask": place(session, masks[IMAGE]),
                 "text_embeddings": text_embeddings,
                 "text_mask": place(session, text_mask),
-                "target": place(session, np.array(targets, dtype=np.int64)),
+                "direction": place(session, directions(targets, description.answers)),
             },
-            ["logits", "target", *wanted],
+            ["logits", *wanted],
         )
     if not bool(np.isfinite(found["logits"]).all()):
         raise XaiError("the model's answer is not a number: its weights or the image hold NaN or infinity")
-    lengths = text_mask.sum(1)
     with clock.time("solver"):
-        solved = {graph: _solve(graph, found[f"{graph}/features"], lengths) for graph in graphs}
+        solved = {graph: _solve(graph, found[_features(graph)], masks, description) for graph in graphs}
+    explained = explained_answers(targets, found["logits"])
     answered = []
     with clock.time("methods"):
-        for b, length in enumerate(lengths):
-            arrays = {name: _unpad(name, found[name][b], length) for name in needs if name in found}
-            for graph, result in solved.items():
-                arrays[f"{graph}/fiedler"] = _nodes(graph, result.map[b], length).astype(found[f"{graph}/features"].dtype)
-            evidence = Evidence(arrays, depth.encoder, depth.cross)
+        for b in range(len(questions)):
+            evidence = _collect(found, needs, solved, masks, description, b)
             own = options if seeds is None else options._replace(seed=seeds[b])
-            relevances = tuple(method.relevance(evidence, own) for method in methods)
-            for method, relevance in zip(methods, relevances, strict=True):
-                if not all(bool(namespace(part).isfinite(part).all()) for part in relevance):
-                    raise XaiError(f"the relevance by {method.name} is not a number: the evidence holds NaN or infinity")
-            answered.append(
-                Answered(
-                    logits=found["logits"][b],
-                    target=int(found["target"][b]),
-                    relevances=relevances,
-                    solver=tuple(_report(graph, result, b, length) for graph, result in solved.items()),
-                )
-            )
+            solver = tuple(_report(graph, result, b, len(evidence[f"{graph}/{FIEDLER}"])) for graph, result in solved.items())
+            answered.append(Answered(found["logits"][b], explained[b], _apply(methods, evidence, own), solver))
     return answered
 
 
-def _solve(graph: str, features: Array, lengths: NDArray[np.int64]) -> FiedlerResult:
-    """Fiedler vectors of one stream at one layer, special tokens left out."""
-    if graph.startswith("image"):
-        return fiedler(features=features[:, 1:], tol=SOLVER_TOLERANCE)
-    mask = np.arange(1, features.shape[1] - 1) < lengths[:, None] - 1
-    return fiedler(features=features[:, 1:-1], mask=namespace(features).asarray(mask), tol=SOLVER_TOLERANCE)
+def _features(graph: str) -> str:
+    """The output that holds a graph's features."""
+    return f"{graph.split('/')[0]}/{FEATURES}"
 
 
-def _nodes(graph: str, values: Array, length: int) -> Array:
-    return values if graph.startswith("image") else values[: length - 2]
+def _collect(
+    found: Mapping[str, Array],
+    needs: Sequence[str],
+    solved: Mapping[str, FiedlerResult],
+    masks: Mapping[str, NDArray[np.bool_]],
+    description: Description,
+    b: int,
+) -> Evidence:
+    """What methods read about question `b` of a batch."""
+    padded = {modality: mask.shape[1] for modality, mask in masks.items()}
+    lengths = {modality: int(mask[b].sum()) for modality, mask in masks.items()}
+    arrays = {name: unpad(found[name][b], axes(name, description), description, lengths, padded) for name in needs if name in found}
+    for graph, result in solved.items():
+        modality = _modality(graph, description)
+        nodes = lengths[modality] - sum(description.special[modality])
+        arrays[f"{graph}/{FIEDLER}"] = result.map[b][:nodes].astype(found[_features(graph)].dtype)
+    return Evidence(arrays, description, lengths)
 
 
-def _unpad(name: str, array: Array, length: int) -> Array:
-    """Cut padded text tokens off each axis of one question's evidence."""
-    layer, site, kind = name.split("/")
-    queries_text = not layer.startswith("image")
-    keys_text = queries_text if site == "self" else not queries_text
-    if kind == "grad-cam":
-        return array[:length] if keys_text else array
-    array = array[:length] if queries_text else array
-    return array[:, :length] if keys_text else array
+def _apply(methods: Sequence[Method], evidence: Evidence, options: Options) -> tuple[Relevance, ...]:
+    relevances = tuple(method.relevance(evidence, options) for method in methods)
+    for method, relevance in zip(methods, relevances, strict=True):
+        if not all(bool(namespace(values).isfinite(values).all()) for values in relevance):
+            raise XaiError(f"the relevance by {method.name} is not a number: the evidence holds NaN or infinity")
+    return relevances
 
 
-def _report(graph: str, result: FiedlerResult, b: int, length: int) -> SolverReport:
+def _modality(graph: str, description: Description) -> str:
+    """Whose features a graph joins: `joint0/text` says it, of `text0` the stream does."""
+    layer, *modality = graph.split("/")
+    return modality[0] if modality else description.stream(description.stream_of_layer(layer)).parts[0]
+
+
+def _solve(graph: str, features: Array, masks: Mapping[str, NDArray[np.bool_]], description: Description) -> FiedlerResult:
+    """Fiedler vectors of one modality at one layer, special tokens left out."""
+    modality = _modality(graph, description)
+    whole, special = part(description, modality, {name: mask.shape[1] for name, mask in masks.items()}), description.special[modality]
+    inner = features[:, whole.start + special.before : whole.stop - special.behind]
+    lengths = masks[modality].sum(1) - special.before - special.behind
+    if bool((lengths == inner.shape[1]).all()):
+        return fiedler(features=inner, tol=SOLVER_TOLERANCE)
+    mask = np.arange(inner.shape[1]) < lengths[:, None]
+    return fiedler(features=inner, mask=namespace(features).asarray(mask), tol=SOLVER_TOLERANCE)
+
+
+def _report(graph: str, result: FiedlerResult, b: int, nodes: int) -> SolverReport:
     return SolverReport(
         graph=graph,
-        nodes=len(_nodes(graph, result.map[b], length)),
+        nodes=nodes,
         eigenvalue=float(result.eigenvalue[b]),
         gap=float(result.gap[b]),
         residual=float(result.residual[b]),

@@ -1,29 +1,107 @@
-"""What a method reads about one question."""
+"""What a method reads about one question, and what it is called: names of evidence, their axes, their padding."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
-from xai.spectral.arrays import Array
+import numpy as np
+
+from xai.runtime.description import Description, Site, Stream
+from xai.spectral.arrays import Array, namespace
+
+FIEDLER, FEATURES = "fiedler", "features"
+
+
+def graph_name(description: Description, layer: str, modality: str) -> str:
+    """What the feature graph of one modality at one layer is called: `text3`, or `joint3/text` where a layer holds both."""
+    return layer if len(description.stream_of(modality).parts) == 1 else f"{layer}/{modality}"
+
+
+def fiedler_name(description: Description, layer: str, modality: str) -> str:
+    """The name of |v| of that graph."""
+    return f"{graph_name(description, layer, modality)}/{FIEDLER}"
+
+
+def self_sites(description: Description, stream: Stream) -> list[Site]:
+    """Attentions within a stream that the answer depends on, in the order of propagation."""
+    return [site for site in description.sites if site.reached and site.queries == site.keys == stream.name]
+
+
+def crossing(description: Description, keys: Stream) -> Site:
+    """The last attention from the stream that the answer is read from, to `keys`, which may be the same stream."""
+    first = description.streams[0].name
+    return [site for site in description.sites if site.reached and site.queries == first and site.keys == keys.name][-1]
+
+
+def reading(description: Description, modality: str) -> Site:
+    """The last attention that says what the answer reads of a modality: its stream's own, or the one to a stream that is not read."""
+    stream = description.stream_of(modality)
+    return self_sites(description, stream)[-1] if stream.read else crossing(description, stream)
 
 
 @dataclass(frozen=True)
 class Evidence:
     """Arrays of one question, without padding, under the names of the evidence graph's outputs:
 
-    - `encoderL/self/KIND` (T, T): layer L of the text encoder;
-    - `textL/self/KIND` (T, T), `textL/cross/KIND` (T, N), `imageL/self/KIND` (N, N), `imageL/cross/KIND` (N, T):
-      cross-modal layer L, with KIND `attention` (mean_h A), `gradient` (mean_h relu(G)) or `product` (mean_h relu(A * G));
-    - `textL/SITE/grad-cam`: the one row that Grad-CAM reads, (T,) or (N,);
-    - `textL/fiedler` (T - 2,), `imageL/fiedler` (N - 1,): |v| of that layer's features without special tokens.
+    - `SITE/KIND` (queries, keys), SITE as `Site.name` says, KIND `attention` (mean_h A), `gradient` (mean_h relu(G)) or `product`
+      (mean_h relu(A * G));
+    - `SITE/grad-cam` (keys,): the one row that Grad-CAM reads;
+    - `GRAPH/fiedler`: |v| of a layer's features (`graph_name`) without special tokens.
 
-    T counts text tokens with the two special ones, N the image tokens with the class token.
+    `lengths` counts the tokens of each modality, special ones included.
     """
 
     arrays: Mapping[str, Array]
-    encoder_layers: int
-    layers: int
+    description: Description
+    lengths: Mapping[str, int]
 
     def __getitem__(self, name: str) -> Array:
         return self.arrays[name]
+
+    def part(self, modality: str) -> slice:
+        """Where a modality's tokens lie in its stream, special ones included."""
+        return part(self.description, modality, self.lengths)
+
+    def content(self, modality: str) -> slice:
+        """The same without the special tokens."""
+        whole, special = self.part(modality), self.description.special[modality]
+        return slice(whole.start + special.before, whole.stop - special.behind)
+
+    def length(self, stream: str) -> int:
+        """Tokens of a stream."""
+        return sum(self.lengths[modality] for modality in self.description.stream(stream).parts)
+
+
+def part(description: Description, modality: str, lengths: Mapping[str, int]) -> slice:
+    """Where a modality's tokens lie in its stream, if each modality has so many."""
+    parts = description.stream_of(modality).parts
+    start = sum(lengths[other] for other in parts[: parts.index(modality)])
+    return slice(start, start + lengths[modality])
+
+
+def unpad(array: Array, streams: tuple[str, ...], description: Description, lengths: Mapping[str, int], padded: Mapping[str, int]) -> Array:
+    """Cut the padding off each axis of one question's evidence; axis i counts the tokens of `streams[i]`, axes beyond are kept."""
+    for axis, name in enumerate(streams):
+        pieces = []
+        for modality in description.stream(name).parts:
+            start = part(description, modality, padded).start
+            pieces.append((start, start + lengths[modality]))
+        if pieces == [(0, array.shape[axis])]:
+            continue
+        if len(pieces) == 1 or all(before[1] == after[0] for before, after in pairwise(pieces)):
+            array = array[(slice(None),) * axis + (slice(pieces[0][0], pieces[-1][1]),)]
+        else:
+            numbers = np.concatenate([np.arange(*piece) for piece in pieces])
+            array = array.take(namespace(array).asarray(numbers), axis)
+    return array
+
+
+def axes(name: str, description: Description) -> tuple[str, ...]:
+    """The streams whose tokens an output's axes count, batch and heads aside: `text3/self/product` -> text, text."""
+    layer, *rest = name.split("/")
+    if rest == [FEATURES]:
+        return (description.stream_of_layer(layer),)
+    site = description.site(f"{layer}/{rest[0]}")
+    return (site.keys,) if rest[1] == "grad-cam" else (site.queries, site.keys)

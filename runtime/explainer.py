@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from xai.base.errors import XaiError
 from xai.runtime.answers import Answers
-from xai.runtime.engine import Answered, Clock, SolverReport, encode_images, explain
+from xai.runtime.engine import Answered, Clock, SolverReport, explain
 from xai.runtime.explanation import Answer, Explanation
+from xai.runtime.inputs.encode import EncodedImages, encode
 from xai.runtime.inputs.image import ImageSource
 from xai.runtime.inputs.prepare import PreparedImage, ahead, prepare
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
-from xai.runtime.methods import LAYERS, METHODS, Depth, Method, Options, find_method
-from xai.runtime.sessions.protocol import TOP_ANSWER, Session
-from xai.spectral.arrays import namespace, to_numpy
+from xai.runtime.methods import LAYERS, METHODS, Method, Options, find_method
+from xai.runtime.sessions.protocol import Session
+from xai.runtime.target import TOP, Target
+from xai.spectral.arrays import to_numpy
 
 _FLAGS = {
     "disconnected": "its graph falls into {components} pieces: the map shows their sizes, not a cut within one",
@@ -28,10 +28,6 @@ _FLAGS = {
     "not-converged": "no solver could prove its answer: do not trust the map",
     "trivial": "its graph has fewer than two nodes with edges: there is nothing to cut",
 }
-
-
-ENCODED_TOGETHER = 4
-"""Images of a batch: while the session encodes some, threads decode the next."""
 
 Remark = Callable[[Image.Image], str | None]
 """What a reader should know about a picture before trusting an answer about it, if anything."""
@@ -74,13 +70,13 @@ class Explainer:
         question: str,
         method: str = "dsmi-grad",
         target: str | int | None = None,
-        layers: str = "first",
+        layers: str | None = None,
         **options: Any,
     ) -> Explanation:
         """Answer `question` about `image`, and explain the answer, or `target` (an answer's name or id), by one method.
 
-        `layers` ("first" or "all") chooses the layers of the weighted spectral methods. For other options see
-        `explain_batch`. Raises `XaiError` on an input that cannot be used.
+        `layers` ("first" or "all") chooses the layers of the weighted spectral methods; None is what was published for the model.
+        For other options see `explain_batch`. Raises `XaiError` on an input that cannot be used.
         """
         return self.explain_methods(image, question, [method], target, layers, **options)[0]
 
@@ -90,7 +86,7 @@ class Explainer:
         question: str,
         methods: Sequence[str] = tuple(METHODS),
         target: str | int | None = None,
-        layers: str = "first",
+        layers: str | None = None,
         **options: Any,
     ) -> list[Explanation]:
         """The same answer explained by several methods: the model runs once for all."""
@@ -101,7 +97,7 @@ class Explainer:
         pairs: Sequence[tuple[ImageSource | PreparedImage, str]],
         methods: Sequence[str] = ("dsmi-grad",),
         target: str | int | None = None,
-        layers: str = "first",
+        layers: str | None = None,
         *,
         top_k: int = 5,
         truncate: bool = False,
@@ -112,66 +108,42 @@ class Explainer:
         Questions may differ in length. Images that are equal are encoded once. `top_k` answers are listed,
         `truncate` cuts a question that is too long, `seed` + i feeds the method `random` for pair i.
         """
+        layers = layers or self.session.description.published.layers
         if layers not in LAYERS:
             raise XaiError(f"layers must be {' or '.join(LAYERS)}, not {layers!r}")
         if not pairs:
             return []
         chosen = [find_method(name) for name in methods]
-        explained = TOP_ANSWER if target is None else self.answers.find(target)
+        explained = TOP if target is None else Target(self.answers.find(target))
         clock = Clock()
         with clock.time("preprocess"):
             questions = [self.encoder.encode(question, truncate) for _, question in pairs]
-        prepared, image_tokens = self._encode([image for image, _ in pairs], clock)
+        encoded = self._encode([image for image, _ in pairs], clock)
         ids = [question.ids for question in questions]
         targets, seeds = [explained] * len(pairs), range(seed, seed + len(pairs))
-        answered = explain(self.session, image_tokens, ids, targets, chosen, Options(layers), clock, seeds)
+        answered = explain(self.session, encoded.tokens, ids, targets, chosen, Options(layers), clock, seeds, encoded.mask)
         timings: dict[str, float] = {}  # filled below, when the last stage has been timed, too
         with clock.time("assemble"):
             found = [
                 self._explanations(image, question, result, chosen, layers, top_k, timings)
-                for image, question, result in zip(prepared, questions, answered, strict=True)
+                for image, question, result in zip(encoded.images, questions, answered, strict=True)
             ]
         timings |= clock.milliseconds | {"total": sum(clock.milliseconds.values())}
         return found
 
-    def _encode(self, images: Sequence[ImageSource | PreparedImage], clock: Clock) -> tuple[list[PreparedImage], Any]:
-        """The images, prepared, and their tokens (B, N, width); each distinct image is encoded once.
-
-        `clock` gets, of images prepared here, the time that was waited for them, and of the others what their preparing took.
-        """
+    def _encode(self, images: Sequence[ImageSource | PreparedImage], clock: Clock) -> EncodedImages:
+        """The images, prepared and encoded. `clock` gets, of images prepared here, the time that was waited for them, and of the others
+        what their preparing took."""
         start = time.perf_counter()
         encoding = Clock()
-        prepared: list[PreparedImage] = []
-        places: dict[bytes, int] = {}
-        waiting: list[NDArray[np.float32]] = []
-        rows, parts = [], []
-
-        def encode_waiting() -> None:
-            parts.append(encode_images(self.session, np.stack(waiting)))
-            waiting.clear()
-
-        for image in self._prepared(images):
-            prepared.append(image)
-            with encoding.time("encode_image"):
-                key = hashlib.sha256(image.pixels.data).digest()
-                if key not in places:
-                    places[key] = len(places)
-                    waiting.append(image.pixels)
-                rows.append(places[key])
-                if len(waiting) == ENCODED_TOGETHER:
-                    encode_waiting()
-        with encoding.time("encode_image"):
-            if waiting:
-                encode_waiting()
-            tokens = parts[0] if len(parts) == 1 else namespace(parts[0]).concatenate(parts)
-            tokens = tokens if rows == list(range(len(tokens))) else tokens[namespace(tokens).asarray(rows)]
-        decode, preprocess = (sum(getattr(image, f"{stage}_ms") for image in prepared) for stage in ("decode", "preprocess"))
+        encoded = encode(self.session, self._prepared(images), encoding)
+        decode, preprocess = (sum(getattr(image, f"{stage}_ms") for image in encoded.images) for stage in ("decode", "preprocess"))
         waited = 1e3 * (time.perf_counter() - start) - encoding.milliseconds["encode_image"]
         share = 1.0 if isinstance(images[0], PreparedImage) else waited / (decode + preprocess)
         clock.add("decode", share * decode)
         clock.add("preprocess", share * preprocess)
         clock.milliseconds |= encoding.milliseconds
-        return prepared, tokens
+        return encoded
 
     def _prepared(self, images: Sequence[ImageSource | PreparedImage]) -> Iterator[PreparedImage]:
         """The images in their order, several of them by threads that work ahead."""
@@ -195,7 +167,6 @@ class Explainer:
         top_k: int,
         timings: dict[str, float],
     ) -> list[Explanation]:
-        model = self.session.description
         logits = np.asarray(to_numpy(result.logits), dtype=np.float64)
         shares = np.exp(logits - logits.max())
         shares /= shares.sum()
@@ -204,12 +175,11 @@ class Explainer:
             return Answer(int(i), self.answers.names[i], float(logits[i]), float(shares[i]))
 
         top = tuple(answer(i) for i in np.argsort(-logits, kind="stable")[:top_k])
-        depth = Depth(model.text_layers, model.layers)
         remark = self.remark(image.picture) if self.remark else None
         notes = ([remark] if remark else []) + _truncation(question)
         found = []
         for method, relevance in zip(methods, result.relevances, strict=True):
-            used = method.needs(depth, Options(layers))
+            used = method.needs(self.session.description, Options(layers))
             solver = tuple(report for report in result.solver if f"{report.graph}/fiedler" in used)
             found.append(
                 Explanation(
@@ -222,7 +192,7 @@ class Explainer:
                     top=top,
                     method=method.name,
                     layers=layers if method.layered else None,
-                    image_relevance=to_numpy(relevance.image).reshape(model.grid, model.grid),
+                    image_relevance=to_numpy(relevance.image).reshape(image.grid),
                     text_relevance=to_numpy(relevance.text),
                     solver=solver,
                     session=self.session.name,

@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xai.base.errors import XaiError
-from xai.runtime.engine import explain
-from xai.runtime.inputs.image import preprocess
+from xai.runtime.description import Aspect, Boxes, Description, Square
+from xai.runtime.engine import encode_images, explain
+from xai.runtime.inputs.encode import pad_tokens
+from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import LAYERS, METHODS, Options
-from xai.runtime.sessions.protocol import TOP_ANSWER, ModelDescription, Session
+from xai.runtime.sessions.protocol import Session
+from xai.runtime.target import Target, directions
 
 TOLERANCES = {"logits": 1e-4, "tokens": 1e-4, "evidence": 1e-4, "relevance": 1e-3}
 """Largest error of a float32 graph, relative to the largest expected value (`compare`)."""
@@ -41,6 +44,12 @@ SAMPLE = 1024
 MAP_SAMPLE = 1 << 16
 """So many of a whole map are compared: at 576 px one layer's are 160 MB."""
 
+TOP_ANSWER = -1
+"""As a question's target: whatever answer scores highest."""
+
+BOXES = (12, 7)
+"""Boxes of each picture, where pictures are given as boxes."""
+
 LENGTHS = (3, 12, 7, 7)
 """Tokens of each question, special tokens included."""
 
@@ -49,18 +58,23 @@ BATCHED = (0, 1)
 
 
 class Question(NamedTuple):
-    """`image` is the number of its image, `target` an answer id or `TOP_ANSWER`."""
+    """`image` is the number of its picture, `target` an answer id or `TOP_ANSWER`."""
 
     image: int
     ids: NDArray[np.int64]
     target: int
 
+    @property
+    def asked(self) -> Target:
+        """The target as the engine takes it."""
+        return Target(None if self.target == TOP_ANSWER else self.target)
+
 
 @dataclass(frozen=True)
 class Trial:
-    """Images (n, S, S, 3) of bytes, and questions on them."""
+    """Pictures, each an image (h, w, 3) of bytes, or features (N, D) and boxes (N, 4), and questions on them."""
 
-    images: NDArray[np.uint8]
+    pictures: tuple[tuple[NDArray[Any], ...], ...]
     questions: tuple[Question, ...]
 
 
@@ -83,17 +97,11 @@ class Measure(NamedTuple):
     cosine: float
 
 
-def make_trial(model: ModelDescription) -> Trial:
-    """Four questions of three lengths on two images; the last two differ in their target only. Always the same for a model."""
+def make_trial(model: Description) -> Trial:
+    """Four questions of three lengths on two pictures; the last two differ in their target only. Always the same for a model."""
     rng = np.random.default_rng(20)
-    size = model.image_size
-    coarse = rng.integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)
-    images = np.stack([np.asarray(Image.fromarray(c).resize((size, size), Image.Resampling.BICUBIC)) for c in coarse])
-    first, last = 0, 2  # RoBERTa's <s> and </s>
-    ids = []
-    for length in LENGTHS:
-        length = min(length, model.max_text_tokens)
-        ids.append(np.array([first, *rng.integers(4, model.vocab_size, length - 2), last], dtype=np.int64))
+    pictures = make_pictures(model.picture, rng)
+    ids = [rng.integers(0, model.vocab_size, min(length, model.max_text_tokens)) for length in LENGTHS]
     other = int(rng.integers(0, model.answers))
     questions = (
         Question(0, ids[0], TOP_ANSWER),
@@ -101,7 +109,26 @@ def make_trial(model: ModelDescription) -> Trial:
         Question(0, ids[2], TOP_ANSWER),
         Question(0, ids[2], other),
     )
-    return Trial(images, questions)
+    return Trial(pictures, questions)
+
+
+def make_pictures(recipe: Square | Aspect | Boxes, rng: np.random.Generator) -> tuple[tuple[NDArray[Any], ...], ...]:
+    """Two pictures of smooth colours, of unequal size where a model keeps it, or of boxes."""
+    if isinstance(recipe, Boxes):
+        return tuple((rng.random((n, recipe.width), np.float32), rng.random((n, 4), np.float32)) for n in BOXES)
+    side = recipe.size if isinstance(recipe, Square) else recipe.shorter
+    sizes = ((side, side), (side if isinstance(recipe, Square) else min(4 * side // 3, recipe.longer), side))
+    coarse = rng.integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)
+    return tuple(
+        (np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)),) for small, size in zip(coarse, sizes, strict=True)
+    )
+
+
+def encode_picture(session: Session, picture: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+    """A picture's tokens (1, N, width)."""
+    recipe = session.description.picture
+    arrays = picture if isinstance(recipe, Boxes) else (preprocess(Image.fromarray(picture[0]), recipe).values,)
+    return encode_images(session, [array[None] for array in arrays])
 
 
 def name_targets(trial: Trial, expected: Sequence[Observed]) -> Trial:
@@ -110,7 +137,7 @@ def name_targets(trial: Trial, expected: Sequence[Observed]) -> Trial:
         int(observed.arrays["logits/answer"].argmax()) if question.target == TOP_ANSWER else question.target
         for question, observed in zip(trial.questions, expected, strict=True)
     ]
-    return Trial(trial.images, tuple(q._replace(target=target) for q, target in zip(trial.questions, targets, strict=True)))
+    return Trial(trial.pictures, tuple(q._replace(target=target) for q, target in zip(trial.questions, targets, strict=True)))
 
 
 def check(session: Session, trial: Trial, expected: Sequence[Observed], with_maps: bool) -> dict[str, Measure]:
@@ -121,16 +148,14 @@ def check(session: Session, trial: Trial, expected: Sequence[Observed], with_map
 
 def observe(session: Session, trial: Trial, with_maps: bool) -> list[Observed]:
     """Every question of a trial through every graph, one by one, and two of them again as one padded batch."""
-    model = session.description
-    pixels = [preprocess(Image.fromarray(image), model)[0] for image in trial.images]
-    tokens = [session.run("encode_image", {"pixels": image[None]})["image_tokens"] for image in pixels]
+    tokens = [encode_picture(session, picture) for picture in trial.pictures]
     found = []
     for question in trial.questions:
         arrays = _run_graphs(session, tokens[question.image], question, with_maps)
-        relevances, gaps = _explain(session, tokens[question.image], [question])[0]
+        relevances, gaps = _explain(session, tokens[question.image], None, [question])[0]
         found.append(Observed(arrays | {f"relevance/alone/{name}": value for name, value in relevances.items()}, gaps))
     batch = [trial.questions[i] for i in BATCHED]
-    batched = _explain(session, np.concatenate([tokens[question.image] for question in batch]), batch)
+    batched = _explain(session, *pad_tokens([tokens[question.image][0] for question in batch]), batch)
     for i, (relevances, _) in zip(BATCHED, batched, strict=True):
         found[i] = Observed({**found[i].arrays, **{f"relevance/batch/{name}": value for name, value in relevances.items()}}, found[i].gaps)
     return found
@@ -145,25 +170,26 @@ def _run_graphs(session: Session, image_tokens: NDArray[Any], question: Question
         "text_mask": np.ones(text_embeddings.shape[:2], dtype=bool),
     }
     found = {"tokens/image": image_tokens, "tokens/text": text_embeddings, "logits/answer": session.run("answer", inputs)["logits"]}
-    inputs["target"] = np.array([question.target])
+    inputs["direction"] = directions([question.asked], session.description.answers)
     for graph in ("evidence", "maps") if with_maps else ("evidence",):
         for name, value in session.run(graph, inputs).items():
             if name == "logits":
                 found[f"logits/{graph}"] = value
-            elif name != "target":
+            else:
                 found[f"evidence/{name}"] = _sample(value, MAP_SAMPLE) if graph == "maps" else value
     return found
 
 
 def _explain(
-    session: Session, image_tokens: NDArray[Any], questions: Sequence[Question]
+    session: Session, image_tokens: NDArray[Any], image_mask: NDArray[np.bool_] | None, questions: Sequence[Question]
 ) -> list[tuple[dict[str, NDArray[Any]], dict[str, float]]]:
     """Relevances by `METHOD LAYERS/STREAM` and gaps of each question, asked as one batch."""
-    ids, targets = [question.ids for question in questions], [question.target for question in questions]
+    ids, targets = [question.ids for question in questions], [question.asked for question in questions]
     found: list[tuple[dict[str, NDArray[Any]], dict[str, float]]] = [({}, {}) for _ in questions]
     for layers in LAYERS:
         methods = [m for m in METHODS.values() if m.name != "random" and (m.layered or layers == LAYERS[0])]
-        for (relevances, gaps), one in zip(found, explain(session, image_tokens, ids, targets, methods, Options(layers)), strict=True):
+        explained = explain(session, image_tokens, ids, targets, methods, Options(layers), image_mask=image_mask)
+        for (relevances, gaps), one in zip(found, explained, strict=True):
             gaps |= {report.graph: report.gap for report in one.solver}
             for method, relevance in zip(methods, one.relevances, strict=True):
                 name = f"{method.name} {layers}" if method.layered else method.name
@@ -213,7 +239,8 @@ def _is_unstable(name: str, gaps: Mapping[str, float]) -> bool:
     if group != "relevance":
         return False
     method, stream = rest[1], rest[2]
-    return method.startswith("dsmi") and any(gap < MIN_GAP for graph, gap in gaps.items() if graph.startswith(stream))
+    own = (gap for graph, gap in gaps.items() if graph.startswith(stream) or graph.endswith(f"/{stream}"))
+    return method.startswith("dsmi") and any(gap < MIN_GAP for gap in own)
 
 
 def _group(name: str) -> str:
@@ -233,7 +260,9 @@ def _sample(array: NDArray[Any], count: int = SAMPLE) -> NDArray[Any]:
 
 def save_trial(path: Path, trial: Trial, expected: Sequence[Observed]) -> None:
     """Write a trial and what it should give, large arrays as samples."""
-    arrays: dict[str, NDArray[Any]] = {"images": trial.images}
+    arrays: dict[str, NDArray[Any]] = {
+        f"picture{i}/{j}": array for i, picture in enumerate(trial.pictures) for j, array in enumerate(picture)
+    }
     for i, (question, observed) in enumerate(zip(trial.questions, expected, strict=True)):
         arrays |= {f"{i}/image": np.array(question.image), f"{i}/ids": question.ids, f"{i}/target": np.array(question.target)}
         arrays |= {f"{i}/arrays/{name}": _sample(value) for name, value in observed.arrays.items()}
@@ -256,6 +285,10 @@ def load_trial(path: Path) -> tuple[Trial, list[Observed]]:
                 {name.removeprefix(p): v for name, v in content.items() if name.startswith(p)} for p in (f"{i}/arrays/", f"{i}/gaps/")
             )
             expected.append(Observed(arrays, {name: float(gap) for name, gap in gaps.items()}))
-        return Trial(content["images"], tuple(questions)), expected
+        pictures: list[tuple[NDArray[Any], ...]] = []
+        while f"picture{len(pictures)}/0" in content:
+            i = len(pictures)
+            pictures.append(tuple(content[f"picture{i}/{j}"] for j in range(2) if f"picture{i}/{j}" in content))
+        return Trial(tuple(pictures), tuple(questions)), expected
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise XaiError(f"{path} holds no questions and answers: export the bundle again") from error

@@ -18,10 +18,12 @@ import numpy as np
 
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.engine import encode_images, explain
-from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import LAYERS, METHODS, Options
 from xai.runtime.sessions.choose import open_session
-from xai.runtime.sessions.protocol import TOP_ANSWER, Session
+from xai.runtime.sessions.protocol import Session
+from xai.runtime.target import TOP
 
 
 def run(session: str, place: Path, folder: Path, case: int, out: Path) -> dict[str, Any]:
@@ -35,10 +37,10 @@ def run(session: str, place: Path, folder: Path, case: int, out: Path) -> dict[s
 def load(session: str, place: Path) -> Session:
     if session != "eager":
         return open_session(read_bundle(place), session, trust=True)
-    from xai.meter.checkpoint import load_meter
-    from xai.meter.session import EagerSession
+    from xai.models.eager import EagerSession
+    from xai.models.meter import load_meter_family
 
-    return EagerSession(load_meter(place))
+    return EagerSession(load_meter_family(place))
 
 
 def main(name: str, place: Path, folder: Path, case: int, out: Path) -> None:
@@ -46,13 +48,13 @@ def main(name: str, place: Path, folder: Path, case: int, out: Path) -> None:
     start = time.perf_counter()
     session = load(name, place)
     loaded = time.perf_counter()
-    pixels, _ = preprocess(open_image(folder / content["image"]), session.description)
-    tokens = encode_images(session, pixels[None])
+    pixels = preprocess(open_image(folder / content["image"]), session.description.picture).values
+    tokens = encode_images(session, [pixels[None]])
     arrays, gaps, seconds = {}, {}, {}
     for layers in LAYERS:
         began = loaded if layers == "first" else time.perf_counter()
         methods = [m for m in METHODS.values() if m.name != "random" and (layers == "first" or m.layered)]
-        (found,) = explain(session, tokens, [np.array(content["ids"])], [TOP_ANSWER], methods, Options(layers))
+        (found,) = explain(session, tokens, [np.array(content["ids"])], [TOP], methods, Options(layers))
         seconds[layers] = time.perf_counter() - began
         gaps |= {report.graph: report.gap for report in found.solver}
         arrays["logits"] = found.logits

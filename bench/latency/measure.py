@@ -17,6 +17,8 @@ from xai.base.versions import XAI_VERSION
 from xai.bench.latency.inputs import Inputs
 from xai.bench.machine import describe, peak_memory_mb
 from xai.bench.tables import aligned
+from xai.runtime.description import Description, square
+from xai.runtime.evidence import self_sites
 from xai.runtime.explainer import Explainer
 from xai.runtime.show.save import render
 
@@ -67,14 +69,13 @@ def measure(
     """
     session = explainer.session
     batches = [_measure_batch(explainer, inputs, size, plan, progress) for size in plan.batches]
-    sizes = ("image_size", "grid", "max_text_tokens", "vocab_size", "text_layers", "layers", "answers")
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "latency",
         "xai": XAI_VERSION,
         "model": {
             **model,
-            "sizes": {name: getattr(session.description, name) for name in sizes},
+            "sizes": sizes(session.description),
             "answers_sha256": hashlib.sha256(json.dumps(list(explainer.answers.names)).encode()).hexdigest(),
         },
         "methods": list(plan.methods),
@@ -87,6 +88,20 @@ def measure(
         "peak_memory_mb": peak_memory_mb(),
         "machine": describe(),
         "batches": batches,
+    }
+
+
+def sizes(description: Description) -> dict[str, int]:
+    """What the time depends on. Raises `XaiError` where pictures are not square."""
+    recipe, first = square(description), description.streams[0]
+    return {
+        "image_size": recipe.size,
+        "grid": recipe.grid,
+        "max_text_tokens": description.max_text_tokens,
+        "vocab_size": description.vocab_size,
+        "text_layers": len(self_sites(description, first)) - len(first.layers),
+        "layers": len(first.layers),
+        "answers": description.answers,
     }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.bench.data.scenes import CATEGORIES, Question, Scene, patch_coverage, samples
+from xai.runtime.description import square
 from xai.runtime.explainer import Explainer
 from xai.runtime.methods import METHODS
 
@@ -65,7 +66,7 @@ def pointing_game(
     explainer: Explainer, seed: int, count: int, batch: int = 16, track: Callable[[Sequence[int]], Iterable[int]] = iter
 ) -> Pointing:
     """Play with every method, and with both layer choices of the methods that have one; `track` may show the batches pass."""
-    grid = explainer.session.description.grid
+    grid = square(explainer.session.description).grid
     played = pointing_samples(seed, count)
     layered = [name for name, method in METHODS.items() if method.layered]
     variants = (*METHODS, *(f"{name}@all" for name in layered))

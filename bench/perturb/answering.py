@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from xai.bench.perturb.plan import Memory, QuestionPlan, batches
 from xai.bench.perturb.variants import Variant
+from xai.runtime.description import Description, square
 from xai.runtime.engine import Answered, embed_texts, encode_images, explain, pad_ids
-from xai.runtime.methods import Depth, Options, Relevance
-from xai.runtime.sessions.protocol import TOP_ANSWER, Session
+from xai.runtime.methods import Options, Relevance
+from xai.runtime.sessions.protocol import Session
+from xai.runtime.target import TOP
 from xai.spectral import Status
 from xai.spectral.arrays import Array, namespace, to_numpy
 
@@ -41,16 +43,16 @@ class Explained(NamedTuple):
 
 def measure(session: Session, limit: int) -> Memory:
     """What fits into `limit` bytes, from the widths of the model: one empty image and question are run."""
-    side = session.description.image_size
-    image = encode_images(session, np.zeros((1, 3, side, side), np.float32))
+    side = square(session.description).size
+    image = encode_images(session, [np.zeros((1, 3, side, side), np.float32)])
     text = embed_texts(session, np.zeros((1, 2), np.int64))
-    return Memory(limit, max(image.shape[-1], text.shape[-1]), session.description.layers)
+    return Memory(limit, max(image.shape[-1], text.shape[-1]), len(session.description.streams[0].layers))
 
 
 def encode(session: Session, pixels: Sequence[NDArray[np.float32]], memory: Memory) -> Array:
     """Pixels of distinct images, each (3, S, S) -> image tokens (I, N, width)."""
-    rows = memory.answers(1 + session.description.grid**2, 0)
-    parts = [encode_images(session, np.stack(pixels[start : start + rows])) for start in range(0, len(pixels), rows)]
+    rows = memory.answers(1 + square(session.description).grid ** 2, 0)
+    parts = [encode_images(session, [np.stack(pixels[start : start + rows])]) for start in range(0, len(pixels), rows)]
     return namespace(parts[0]).concatenate(parts)
 
 
@@ -61,8 +63,6 @@ def explain_questions(
 
     `seeds` holds one seed per question for the floor, so that no question shares its noise with another one.
     """
-    model = session.description
-    depth = Depth(model.text_layers, model.layers)
     tokens = questions.image_tokens.shape[1]
     rows = memory.evidence(tokens, max(len(ids) for ids in questions.ids))
     methods = [variant.method for variant in variants]
@@ -71,14 +71,14 @@ def explain_questions(
         part = slice(start, start + rows)
         ids = questions.ids[part]
         images = questions.image_tokens[namespace(questions.image_tokens).asarray(questions.rows[part])]
-        for one in explain(session, images, ids, [TOP_ANSWER] * len(ids), methods, Options(), seeds=seeds[part]):
+        for one in explain(session, images, ids, [TOP] * len(ids), methods, Options(), seeds=seeds[part]):
             logits = np.asarray(to_numpy(one.logits), np.float64)
-            found.append(Explained(logits, one.relevances, tuple(_flags(one, variant, depth) for variant in variants)))
+            found.append(Explained(logits, one.relevances, tuple(_flags(one, variant, session.description) for variant in variants)))
     return found
 
 
-def _flags(answered: Answered, variant: Variant, depth: Depth) -> dict[str, str]:
-    used = variant.method.needs(depth, Options())
+def _flags(answered: Answered, variant: Variant, description: Description) -> dict[str, str]:
+    used = variant.method.needs(description, Options())
     simple = Status.CONVERGED.name.lower()
     return {r.graph: r.status for r in answered.solver if f"{r.graph}/fiedler" in used and r.status != simple}
 

@@ -79,7 +79,7 @@ def cross_check(explainer: Explainer, reference: Explainer, found: Sequence[Samp
 
     from xai.bench.published import Perturbed, ReferenceFails, perturb, with_parameter_gradients
 
-    model = reference.session.model  # type: ignore[attr-defined]  # the eager session's own
+    model = reference.session.family.model  # type: ignore[attr-defined]  # the eager session's own
     checked = CrossCheck(questions=len(found))
     prepared, _ = prepare(explainer, found, Chunk(0, len(found)), skip_broken=False)
     start = time.perf_counter()

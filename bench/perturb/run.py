@@ -26,8 +26,10 @@ from xai.bench.perturb.answering import Explained, Questions, answer_subsets, en
 from xai.bench.perturb.plan import MODALITIES, SIGNS, Curve, Memory, QuestionPlan, exact_counts, plan_question, published_counts
 from xai.bench.perturb.results import Chunk, RunFolder, chunks, shard_chunks
 from xai.bench.perturb.variants import Variant
+from xai.runtime.description import square
 from xai.runtime.explainer import Explainer
-from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.sessions.protocol import Session
 from xai.spectral.arrays import to_numpy
 
@@ -88,7 +90,7 @@ def settings(
         "model": dict(model),
         "session": explainer.session.name,
         "precision": explainer.session.precision,
-        "image_size": explainer.session.description.image_size,
+        "image_size": square(explainer.session.description).size,
         "methods": [variant.name for variant in request.variants],
         "modalities": list(request.modalities),
         "signs": list(request.signs),
@@ -149,7 +151,7 @@ def run(
         prepared, skipped = prepare(explainer, found, chunk, skip_broken)
         lines = list(skipped)
         for measured in run_chunk(explainer.session, prepared, request):
-            lines += _lines(measured, request, explainer.answers.names, explainer.session.description.grid)
+            lines += _lines(measured, request, explainer.answers.names, square(explainer.session.description).grid)
         folder.append(sorted(lines, key=lambda line: line["index"]))
         finished += chunk.stop - chunk.start
         progress(finished, total)
@@ -179,7 +181,7 @@ def prepare(explainer: Explainer, found: Sequence[Sample], chunk: Chunk, skip_br
 def _pixels(explainer: Explainer, sample: Sample) -> NDArray[np.float32] | XaiError:
     """An error is kept for the other questions about the image."""
     try:
-        return preprocess(open_image(sample.picture()), explainer.session.description, sample.image)[0]
+        return preprocess(open_image(sample.picture()), explainer.session.description.picture, sample.image).values
     except XaiError as error:
         return error
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from xai.base.errors import XaiError
+from xai.runtime.description import Description
 from xai.runtime.evidence import Evidence
-from xai.runtime.methods import LAYERS, METHODS, Depth, Method, Options, Relevance, find_method
+from xai.runtime.methods import LAYERS, METHODS, Method, Options, Relevance, find_method
 
 FLOOR = "random"
 """The method that every table shows: what no knowledge of the model is worth."""
@@ -54,7 +55,7 @@ def _bound(method: Method, layers: str) -> Method:
     def relevance(evidence: Evidence, options: Options) -> Relevance:
         return method.relevance(evidence, options._replace(layers=layers))
 
-    def needs(depth: Depth, options: Options) -> list[str]:
-        return method.needs(depth, options._replace(layers=layers))
+    def needs(description: Description, options: Options) -> list[str]:
+        return method.needs(description, options._replace(layers=layers))
 
     return replace(method, relevance=relevance, needs=needs)

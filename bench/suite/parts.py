@@ -13,6 +13,7 @@ from xai.bench.latency.inputs import Inputs, photos, scenes
 from xai.bench.latency.measure import LEAST, Plan, measure, statistics
 from xai.bench.machine import peak_memory_mb
 from xai.models.load import ModelOptions, identify
+from xai.runtime.description import square
 from xai.runtime.methods import METHODS
 
 ONE = "dsmi-grad"
@@ -39,9 +40,9 @@ def describe_model(model: ModelOptions) -> dict[str, Any]:
     description = explainer.session.description
     return {
         **identify(model.place, explainer.session.name),
-        "image_size": description.image_size,
-        "patches": description.grid**2,
-        "layers": description.layers,
+        "image_size": square(description).size,
+        "patches": square(description).grid ** 2,
+        "layers": len(description.streams[0].layers),
         "answers": description.answers,
     }
 
@@ -92,9 +93,9 @@ def measure_reference(model: ModelOptions, demo: bool, seconds: float) -> dict[s
     from xai.bench.published import record, relevance, with_parameter_gradients
 
     explainer = replace(model, session="eager").open()
-    network = explainer.session.model  # type: ignore[attr-defined]  # the eager session's own
+    network = explainer.session.family.model  # type: ignore[attr-defined]  # the eager session's own
     ((image, question),) = inputs_for(1, demo).pairs
-    pixels = torch.from_numpy(explainer.prepare(image).pixels)[None]
+    pixels = torch.from_numpy(explainer.prepare(image).arrays[0])[None]
     ids = torch.from_numpy(explainer.encoder.encode(question).ids)[None]
     times: list[float] = []
     with with_parameter_gradients(network):

@@ -28,7 +28,7 @@ def _batches(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ..
 
 
 @click.command()
-@model_options()
+@model_options(without=("model",))
 @click.option("-m", "--method", "methods", multiple=True, metavar="NAME|all", help="Method; may be repeated.  [default: dsmi-grad]")
 @click.option(
     "--batch", "batches", default="1", show_default=True, callback=_batches, metavar="N,...", help="Images and questions at once."

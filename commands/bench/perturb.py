@@ -51,7 +51,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 
 
 @click.command()
-@model_options()
+@model_options(without=("model",))
 @click.option(
     "--data", default="scenes", show_default=True, metavar="scenes|easy-vqa|DIR", help="Questions; see README for what DIR holds."
 )
@@ -111,6 +111,7 @@ def perturb(
     from xai.bench.perturb.run import Request, about, run, settings
     from xai.bench.perturb.variants import find_variants
     from xai.models.load import identify
+    from xai.runtime.description import square
 
     variants = find_variants(_names(methods))
     found = by_image(load_samples(data, samples, seed))
@@ -119,7 +120,7 @@ def perturb(
     explainer = (_bundle_alone(model) if model.bundle else model).open()
     reference = _reference(explainer, model) if cross_check else explainer
     measured = measure(explainer.session, round(memory * GIBIBYTE))
-    questions = batch or measured.questions(1 + explainer.session.description.grid**2)
+    questions = batch or measured.questions(1 + square(explainer.session.description).grid ** 2)
     request = Request(variants, measured, questions, modality, sign, seed)
     folder = RunFolder(output)
     asked = settings(explainer, identify(model.place, explainer.session.name), data, seed, found, request)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from xai.base.errors import XaiError
+from xai.base.records import plain
+from xai.runtime.description import Description
 
 FORMAT = "xai-bundle"
-VERSION = 1
+VERSION = 2
 """Raised with every change that an older reader would misread."""
 
 MANIFEST, TOKENIZER, ANSWERS, PARITY, WEIGHTS, TORCHSCRIPT = (
@@ -47,21 +49,6 @@ FILES = frozenset({TOKENIZER, ANSWERS, PARITY, WEIGHTS, TORCHSCRIPT, *map(onnx_f
 
 
 @dataclass(frozen=True)
-class BundleModel:
-    """What the runtime must know of a model (`runtime.session.ModelDescription`). Lengths count pixels, patches or tokens."""
-
-    image_size: int
-    grid: int
-    image_mean: tuple[float, float, float]
-    image_std: tuple[float, float, float]
-    max_text_tokens: int
-    vocab_size: int
-    text_layers: int
-    layers: int
-    answers: int
-
-
-@dataclass(frozen=True)
 class TensorSpec:
     """One input or output: NumPy's name of its type, and its axes, a number or the name of a free length."""
 
@@ -89,7 +76,7 @@ class FileRecord:
 class Manifest:
     """Everything that `manifest.json` says. `parity` is the certificate of `xai.export.parity`, for people to read."""
 
-    model: BundleModel
+    model: Description
     precision: str
     formats: tuple[str, ...]
     opset: int | None
@@ -100,7 +87,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of `manifest.json`."""
-        return json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1) + "\n"
+        return json.dumps({"format": FORMAT, "version": VERSION, **plain(self)}, indent=1) + "\n"
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from xai.runtime.bundle.manifest import (
     PRECISIONS,
     VERSION,
     Bundle,
-    BundleModel,
     FileRecord,
     GraphSpec,
     Manifest,
     TensorSpec,
 )
+from xai.runtime.description import Description
 
 T = TypeVar("T")
 
@@ -132,7 +132,7 @@ class _Fields:
         self.among(formats, FORMATS, "format")
         self.among((precision,), PRECISIONS, "precision")
         return Manifest(
-            model=self.inner("model").model(),
+            model=self.model(),
             precision=precision,
             formats=formats,
             opset=None if self.content.get("opset") is None else self.get("opset", int),
@@ -142,19 +142,11 @@ class _Fields:
             written_by={name: str(value) for name, value in self.get("written_by", dict).items()},
         )
 
-    def model(self) -> BundleModel:
-        mean, std = (self.triple(name) for name in ("image_mean", "image_std"))
-        numbers = ("image_size", "grid", "max_text_tokens", "vocab_size", "text_layers", "layers", "answers")
-        found = {name: self.get(name, int) for name in numbers}
-        if wrong := [name for name, value in found.items() if value < 1]:
-            raise XaiError(f"{self.path}: {self.where}{wrong[0]} is not a positive number: export the bundle again")
-        return BundleModel(image_mean=mean, image_std=std, **found)
-
-    def triple(self, name: str) -> tuple[float, float, float]:
-        values = self.items(name, float, int)
-        if len(values) != 3:
-            raise XaiError(f"{self.path}: {self.where}{name} does not have three numbers: export the bundle again")
-        return values[0], values[1], values[2]
+    def model(self) -> Description:
+        try:
+            return Description.from_json(self.get("model", dict), f"{self.path}: model")
+        except XaiError as error:
+            raise XaiError(f"{error}: export the bundle again") from error
 
     def tensors(self) -> dict[str, TensorSpec]:
         return self.each(lambda fields: TensorSpec(fields.get("dtype", str), fields.items("axes", int, str)))

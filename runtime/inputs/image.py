@@ -1,4 +1,4 @@
-"""Image files -> the square of pixels that the model sees, and where it lies in the picture (spec.md, Model)."""
+"""Image files -> pictures, upright and in RGB."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 import struct
 import threading
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from xai.base.errors import XaiError
-from xai.runtime.sessions.protocol import ModelDescription
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded: a few kilobytes can unpack to gigabytes."""
@@ -26,13 +24,6 @@ _FILTERS = threading.Lock()
 """Warning filters belong to the process, and several threads open images."""
 
 ImageSource = str | Path | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Crop:
-    """The square (left, top, right, bottom) of the upright picture that the model saw, in its pixels, rounded."""
-
-    box: tuple[int, int, int, int]
 
 
 def source_name(source: ImageSource) -> str:
@@ -105,24 +96,3 @@ def _eight_bits(image: Image.Image, name: str) -> Image.Image:
     if (transparent := image.info.get("transparency")) is not None:
         scaled[values == transparent] = 255
     return Image.fromarray(scaled)
-
-
-def preprocess(picture: Image.Image, model: ModelDescription, name: str = "the image") -> tuple[NDArray[np.float32], Crop]:
-    """An upright RGB picture -> normalised pixels (3, S, S), and the square of the picture they show.
-
-    The shorter side becomes S (bicubic), the longer one int(S * long / short); the centre is kept. Raises `XaiError`, with
-    the image's name, where it is too long and thin to be scaled.
-    """
-    size = model.image_size
-    width, height = picture.size
-    short = min(width, height)
-    scaled = [size if side == short else int(size * side / short) for side in (width, height)]
-    if scaled[0] * scaled[1] > MAX_PIXELS:
-        raise XaiError(f"{name} is {width} x {height} pixels: too long and thin to be scaled to {size} pixels across; crop it")
-    left, top = (round((side - size) / 2) for side in scaled)
-    seen = picture.resize((scaled[0], scaled[1]), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
-    pixels = np.asarray(seen, dtype=np.float32) / 255
-    pixels = (pixels - np.array(model.image_mean, np.float32)) / np.array(model.image_std, np.float32)
-    scale = short / size
-    corner = round(left * scale), round(top * scale)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)), Crop((*corner, corner[0] + short, corner[1] + short))

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai.runtime.inputs.image import Crop, ImageSource, open_image, preprocess, source_name
-from xai.runtime.sessions.protocol import ModelDescription
+from xai.runtime.description import Description
+from xai.runtime.inputs.image import ImageSource, open_image, source_name
+from xai.runtime.inputs.pixels import Crop, preprocess
 
 THREADS = min(2, os.cpu_count() or 1)
 """That decode: Pillow lets go of Python's lock while it does, and the model keeps the other cores busy."""
@@ -29,24 +30,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """A picture, upright and in RGB, and its normalised pixels (3, S, S) with the square of it that they show."""
+    """A picture, upright and in RGB, what the model takes of it (`runtime.description.picture_inputs`, without a batch), the part of
+    it that this shows, and the rows and columns of its patches."""
 
     name: str
     picture: Image.Image
-    pixels: NDArray[np.float32]
+    arrays: tuple[NDArray[np.float32], ...]
     crop: Crop
+    grid: tuple[int, int]
     decode_ms: float
     preprocess_ms: float
 
 
-def prepare(source: ImageSource, model: ModelDescription) -> PreparedImage:
+def prepare(source: ImageSource, model: Description) -> PreparedImage:
     """Decode and preprocess one image. Raises `XaiError` where it cannot be used."""
     name = source_name(source)
     start = time.perf_counter()
     picture = open_image(source)
     decoded = time.perf_counter()
-    pixels, crop = preprocess(picture, model, name)
-    return PreparedImage(name, picture, pixels, crop, 1e3 * (decoded - start), 1e3 * (time.perf_counter() - decoded))
+    pixels, crop, grid = preprocess(picture, model.picture, name)
+    return PreparedImage(name, picture, (pixels,), crop, grid, 1e3 * (decoded - start), 1e3 * (time.perf_counter() - decoded))
 
 
 def ahead(work: Callable[[S], T], items: Iterable[S]) -> Iterator[Future[T]]:

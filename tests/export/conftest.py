@@ -63,6 +63,11 @@ def deeper_model() -> Meter:
     return make_model(MeterConfig(**{**vars(CONFIG), "layers": 1, "text_layers": 3}), seed=1)
 
 
+def make_directions(targets: Tensor) -> Tensor:
+    """Answers (B,), -1 for the top one -> directions (B, answers)."""
+    return (torch.arange(CONFIG.answers) == targets[:, None]).float()
+
+
 @pytest.fixture(scope="session")
 def make_inputs() -> Callable[..., Inputs]:
     """Inputs of the evidence graph; `padded` masks the last tokens of every question but the first, and of its image."""
@@ -78,7 +83,7 @@ def make_inputs() -> Callable[..., Inputs]:
             "image_mask": image_mask,
             "text_embeddings": torch.randn(batch, tokens, CONFIG.text_width, generator=generator),
             "text_mask": text_mask,
-            "target": torch.randint(-1, CONFIG.answers, (batch,), generator=generator),
+            "direction": make_directions(torch.randint(-1, CONFIG.answers, (batch,), generator=generator)),
         }
 
     return make
@@ -94,7 +99,7 @@ def exporter(goldens: Callable[[str], Any], tmp_path_factory: pytest.TempPathFac
             explainer = goldens(name).explainer
             folder = tmp_path_factory.mktemp(name) / "bundle"
             made[name] = export_bundle(
-                explainer.session.model, explainer.encoder.tokenizer, explainer.answers, folder, formats=FORMATS, with_maps=True
+                explainer.session.family, explainer.encoder.tokenizer, explainer.answers, folder, formats=FORMATS, with_maps=True
             )
         return made[name]
 

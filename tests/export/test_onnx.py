@@ -18,11 +18,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from xai.base.errors import XaiError
-from xai.meter.session import EagerSession
+from xai.models.eager import EagerSession
 from xai.runtime.bundle.manifest import FORMATS, MANIFEST, WEIGHTS, Bundle, FileRecord, onnx_file
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.sessions.choose import open_session
 from xai.runtime.sessions.onnx import CPU, CUDA, OnnxSession, find_provider
+from xai.runtime.target import TOP
 
 
 def test_files_are_valid_and_their_axes_are_those_of_the_manifest(bundle: Bundle) -> None:
@@ -40,7 +41,7 @@ def test_files_are_valid_and_their_axes_are_those_of_the_manifest(bundle: Bundle
 
 
 def test_weights_are_stored_once(bundle: Bundle, goldens) -> None:
-    model = goldens("tiny").explainer.session.model
+    model = goldens("tiny").explainer.session.family
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     assert bundle.manifest.files[WEIGHTS].bytes < 1.01 * weights
     places = []
@@ -198,8 +199,8 @@ def test_one_explanation_of_all_methods_loads_three_graphs(bundle: Bundle, golde
     from xai.runtime.methods import METHODS, Options
 
     session = OnnxSession(bundle, threads=1)
-    tokens = encode_images(session, np.zeros((1, 3, 96, 96), dtype=np.float32))
-    explain(session, tokens, [np.array([0, 9, 2])], [-1], list(METHODS.values()), Options())
+    tokens = encode_images(session, [np.zeros((1, 3, 96, 96), dtype=np.float32)])
+    explain(session, tokens, [np.array([0, 9, 2])], [TOP], list(METHODS.values()), Options())
     assert set(session._sessions) == {"encode_image", "embed_text", "evidence"}
 
 

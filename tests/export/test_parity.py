@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from xai.base.errors import XaiError
 from xai.export.bundle import Exported
-from xai.meter.session import EagerSession
+from xai.models.eager import EagerSession
 from xai.runtime.bundle.manifest import FORMATS, Bundle
 from xai.runtime.engine import encode_images, explain
-from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import LAYERS, METHODS, Options
 from xai.runtime.parity import MIN_GAP
 from xai.runtime.sessions.choose import open_session
 from xai.runtime.sessions.protocol import Session
+from xai.runtime.target import TOP, Target, directions
 
 Inputs = dict[str, NDArray[Any]]
 
@@ -32,12 +34,13 @@ def make_inputs(session: EagerSession, batch: int, tokens: int, patches: int, pa
     if padded:
         text_mask[0, max(1, tokens - 2) :] = False
         image_mask[-1, max(1, patches - 3) :] = False
+    targets = rng.integers(-1, session.description.answers, batch)
     return {
-        "image_tokens": rng.standard_normal((batch, patches, session.model.config.vision_width), dtype=np.float32),
+        "image_tokens": rng.standard_normal((batch, patches, session.description.image_width), dtype=np.float32),
         "image_mask": image_mask,
-        "text_embeddings": rng.standard_normal((batch, tokens, session.model.config.text_width), dtype=np.float32),
+        "text_embeddings": rng.standard_normal((batch, tokens, session.description.text_width), dtype=np.float32),
         "text_mask": text_mask,
-        "target": rng.integers(-1, session.model.config.answers, batch),
+        "direction": directions([Target(None if i < 0 else int(i)) for i in targets], session.description.answers),
     }
 
 
@@ -61,9 +64,8 @@ def test_any_shape_gives_what_autograd_gives(
         expected = eager.run(graph, inputs)
         found = exported_session.run(graph, inputs)
         assert set(found) == set(expected)
-        assert (found["target"] == expected["target"]).all()
         scale = max(abs(value).max() for name, value in expected.items() if name.endswith(("/gradient", "/grad")))
-        for name in set(found) - {"target"}:
+        for name in found:
             # Sums that cancel cannot be better than what is summed: Grad-CAM's by design, others where a stream has one token.
             size = max(abs(expected[name]).max(), scale * (1 if name.endswith("grad-cam") else 0.2))
             assert abs(found[name] - expected[name]).max() <= 2e-5 * size, name
@@ -85,31 +87,33 @@ def test_any_text_is_embedded_and_any_number_of_images_encoded(
 def test_the_small_graphs_agree_with_the_large_one(exported_session: Session, eager: EagerSession) -> None:
     inputs = make_inputs(eager, 2, 6, 30, padded=True)
     large = exported_session.run("evidence", inputs)
-    some = ["target", "image0/self/gradient", "logits", "encoder1/self/product"]
+    some = ["image0/self/gradient", "logits", "encoder1/self/product"]
     small = exported_session.run("evidence", inputs, some)
     assert list(small) == some
     assert all(error(small[name], large[name]) <= 1e-5 for name in some)
-    del inputs["target"]
+    del inputs["direction"]
     assert error(exported_session.run("answer", inputs)["logits"], large["logits"]) <= 1e-5
 
 
 def test_gradients_change_with_the_input_and_with_the_target(exported_session: Session, eager: EagerSession) -> None:
-    base = {**make_inputs(eager, 2, 6, 30, padded=False), "target": np.array([3, 4])}
+    base = {**make_inputs(eager, 2, 6, 30, padded=False), "direction": directions([Target(3), Target(4)], eager.description.answers)}
     grads = [name for name in exported_session.run("maps", base) if name.endswith("/grad")]
     assert grads
     one = exported_session.run("maps", base, grads)
-    for changed in ({**base, "target": np.array([4, 3])}, {**make_inputs(eager, 2, 6, 30, padded=False, seed=5), "target": base["target"]}):
+    swapped = directions([Target(4), Target(3)], eager.description.answers)
+    other = make_inputs(eager, 2, 6, 30, padded=False, seed=5)
+    for changed in ({**base, "direction": swapped}, {**other, "direction": base["direction"]}):
         found = exported_session.run("maps", changed, grads)
         assert all(error(found[name], one[name]) > 1e-2 for name in grads)
 
 
 def test_a_padded_batch_equals_single_runs(exported_session: Session, eager: EagerSession) -> None:
     rng = np.random.default_rng(2)
-    tokens = rng.standard_normal((3, 37, eager.model.config.vision_width), dtype=np.float32)
+    tokens = rng.standard_normal((3, 37, eager.description.image_width), dtype=np.float32)
     questions = [np.array([0, *rng.integers(4, 120, n), 2]) for n in (1, 9, 4)]
     methods = [method for method in METHODS.values() if method.name != "random"]
-    together = explain(exported_session, tokens, questions, [-1, 2, -1], methods, Options("all"))
-    for b, target in enumerate([-1, 2, -1]):
+    together = explain(exported_session, tokens, questions, [TOP, Target(2), TOP], methods, Options("all"))
+    for b, target in enumerate([TOP, Target(2), TOP]):
         alone = explain(exported_session, tokens[b : b + 1], [questions[b]], [target], methods, Options("all"))[0]
         assert error(together[b].logits, alone.logits) <= 1e-5
         gaps = {stream: min([r.gap for r in alone.solver if r.graph.startswith(stream)]) for stream in ("text", "image")}
@@ -130,11 +134,11 @@ def test_bundles_meet_the_references_tolerances(
     compared = 0
     largest = max((abs(golden.expected[key]).max() for key in golden.expected if key.endswith("/grad")), default=0.0)
     for i, case in enumerate(golden.cases):
-        pixels, _ = preprocess(open_image(golden.image(i)), session.description)
-        tokens, ids = encode_images(session, pixels[None]), np.array(case["ids"])
+        pixels = preprocess(open_image(golden.image(i)), session.description.picture).values
+        tokens, ids = encode_images(session, [pixels[None]]), np.array(case["ids"])
         for layers in LAYERS:
             methods = [m for m in METHODS.values() if m.name != "random" and (m.layered or layers == "first")]
-            one = explain(session, tokens, [ids], [-1], methods, Options(layers))[0]
+            one = explain(session, tokens, [ids], [TOP], methods, Options(layers))[0]
             assert abs(one.logits - golden.expected[f"{i}/logits"]).max() <= 1e-4
             for method, relevance in zip(methods, one.relevances, strict=True):
                 for stream in ("text", "image"):
@@ -179,8 +183,8 @@ def test_runs_need_no_autograd(bundle: Bundle, eager: EagerSession) -> None:
     assert all((inside[name] == outside[name]).all() for name in inside)
 
 
-def test_an_answer_that_does_not_exist_is_one_line(exported_session: Session, eager: EagerSession) -> None:
-    inputs = {**make_inputs(eager, 1, 4, 9, padded=False), "target": np.array([10**6])}
+def test_a_direction_among_other_answers_is_one_line(exported_session: Session, eager: EagerSession) -> None:
+    inputs = {**make_inputs(eager, 1, 4, 9, padded=False), "direction": np.ones((1, 3), np.float32)}
     with pytest.raises(XaiError, match="evidence") as raised:
         exported_session.run("evidence", inputs)
     assert "\n" not in str(raised.value)

@@ -58,7 +58,7 @@ def test_heads_come_from_the_width_where_the_file_does_not_tell(state, tmp_path)
 
 
 def test_safetensors_round_trip(tiny, tmp_path, recwarn) -> None:
-    model = tiny.explainer.session.model
+    model = tiny.explainer.session.family.model
     save_meter(model, tmp_path / "meter.safetensors")
     again = load_meter(tmp_path / "meter.safetensors")
     assert again.config == model.config

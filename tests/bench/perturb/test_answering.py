@@ -22,7 +22,8 @@ from xai.bench.perturb.plan import (
     scaled,
 )
 from xai.bench.perturb.variants import find_variants
-from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import METHODS, Relevance
 
 REFERENCE = {m.reference_name: m.name for m in METHODS.values() if m.name != "random"}
@@ -46,7 +47,7 @@ class Counting:
 def questions_of(golden, session, memory, cases=None) -> Questions:
     cases = range(len(golden.cases)) if cases is None else cases
     names = list(dict.fromkeys(golden.cases[c]["image"] for c in cases))
-    pixels = [preprocess(open_image(golden.folder / name), session.description)[0] for name in names]
+    pixels = [preprocess(open_image(golden.folder / name), session.description.picture).values for name in names]
     rows = np.array([names.index(golden.cases[c]["image"]) for c in cases])
     return Questions(encode(session, pixels, memory), rows, [np.array(golden.cases[c]["ids"]) for c in cases])
 

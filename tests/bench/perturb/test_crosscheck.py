@@ -18,7 +18,8 @@ from xai.bench.perturb.run import Request
 from xai.bench.perturb.variants import find_variants
 from xai.bench.published import ReferenceFails, fiedler, perturb, record, relevance, with_parameter_gradients
 from xai.cli import main
-from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.pixels import preprocess
 
 MEMORY = Memory(2**30, 128, 3)
 KEYS = ["dsm", "dsm_grad", "dsm_grad_cam", "dsm_grad@all", "dsm_grad_cam@all"]
@@ -26,7 +27,7 @@ KEYS += ["rm", "transformer_attr", "attn_gradcam", "rollout", "raw_attn"]
 
 
 def inputs(golden, case: int) -> tuple[torch.Tensor, torch.Tensor]:
-    pixels, _ = preprocess(open_image(golden.image(case)), golden.explainer.session.description)
+    pixels = preprocess(open_image(golden.image(case)), golden.explainer.session.description.picture).values
     return torch.from_numpy(pixels)[None], torch.tensor(golden.cases[case]["ids"])[None]
 
 
@@ -35,7 +36,7 @@ def sample(golden, case: int) -> Sample:
 
 
 def test_its_relevances_are_the_references(tiny) -> None:
-    model = tiny.explainer.session.model
+    model = tiny.explainer.session.family.model
     compared = 0
     for c in range(len(tiny.cases)):
         with with_parameter_gradients(model):
@@ -52,7 +53,7 @@ def test_its_relevances_are_the_references(tiny) -> None:
 
 
 def test_its_runs_are_the_references(tiny) -> None:
-    model = tiny.explainer.session.model
+    model = tiny.explainer.session.family.model
     for key, modality, sign in product(("dsm_grad", "attn_gradcam", "rm"), MODALITIES, SIGNS):
         with with_parameter_gradients(model):
             found = perturb(model, *inputs(tiny, 4), key, "first", modality, sign)

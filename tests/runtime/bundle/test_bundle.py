@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from xai.base.errors import XaiError
-from xai.runtime.bundle.manifest import MANIFEST, VERSION, BundleModel, FileRecord, GraphSpec, Manifest, TensorSpec
+from xai.runtime.bundle.manifest import MANIFEST, VERSION, FileRecord, GraphSpec, Manifest, TensorSpec
 from xai.runtime.bundle.reader import is_bundle, read_bundle
+from xai.tests.runtime.test_description import DESCRIPTION
 
 CONTENT = {"tokenizer.json": b"{}", "answers.json": b'["yes", "no"]', "answer.onnx": b"graph", "weights.bin": bytes(range(256)) * 4}
-MODEL = BundleModel(32, 4, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), 10, 50, 2, 3, 2)
+MODEL = DESCRIPTION
 
 
 def write_bundle(folder: Path, content: dict[str, bytes], **changes: Any) -> Path:
@@ -151,9 +152,9 @@ def test_a_manifest_of_wrong_fields(tmp_path: Path, changes: dict[str, Any]) -> 
     refused(write_bundle(tmp_path / "bundle", CONTENT, **changes), MANIFEST)
 
 
-@pytest.mark.parametrize("field", ["image_size", "answers", "layers"])
+@pytest.mark.parametrize("field", ["width", "answers", "vocab_size"])
 def test_a_model_without_size(tmp_path: Path, field: str) -> None:
-    refused(write_bundle(tmp_path / "bundle", CONTENT, model=vars(MODEL) | {field: 0}), field)
+    refused(write_bundle(tmp_path / "bundle", CONTENT, model=MODEL.to_json() | {field: 0}), field)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\xff", '{"format": "xai-bundle"}', "[" * 100_000])

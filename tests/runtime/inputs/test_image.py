@@ -3,16 +3,17 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from xai.base.errors import XaiError
-from xai.runtime.inputs.image import MAX_PIXELS, open_image, preprocess
+from xai.runtime.description import Aspect, Boxes, Square
+from xai.runtime.inputs.image import MAX_PIXELS, open_image
+from xai.runtime.inputs.pixels import preprocess
 
-MODEL = SimpleNamespace(image_size=32, image_mean=(0.5, 0.4, 0.3), image_std=(0.2, 0.3, 0.4))
+MODEL = Square(32, 8, "crop", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
 
 def gradient(width: int, height: int) -> Image.Image:
@@ -28,7 +29,7 @@ def saved(image: Image.Image, suffix: str, **options) -> bytes:
 
 def unprocess(pixels: np.ndarray) -> np.ndarray:
     """Normalised (3, S, S) -> uint8 (S, S, 3)."""
-    return np.rint((pixels.transpose(1, 2, 0) * MODEL.image_std + MODEL.image_mean) * 255).astype(np.uint8)
+    return np.rint((pixels.transpose(1, 2, 0) * MODEL.std + MODEL.mean) * 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def unprocess(pixels: np.ndarray) -> np.ndarray:
 )
 def test_the_centre_square_is_seen(size, box) -> None:
     picture = gradient(*size)
-    pixels, crop = preprocess(picture, MODEL)
+    pixels, crop, _ = preprocess(picture, MODEL)
     assert pixels.shape == (3, 32, 32)
     assert pixels.dtype == np.float32
     assert crop.box == box
@@ -180,6 +181,37 @@ def test_an_empty_image_is_refused() -> None:
 def test_a_thread_of_pixels_is_refused_before_it_is_scaled() -> None:
     with pytest.raises(XaiError, match="too long and thin"):
         preprocess(Image.new("RGB", (100_000, 1)), MODEL)
-    pixels, crop = preprocess(Image.new("RGB", (500, 1)), MODEL)
+    pixels, crop, _ = preprocess(Image.new("RGB", (500, 1)), MODEL)
     assert pixels.shape == (3, 32, 32)
     assert crop.box[2] - crop.box[0] == 1
+
+
+def test_a_squashed_picture_is_seen_whole() -> None:
+    picture = Image.fromarray(np.arange(40 * 80 * 3, dtype=np.uint32).reshape(40, 80, 3).astype(np.uint8))
+    pixels, crop, grid = preprocess(picture, MODEL._replace(fit="squash"))
+    assert pixels.shape == (3, 32, 32)
+    assert crop.box == (0, 0, 80, 40)
+    assert grid == (4, 4)
+
+
+@pytest.mark.parametrize("size", [(480, 640), (640, 480), (300, 100), (100, 290), (384, 384), (37, 61), (1333, 800), (500, 334)])
+def test_a_picture_that_keeps_its_shape_is_sized_as_the_library_does(size: tuple[int, int]) -> None:
+    """Against transformers' own processor, from the same bytes."""
+    from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil
+
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    processor = ViltImageProcessorPil(size={"shortest_edge": 96}, size_divisor=32, do_pad=False)
+    wanted = np.asarray(processor(picture, return_tensors="np")["pixel_values"][0])
+    found = preprocess(picture, Aspect(96, 159, 32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
+    assert found.values.shape == wanted.shape
+    assert np.abs(found.values - wanted).max() < 1e-6
+    assert found.grid == (wanted.shape[1] // 32, wanted.shape[2] // 32)
+    assert found.crop.box == (0, 0, *size)
+
+
+def test_pictures_that_no_recipe_takes_are_refused_by_name() -> None:
+    half = (0.5, 0.5, 0.5)
+    with pytest.raises(XaiError, match=r"thin.png is 3000 x 3 pixels: too long and thin for patches of 32 pixels"):
+        preprocess(Image.new("RGB", (3000, 3)), Aspect(96, 159, 32, half, half), "thin.png")
+    with pytest.raises(XaiError, match=r"photo.png: this model takes boxes with features, not pixels"):
+        preprocess(Image.new("RGB", (30, 30)), Boxes(2048), "photo.png")

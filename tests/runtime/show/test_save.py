@@ -19,7 +19,7 @@ from xai.base.errors import XaiError
 from xai.base.text import percent
 from xai.runtime.engine import SolverReport
 from xai.runtime.explanation import Answer, Explanation, to_json
-from xai.runtime.inputs.image import Crop
+from xai.runtime.inputs.pixels import Crop
 from xai.runtime.inputs.question import EncodedQuestion, Token, Word
 from xai.runtime.show.page import html
 from xai.runtime.show.save import SUFFIXES, save

@@ -10,16 +10,19 @@ import torch
 
 from xai.meter.attention import merge_heads, split_heads
 from xai.meter.layer import Stream
-from xai.meter.session import TOP_ANSWER, EagerSession
+from xai.models.check import check_family
+from xai.models.eager import EagerSession
+from xai.models.meter import MeterFamily
 from xai.runtime.engine import pad_ids
-from xai.runtime.inputs.image import open_image, preprocess
-from xai.runtime.sessions import protocol as session
+from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.pixels import preprocess
+from xai.runtime.target import Target, directions
 
 
 def fuse_inputs(golden, cases, targets=None):
     """Inputs of the graphs `evidence` and `maps` for a padded batch of golden cases."""
     session = golden.explainer.session
-    pixels = np.stack([preprocess(open_image(golden.image(c)), session.description)[0] for c in cases])
+    pixels = np.stack([preprocess(open_image(golden.image(c)), session.description.picture).values for c in cases])
     ids, mask = pad_ids([np.array(golden.cases[c]["ids"]) for c in cases])
     tokens = session.run("encode_image", {"pixels": pixels})["image_tokens"]
     return {
@@ -27,7 +30,7 @@ def fuse_inputs(golden, cases, targets=None):
         "image_mask": np.ones(tokens.shape[:2], bool),
         "text_embeddings": session.run("embed_text", {"ids": ids})["text_embeddings"],
         "text_mask": mask,
-        "target": np.array(targets or [TOP_ANSWER] * len(cases)),
+        "direction": directions([Target(target) for target in targets or [None] * len(cases)], session.description.answers),
     }
 
 
@@ -42,7 +45,7 @@ def test_pixels_logits_attention_gradients_and_features_equal_the_reference(tiny
         if c < 2:
             # Every attention and gradient that the reference stored was compared, and so were all features.
             assert {n for n in stored if n.endswith(("/attn", "/grad", "/features"))} <= set(found)
-            pixels, _ = preprocess(open_image(tiny.image(c)), tiny.explainer.session.description)
+            pixels = preprocess(open_image(tiny.image(c)), tiny.explainer.session.description.picture).values
             assert np.array_equal(pixels, stored["pixels"][0])
 
 
@@ -80,7 +83,7 @@ def test_masking_an_image_token_equals_leaving_it_out(tiny) -> None:
     keep = np.array([0, 3, 4, 9, 17, 36])
     masked = inputs | {"image_mask": np.isin(np.arange(37), keep)[None]}
     dropped = inputs | {"image_tokens": inputs["image_tokens"][:, keep], "image_mask": np.ones((1, len(keep)), bool)}
-    del masked["target"], dropped["target"]
+    del masked["direction"], dropped["direction"]
     session = tiny.explainer.session
     assert np.allclose(session.run("answer", masked)["logits"], session.run("answer", dropped)["logits"], atol=1e-5)
 
@@ -88,10 +91,10 @@ def test_masking_an_image_token_equals_leaving_it_out(tiny) -> None:
 def test_gradients_are_those_of_finite_differences(tiny) -> None:
     """dz/dA of one attention probability of the last image layer, in float64."""
     inputs = fuse_inputs(tiny, [5])
-    inputs |= {name: inputs[name].astype(np.float64) for name in ("image_tokens", "text_embeddings")}
-    model = copy.deepcopy(tiny.explainer.session.model).double()
-    found = EagerSession(model).run("maps", inputs)
-    target = int(found["target"][0])
+    inputs |= {name: inputs[name].astype(np.float64) for name in ("image_tokens", "text_embeddings", "direction")}
+    model = copy.deepcopy(tiny.explainer.session.family.model).double()
+    found = EagerSession(MeterFamily(model)).run("maps", inputs)
+    target = int(found["logits"][0].argmax())
     with torch.no_grad():
         fusion = model.fuse(torch.from_numpy(inputs["image_tokens"]), None, torch.from_numpy(inputs["text_embeddings"]), None, True)
     text, image = Stream(fusion.text[-2].x, None), fusion.image[-2].x  # what the last pair of layers reads
@@ -129,15 +132,13 @@ def test_the_target_changes_the_gradients_and_nothing_before_them(tiny) -> None:
     session = tiny.explainer.session
     top = session.run("maps", fuse_inputs(tiny, [0]))
     other = session.run("maps", fuse_inputs(tiny, [0], [3]))
-    assert int(top["target"][0]) == int(top["logits"][0].argmax())
-    assert int(other["target"][0]) == 3
     for name in top:
         same = np.array_equal(top[name], other[name])
-        assert same is not (name.endswith("/grad") or name == "target"), name
+        assert same is not name.endswith("/grad"), name
 
 
 def test_nothing_is_left_on_the_model_and_no_parameter_has_a_gradient(tiny) -> None:
-    model = tiny.explainer.session.model
+    model = tiny.explainer.session.family.model
     attributes = {name: set(vars(module)) for name, module in model.named_modules()}
     tiny.explainer.session.run("evidence", fuse_inputs(tiny, [0]))
     assert attributes == {name: set(vars(module)) for name, module in model.named_modules()}
@@ -145,8 +146,8 @@ def test_nothing_is_left_on_the_model_and_no_parameter_has_a_gradient(tiny) -> N
     assert not any(module._forward_hooks or module._backward_hooks for module in model.modules())
 
 
-def test_the_rooms_mean_the_same_by_the_top_answer() -> None:
-    assert TOP_ANSWER == session.TOP_ANSWER
+def test_the_adapter_says_the_truth(golden) -> None:
+    check_family(golden.explainer.session.family)
 
 
 def test_only_the_outputs_asked_for_come_back(tiny) -> None:

@@ -90,7 +90,11 @@ def _parse_record(kind: Any, content: object, where: str) -> Any:
     found = _object(content, where)
     if unknown := sorted(set(found) - set(names)):
         raise XaiError(f"{where} holds {unknown[0]!r}, which is not known")
-    return kind(**{name: _parse(hints[name], found.get(name), f"{where}.{name}") for name in names})
+    values = {name: _parse(hints[name], found.get(name), f"{where}.{name}") for name in names}
+    try:
+        return kind(**values)
+    except XaiError as error:  # what a record says of its fields, which do not fit each other
+        raise XaiError(f"{where}: {error}") from error
 
 
 def _object(content: object, where: str) -> dict[str, Any]:

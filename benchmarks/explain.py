@@ -103,7 +103,7 @@ def measure_reference(model_file: Path, threads: int, repeat: int, keep_blocks: 
     import torch
 
     from xai.base.process import keep_large_blocks
-    from xai.bench.published import record, relevance, with_parameter_gradients
+    from xai.bench.published import published_relevance, record, with_parameter_gradients
     from xai.meter.checkpoint import load_meter
 
     if keep_blocks:
@@ -115,19 +115,17 @@ def measure_reference(model_file: Path, threads: int, repeat: int, keep_blocks: 
     pixels, ids = inputs(model.config.image_size, model.config.vocab_size)
     tensors = torch.from_numpy(pixels), torch.from_numpy(ids)[None]
     with with_parameter_gradients(model):
-        (one,) = time_in_turn([lambda: relevance(record(model, *tensors), "dsm_grad", "first")], repeat)
+        (one,) = time_in_turn([lambda: published_relevance(record(model, *tensors), "dsm_grad", "first")], repeat)
     return {"load": loaded, "one": one}
 
 
 def measure_session(kind: str, place: Path, threads: int, repeat: int) -> dict[str, Any]:
     """One of this package's sessions; `place` is a checkpoint for `eager` and a bundle for the others."""
     from xai.runtime.bundle.reader import read_bundle
-    from xai.runtime.description import square
     from xai.runtime.engine import Clock, encode_images, explain
-    from xai.runtime.methods import METHODS, Options
+    from xai.runtime.methods import AS_PUBLISHED, METHODS
     from xai.runtime.sessions.choose import open_session
     from xai.runtime.sessions.protocol import Session
-    from xai.runtime.target import TOP
 
     start = time.perf_counter()
     session: Session
@@ -143,17 +141,17 @@ def measure_session(kind: str, place: Path, threads: int, repeat: int) -> dict[s
         session = EagerSession(load_meter_family(place))
     else:
         session = open_session(read_bundle(place), kind, threads=threads, trust=True)
-    pixels, ids = inputs(square(session.description).size, session.description.vocab_size)
+    pixels, ids = inputs(session.description.image_size, session.description.vocab_size)
     loaded = time.perf_counter() - start
     clock = Clock()
 
     def run(names: list[str]) -> None:
         clock.milliseconds.clear()
         with clock.time("encode_image"):
-            tokens = encode_images(session, [pixels])
-        explain(session, tokens, [ids], [TOP], [METHODS[name] for name in names], Options(), clock)
+            tokens = encode_images(session, pixels)
+        explain(session, tokens, [ids], [-1], [METHODS[name] for name in names], clock)
 
-    one, every = time_in_turn([lambda: run(["dsmi-grad"]), lambda: run(list(METHODS))], repeat)
+    one, every = time_in_turn([lambda: run(["dsmi-grad"]), lambda: run(list(AS_PUBLISHED))], repeat)
     return {"load": loaded, "one": one, "all": every, "stages": dict(clock.milliseconds)}
 
 

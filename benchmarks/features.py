@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import xai
-from xai.bench.data.scenes import UNSEEN_SEED
-from xai.bench.measures.pointing import SCENE_SIDE, pointing_samples
+from xai.base.description import TOP_ANSWER
+from xai.bench.data.scenes import SCENE_SIDE, UNSEEN_SEED
+from xai.bench.measures.pointing import pointing_samples
 from xai.runtime.engine import encode_images
 from xai.runtime.inputs.image import ImageSource, open_image
 from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.sessions.protocol import Session
-from xai.runtime.target import TOP, directions
+from xai.runtime.target import directions
 
 Case = tuple[ImageSource, NDArray[np.int64]]
 """An image, and a question's token ids."""
@@ -32,17 +33,17 @@ Case = tuple[ImageSource, NDArray[np.int64]]
 
 def features(name: str, session: Session, cases: Iterable[Case]) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Named features (n, d) of a model on some cases."""
-    streams = [f"{stream}{layer}" for layer in range(len(session.description.streams[0].layers)) for stream in ("image", "text")]
+    streams = [f"{stream}{layer}" for layer in range(session.description.layers) for stream in ("image", "text")]
     for number, (image, ids) in enumerate(cases):
-        pixels = preprocess(open_image(image), session.description.picture).values
-        tokens = encode_images(session, [pixels[None]])
+        pixels, _ = preprocess(open_image(image), session.description)
+        tokens = encode_images(session, pixels[None])
         embeddings = session.run("embed_text", {"ids": ids[None]})["text_embeddings"]
         inputs = {
             "image_tokens": tokens,
             "image_mask": np.ones(tokens.shape[:2], bool),
             "text_embeddings": embeddings,
             "text_mask": np.ones((1, len(ids)), bool),
-            "direction": directions([TOP], session.description.answers),
+            "direction": directions([TOP_ANSWER], session.description.answers),
         }
         found = session.run("evidence", inputs, [f"{stream}/features" for stream in streams])
         for stream in streams:
@@ -52,7 +53,7 @@ def features(name: str, session: Session, cases: Iterable[Case]) -> Iterator[tup
 
 def of_bundle(bundle: Path | None, count: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Features of the demo model, or of a bundle, on `count` generated scenes."""
-    explainer = xai.load(bundle)
+    explainer = xai.load() if bundle is None else xai.load(bundle)
     asked = (
         (scene.draw(SCENE_SIDE), explainer.encoder.encode(question.text, False).ids)
         for scene, question in pointing_samples(UNSEEN_SEED, count)

@@ -25,6 +25,10 @@ class DerivedGraph(nn.Module):
         self.family = family
         self.outputs = tuple(outputs)
 
+    def giving(self, outputs: Sequence[str]) -> DerivedGraph:
+        """The same network's graph with other outputs."""
+        return DerivedGraph(self.family, outputs)
+
     def forward(
         self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor, direction: Tensor
     ) -> tuple[Tensor, ...]:

@@ -196,7 +196,7 @@ def find_sites(layer: str, record: Record, back: LayerGradient, own_mask: Tensor
 
 
 def reduce(site: Site, kind: str) -> Tensor:
-    """One kind of evidence (`xai.models.reduce`).
+    """One kind of evidence (`xai.runtime.bundle.graphs`: `REDUCED` and `WHOLE`).
 
     A padded query has no gradient and a padded key no attention, so a mask is needed only where a key's gradient stands alone.
     """
@@ -241,6 +241,10 @@ class EvidenceGraph(nn.Module):
         super().__init__()
         self.model = model
         self.outputs = tuple(outputs)
+
+    def giving(self, outputs: Sequence[str]) -> EvidenceGraph:
+        """The same network's graph with other outputs."""
+        return EvidenceGraph(self.model, outputs)
 
     def forward(
         self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor, direction: Tensor

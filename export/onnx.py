@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from onnxscript.optimizer import optimize_ir
 from torch import nn
 from torch.export import Dim
 
-from xai.export.graphs import describe_graphs, describe_output, evidence_graph, evidence_names, example_inputs, make_graphs, map_names
-from xai.models.contract import Family
+from xai.export.derived import DerivedGraph
+from xai.export.evidence import EvidenceGraph
+from xai.export.graphs import Graph, example_inputs
 from xai.runtime.bundle.manifest import WEIGHTS, GraphSpec, onnx_file
 
 OPSET = 20
@@ -33,16 +34,20 @@ ALIGNMENT = 64
 """Bytes, of weights in their file."""
 
 
-def export_graphs(family: Family, with_maps: bool) -> dict[str, ir.Model]:
-    """Every graph of a bundle as ONNX, in memory. Those that explain are pruned from one export."""
-    description = family.description
-    specs = describe_graphs(description, with_maps)
-    names = list(dict.fromkeys([*evidence_names(description), *(map_names(description) if with_maps else [])]))
-    spec = GraphSpec(specs["evidence"].inputs, {name: describe_output(name, description) for name in names})
-    whole = export_module(evidence_graph(family, names), spec)
-    simple = {name: spec for name, spec in specs.items() if "direction" not in spec.inputs}
-    graphs = {name: export_module(graph.module, graph.spec) for name, graph in make_graphs(family, simple).items()}
-    return graphs | {name: prune(whole, spec) for name, spec in specs.items() if name not in graphs}
+def export_graphs(graphs: Sequence[Graph]) -> dict[str, ir.Model]:
+    """Every graph as ONNX, in memory. Those that explain are pruned from one export."""
+    found: dict[str, ir.Model] = {}
+    explaining = {graph.name: graph.module for graph in graphs if isinstance(graph.module, EvidenceGraph | DerivedGraph)}
+    outputs = {name: tensor for graph in graphs if graph.name in explaining for name, tensor in graph.spec.outputs.items()}
+    whole: ir.Model | None = None
+    for name, module, spec in graphs:
+        if name not in explaining:
+            found[name] = export_module(module, spec)
+            continue
+        if whole is None:
+            whole = export_module(explaining[name].giving(list(outputs)), GraphSpec(spec.inputs, outputs))
+        found[name] = prune(whole, spec)
+    return found
 
 
 def export_module(module: nn.Module, spec: GraphSpec) -> ir.Model:

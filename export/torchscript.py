@@ -3,49 +3,36 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from xai.export.graphs import example_inputs, make_graphs
-from xai.models.contract import Family
-from xai.runtime.bundle.manifest import TORCHSCRIPT, GraphSpec
+from xai.export.graphs import Graph, example_inputs
+from xai.runtime.bundle.manifest import TORCHSCRIPT
 
 
-class Graphs(nn.Module):
-    """One method for each graph, called by the graph's name; it returns a tuple in the order of the graph's outputs."""
-
-    def __init__(self, family: Family, specs: Mapping[str, GraphSpec]) -> None:
-        super().__init__()
-        self.graphs = nn.ModuleDict({f"{name}_graph": graph.module for name, graph in make_graphs(family, specs).items()})
-
-    def encode_image(self, *picture: Tensor) -> tuple[Tensor, ...]:
-        return (self.graphs["encode_image_graph"](*picture),)
-
-    def embed_text(self, ids: Tensor) -> tuple[Tensor, ...]:
-        return (self.graphs["embed_text_graph"](ids),)
-
-    def answer(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return (self.graphs["answer_graph"](*inputs),)
-
-    def evidence(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return self.graphs["evidence_graph"](*inputs)
-
-    def evidence_all(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return self.graphs["evidence_all_graph"](*inputs)
-
-    def maps(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return self.graphs["maps_graph"](*inputs)
-
-
-def write_torchscript(family: Family, specs: Mapping[str, GraphSpec], folder: Path) -> None:
-    """Trace every graph of `specs` and write them to `graphs.pt`."""
-    examples = {name: tuple(example_inputs(spec).values()) for name, spec in specs.items()}
+def trace_graphs(graphs: Sequence[Graph]) -> torch.jit.ScriptModule:
+    """Every graph, traced and frozen: one module with a method for each, called by the graph's name."""
+    parts = nn.ModuleDict({graph.name: graph.module for graph in graphs})
+    module = type("Traced", (nn.Module,), {graph.name: _method(graph.name) for graph in graphs})()
+    module.parts = parts
+    examples = {graph.name: tuple(example_inputs(graph.spec).values()) for graph in graphs}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
-        traced = torch.jit.trace_module(Graphs(family, specs).eval(), examples, check_trace=False)
-        frozen = torch.jit.freeze(traced, preserved_attrs=list(specs))
-        # Through memory: PyTorch aborts the whole process where it writes to a disk that is full.
-        (folder / TORCHSCRIPT).write_bytes(frozen.save_to_buffer())
+        traced = torch.jit.trace_module(module.eval(), examples, check_trace=False)
+        return torch.jit.freeze(traced, preserved_attrs=list(examples))
+
+
+def write_torchscript(module: torch.jit.ScriptModule, folder: Path) -> None:
+    """Write what `trace_graphs` gives to `graphs.pt`."""
+    # Through memory: PyTorch aborts the whole process where it writes to a disk that is full.
+    (folder / TORCHSCRIPT).write_bytes(module.save_to_buffer())
+
+
+def _method(name: str) -> Callable[..., tuple[Tensor, ...]]:
+    def run(self: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return self.parts[name](*inputs)  # type: ignore[operator, index]  # a `ModuleDict`, as an attribute of a module
+
+    return run

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from xai.base.description import Heads
 from xai.runtime.description import IMAGE, TEXT, Description
 
 
@@ -50,6 +51,11 @@ class Family(nn.Module):
     def run_library(self, picture: tuple[Tensor, ...], ids: Tensor) -> Tensor:
         """The logits of the network's own forward pass, which knows nothing of the cut."""
         raise NotImplementedError
+
+    @property
+    def heads(self) -> Heads:
+        """How many heads attend across modalities, and who says so."""
+        return Heads(self.description.sites[-1].heads, "checkpoint")
 
     @property
     def dtype(self) -> torch.dtype:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -78,6 +78,7 @@ class EagerSession:
 
     def __init__(self, family: Family) -> None:
         self.family = family
+        self.model = cast(Any, family).model  # the network that is adapted
         self.description = family.description
 
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:

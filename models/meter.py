@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from xai.base.description import Heads
 from xai.meter.answer import answer
 from xai.meter.checkpoint import load_meter
 from xai.meter.config import MeterConfig
@@ -71,6 +72,10 @@ class MeterFamily(Family):
             attention.append(found)
         return Fused(fusion.logits, attention, {name: output.x for name, output in layers.items() if not name.startswith("encoder")})
 
+    @property
+    def heads(self) -> Heads:
+        return self.model.config.head_count
+
     def example(self) -> tuple[Tensor, ...]:
         side = self.model.config.image_size
         return (torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(self.dtype),)
@@ -79,6 +84,6 @@ class MeterFamily(Family):
         return self.model(picture[0], ids)
 
 
-def load_meter_family(path: Path, image_size: int | None = None) -> MeterFamily:
+def load_meter_family(path: Path, image_size: int | None = None, heads: int | None = None) -> MeterFamily:
     """The network of a checkpoint (`xai.meter.checkpoint.load_meter`)."""
-    return MeterFamily(load_meter(path, image_size))
+    return MeterFamily(load_meter(path, image_size, heads))

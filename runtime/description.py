@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput, XaiError
 from xai.base.records import parse, plain
 
 TEXT, IMAGE = "text", "image"
@@ -139,6 +139,8 @@ class Description:
         sizes = ("max_text_tokens", "vocab_size", "answers", "image_width", "text_width", "width")
         if wrong := [name for name in sizes if getattr(self, name) < 1]:
             raise XaiError(f"{self.family}: {wrong[0]} is not a positive number")
+        if not isinstance(self.picture, Boxes) and min(self.picture.std) <= 0:
+            raise XaiError(f"{self.family}: picture.std is not above zero")
         if wrong := [name for name, (before, behind) in self.special.items() if min(before, behind) < 0]:
             raise XaiError(f"{self.family}: special tokens of {wrong[0]} are counted below 0")
 
@@ -158,6 +160,39 @@ class Description:
         """The stream whose tokens a layer puts out."""
         return next(site.queries for site in self.sites if site.layer == layer)
 
+    @property
+    def square(self) -> Square:
+        """The recipe of a model that takes squares. Raises `BadInput` where it takes something else."""
+        if isinstance(self.picture, Square):
+            return self.picture
+        raise BadInput(f"{self.family} does not take square pictures, and this works with square ones only")
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square that the model takes. Raises `BadInput` where it takes no square."""
+        return self.square.size
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side. Raises `BadInput` where the model takes no square."""
+        return self.square.grid
+
+    @property
+    def layers(self) -> int:
+        """Layers with features of the stream that the answer is read from."""
+        return len(self.streams[0].layers)
+
+    @property
+    def text_layers(self) -> int:
+        """Self-attentions of that stream before them."""
+        first = self.streams[0]
+        return sum(site.queries == site.keys == first.name for site in self.sites) - len(first.layers)
+
+    def differences(self, other: Description) -> list[str]:
+        """In which parts another model differs, such as `answers 17, not 3129`."""
+        pairs = ((name, value, getattr(other, name)) for name, value in vars(self).items())
+        return [f"{name} {value}, not {wanted}" if isinstance(value, int) else name for name, value, wanted in pairs if value != wanted]
+
     def to_json(self) -> dict[str, Any]:
         """As objects, lists, strings and numbers."""
         found: dict[str, Any] = plain(self)
@@ -167,10 +202,3 @@ class Description:
     def from_json(cls, content: object, where: str = "model") -> Description:
         """What `to_json` gave. Raises `XaiError`, which names the field, where something is missing, of another type, or does not fit."""
         return parse(cls, content, where)
-
-
-def square(description: Description) -> Square:
-    """The recipe of a model that takes squares. Raises `XaiError` where it takes something else."""
-    if isinstance(description.picture, Square):
-        return description.picture
-    raise XaiError(f"{description.family} does not take square pictures, and this works with square ones only")

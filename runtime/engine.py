@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xai.base.errors import XaiError
 from xai.runtime.description import IMAGE, TEXT, Description, picture_inputs
 from xai.runtime.evidence import FEATURES, FIEDLER, Evidence, axes, part, unpad
-from xai.runtime.methods import Method, Options, Relevance
+from xai.runtime.methods import Method, Relevance
 from xai.runtime.sessions.protocol import Session
 from xai.runtime.target import Target, directions, explained_answers
 from xai.spectral import FiedlerResult, Status, fiedler
@@ -79,10 +79,10 @@ def place(session: Session, array: Array) -> Array:
     return to_device(array) if session.device == "cuda" else array
 
 
-def encode_images(session: Session, pictures: Sequence[NDArray[np.float32]]) -> Array:
+def encode_images(session: Session, *picture: NDArray[np.float32]) -> Array:
     """A batch of pictures, as the arrays of `runtime.description.picture_inputs` -> image tokens (B, N, width)."""
     names = picture_inputs(session.description.picture)
-    return session.run("encode_image", {name: place(session, x) for name, x in zip(names, pictures, strict=True)})["image_tokens"]
+    return session.run("encode_image", {name: place(session, x) for name, x in zip(names, picture, strict=True)})["image_tokens"]
 
 
 def embed_texts(session: Session, ids: NDArray[np.int64]) -> Array:
@@ -105,7 +105,6 @@ def explain(
     questions: Sequence[NDArray[np.int64]],
     targets: Sequence[Target],
     methods: Sequence[Method],
-    options: Options,
     clock: Clock | None = None,
     seeds: Sequence[int] | None = None,
     image_mask: NDArray[np.bool_] | None = None,
@@ -113,11 +112,11 @@ def explain(
     """Answer a batch of questions and explain each answer by every method, in one pass of the evidence graph.
 
     `image_tokens` (B, N, width), one row per question, and `image_mask` (B, N), false behind the tokens of a row that has fewer; `seeds`
-    (B,) take the place of `options.seed`. Raises `XaiError` where the model's output is not finite.
+    (B,) feed the method `random`, 0 where none are given. Raises `XaiError` where the model's output is not finite.
     """
     clock = clock or Clock()
     description = session.description
-    needs = list(dict.fromkeys(name for method in methods for name in method.needs(description, options)))
+    needs = list(dict.fromkeys(name for method in methods for name in method.needs(description)))
     graphs = [name.removesuffix(f"/{FIEDLER}") for name in needs if name.endswith(f"/{FIEDLER}")]
     features = dict.fromkeys(_features(graph) for graph in graphs)
     wanted = [name for name in needs if not name.endswith(f"/{FIEDLER}")] + list(features)
@@ -146,10 +145,9 @@ def explain(
     answered = []
     with clock.time("methods"):
         for b in range(len(questions)):
-            evidence = _collect(found, needs, solved, masks, description, b)
-            own = options if seeds is None else options._replace(seed=seeds[b])
+            evidence = _collect(found, needs, solved, masks, description, b, 0 if seeds is None else seeds[b])
             solver = tuple(_report(graph, result, b, len(evidence[f"{graph}/{FIEDLER}"])) for graph, result in solved.items())
-            answered.append(Answered(found["logits"][b], explained[b], _apply(methods, evidence, own), solver))
+            answered.append(Answered(found["logits"][b], explained[b], _apply(methods, evidence), solver))
     return answered
 
 
@@ -165,6 +163,7 @@ def _collect(
     masks: Mapping[str, NDArray[np.bool_]],
     description: Description,
     b: int,
+    seed: int,
 ) -> Evidence:
     """What methods read about question `b` of a batch."""
     padded = {modality: mask.shape[1] for modality, mask in masks.items()}
@@ -174,11 +173,11 @@ def _collect(
         modality = _modality(graph, description)
         nodes = lengths[modality] - sum(description.special[modality])
         arrays[f"{graph}/{FIEDLER}"] = result.map[b][:nodes].astype(found[_features(graph)].dtype)
-    return Evidence(arrays, description, lengths)
+    return Evidence(arrays, description, lengths, seed)
 
 
-def _apply(methods: Sequence[Method], evidence: Evidence, options: Options) -> tuple[Relevance, ...]:
-    relevances = tuple(method.relevance(evidence, options) for method in methods)
+def _apply(methods: Sequence[Method], evidence: Evidence) -> tuple[Relevance, ...]:
+    relevances = tuple(method.relevance(evidence) for method in methods)
     for method, relevance in zip(methods, relevances, strict=True):
         if not all(bool(namespace(values).isfinite(values).all()) for values in relevance):
             raise XaiError(f"the relevance by {method.name} is not a number: the evidence holds NaN or infinity")

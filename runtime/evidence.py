@@ -56,6 +56,8 @@ class Evidence:
     arrays: Mapping[str, Array]
     description: Description
     lengths: Mapping[str, int]
+    seed: int = 0
+    """Feeds the method `random` and nothing else."""
 
     def __getitem__(self, name: str) -> Array:
         return self.arrays[name]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from xai.base.errors import XaiError
+from xai.base.description import TOP_ANSWER
 from xai.runtime.answers import Answers
 from xai.runtime.engine import Answered, Clock, SolverReport, explain
 from xai.runtime.explanation import Answer, Explanation
@@ -17,9 +17,8 @@ from xai.runtime.inputs.encode import EncodedImages, encode
 from xai.runtime.inputs.image import ImageSource
 from xai.runtime.inputs.prepare import PreparedImage, ahead, prepare
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
-from xai.runtime.methods import LAYERS, METHODS, Method, Options, find_method
+from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_methods
 from xai.runtime.sessions.protocol import Session
-from xai.runtime.target import TOP, Target
 from xai.spectral.arrays import to_numpy
 
 _FLAGS = {
@@ -68,36 +67,32 @@ class Explainer:
         self,
         image: ImageSource | PreparedImage,
         question: str,
-        method: str = "dsmi-grad",
+        method: str = DEFAULT_METHOD,
         target: str | int | None = None,
-        layers: str | None = None,
         **options: Any,
     ) -> Explanation:
         """Answer `question` about `image`, and explain the answer, or `target` (an answer's name or id), by one method.
 
-        `layers` ("first" or "all") chooses the layers of the weighted spectral methods; None is what was published for the model.
-        For other options see `explain_batch`. Raises `XaiError` on an input that cannot be used.
+        For the options see `explain_batch`. Raises `BadInput` on an input that cannot be used.
         """
-        return self.explain_methods(image, question, [method], target, layers, **options)[0]
+        return self.explain_methods(image, question, [method], target, **options)[0]
 
     def explain_methods(
         self,
         image: ImageSource | PreparedImage,
         question: str,
-        methods: Sequence[str] = tuple(METHODS),
+        methods: str | Sequence[str] = AS_PUBLISHED,
         target: str | int | None = None,
-        layers: str | None = None,
         **options: Any,
     ) -> list[Explanation]:
         """The same answer explained by several methods: the model runs once for all."""
-        return self.explain_batch([(image, question)], methods, target, layers, **options)[0]
+        return self.explain_batch([(image, question)], methods, target, **options)[0]
 
     def explain_batch(
         self,
         pairs: Sequence[tuple[ImageSource | PreparedImage, str]],
-        methods: Sequence[str] = ("dsmi-grad",),
+        methods: str | Sequence[str] = DEFAULT_METHOD,
         target: str | int | None = None,
-        layers: str | None = None,
         *,
         top_k: int = 5,
         truncate: bool = False,
@@ -108,24 +103,21 @@ class Explainer:
         Questions may differ in length. Images that are equal are encoded once. `top_k` answers are listed,
         `truncate` cuts a question that is too long, `seed` + i feeds the method `random` for pair i.
         """
-        layers = layers or self.session.description.published.layers
-        if layers not in LAYERS:
-            raise XaiError(f"layers must be {' or '.join(LAYERS)}, not {layers!r}")
         if not pairs:
             return []
-        chosen = [find_method(name) for name in methods]
-        explained = TOP if target is None else Target(self.answers.find(target))
+        chosen = find_methods(methods)
+        explained = TOP_ANSWER if target is None else self.answers.find(target)
         clock = Clock()
         with clock.time("preprocess"):
             questions = [self.encoder.encode(question, truncate) for _, question in pairs]
         encoded = self._encode([image for image, _ in pairs], clock)
         ids = [question.ids for question in questions]
         targets, seeds = [explained] * len(pairs), range(seed, seed + len(pairs))
-        answered = explain(self.session, encoded.tokens, ids, targets, chosen, Options(layers), clock, seeds, encoded.mask)
+        answered = explain(self.session, encoded.tokens, ids, targets, chosen, clock, seeds, encoded.mask)
         timings: dict[str, float] = {}  # filled below, when the last stage has been timed, too
         with clock.time("assemble"):
             found = [
-                self._explanations(image, question, result, chosen, layers, top_k, timings)
+                self._explanations(image, question, result, chosen, top_k, timings)
                 for image, question, result in zip(encoded.images, questions, answered, strict=True)
             ]
         timings |= clock.milliseconds | {"total": sum(clock.milliseconds.values())}
@@ -162,11 +154,11 @@ class Explainer:
         image: PreparedImage,
         question: EncodedQuestion,
         result: Answered,
-        methods: list[Method],
-        layers: str,
+        methods: Sequence[Method],
         top_k: int,
         timings: dict[str, float],
     ) -> list[Explanation]:
+        model = self.session.description
         logits = np.asarray(to_numpy(result.logits), dtype=np.float64)
         shares = np.exp(logits - logits.max())
         shares /= shares.sum()
@@ -179,7 +171,7 @@ class Explainer:
         notes = ([remark] if remark else []) + _truncation(question)
         found = []
         for method, relevance in zip(methods, result.relevances, strict=True):
-            used = method.needs(self.session.description, Options(layers))
+            used = method.needs(model)
             solver = tuple(report for report in result.solver if f"{report.graph}/fiedler" in used)
             found.append(
                 Explanation(
@@ -190,8 +182,8 @@ class Explainer:
                     answer=answer(int(logits.argmax())),
                     target=answer(result.target),
                     top=top,
-                    method=method.name,
-                    layers=layers if method.layered else None,
+                    method=method.base,
+                    layers=method.summed(model),
                     image_relevance=to_numpy(relevance.image).reshape(image.grid),
                     text_relevance=to_numpy(relevance.text),
                     solver=solver,

@@ -1,24 +1,26 @@
-"""Evidence -> relevance of every text token and every image patch or box: the spectral methods and the baselines of docs/methods.md.
+"""Evidence -> relevance of every text token and every image patch or box: the spectral methods and the baselines (docs/methods.md,
+Methods and Baselines).
 
-Every method is one pure function (evidence, options) -> Relevance that loops over the sites and streams of the model's description.
+Every method is one pure function Evidence -> Relevance that loops over the sites and streams of the model's description.
 To add one, write the function, say which evidence it needs, and give it a row in `METHODS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput
 from xai.runtime.description import IMAGE, TEXT, Description, Site, Stream
 from xai.runtime.evidence import Evidence, crossing, fiedler_name, reading, self_sites
 from xai.runtime.propagation import Normalised, Propagated, steps
 from xai.spectral.arrays import Array, namespace
 
-LAYERS = ("first", "all")
+FIRST, EVERY = "first", "all"
+"""The layers that a weighted spectral method sums over: the first with features, or all."""
 
 
 class Relevance(NamedTuple):
@@ -26,14 +28,6 @@ class Relevance(NamedTuple):
 
     text: Array
     image: Array
-
-
-class Options(NamedTuple):
-    """`layers`: whether the weighted spectral methods sum over the first layer or over all; None is what was published for the family.
-    `seed` feeds `random` and nothing else."""
-
-    layers: str | None = None
-    seed: int = 0
 
 
 def start(stream: Stream, like: Array, length: int) -> Array:
@@ -63,41 +57,40 @@ def finish_content(evidence: Evidence, text: Array, image: Array) -> Relevance:
     return Relevance(xp.concatenate([zeros[0], text, zeros[1]]), image)
 
 
-def weighted_layers(description: Description, modality: str, options: Options) -> tuple[str, ...]:
-    """The layers that the weighted spectral methods sum over."""
-    layers = description.stream_of(modality).layers
-    return layers[:1] if (options.layers or description.published.layers) == "first" else layers
+def summed(description: Description, layers: str) -> str:
+    """The layers that a weighted spectral method sums over, `FIRST` standing for what was published for the model."""
+    return EVERY if layers == EVERY else description.published.layers
 
 
-def dsmi(evidence: Evidence, options: Options) -> Relevance:
+def weighted_layers(description: Description, modality: str, layers: str) -> tuple[str, ...]:
+    """The names of these layers."""
+    names = description.stream_of(modality).layers
+    return names if summed(description, layers) == EVERY else names[:1]
+
+
+def dsmi(evidence: Evidence) -> Relevance:
     """|v| of the last layer's features, per modality (reference name `dsm`)."""
     description = evidence.description
     text, image = (evidence[fiedler_name(description, description.stream_of(m).layers[-1], m)] for m in (TEXT, IMAGE))
     return finish_content(evidence, text, image)
 
 
-def _weighted_fiedler(evidence: Evidence, options: Options, kind: str) -> Relevance:
+def _weighted_fiedler(kind: str, layers: str) -> Callable[[Evidence], Relevance]:
     """Sum over layers of | M |v| |, M the evidence of that kind within a modality, without the special tokens' rows and columns."""
-    found: dict[str, Any] = {TEXT: 0, IMAGE: 0}
-    for modality in found:
-        inner = evidence.content(modality)
-        for layer in weighted_layers(evidence.description, modality, options):
-            vector = evidence[fiedler_name(evidence.description, layer, modality)]
-            found[modality] = found[modality] + abs(evidence[f"{layer}/self/{kind}"][inner, inner] @ vector)
-    return finish_content(evidence, found[TEXT], found[IMAGE])
+
+    def relevance(evidence: Evidence) -> Relevance:
+        found: dict[str, Any] = {TEXT: 0, IMAGE: 0}
+        for modality in found:
+            inner = evidence.content(modality)
+            for layer in weighted_layers(evidence.description, modality, layers):
+                vector = evidence[fiedler_name(evidence.description, layer, modality)]
+                found[modality] = found[modality] + abs(evidence[f"{layer}/self/{kind}"][inner, inner] @ vector)
+        return finish_content(evidence, found[TEXT], found[IMAGE])
+
+    return relevance
 
 
-def dsmi_grad(evidence: Evidence, options: Options) -> Relevance:
-    """Sum over layers of | mean_h relu(G) |v| | (`dsm_grad`)."""
-    return _weighted_fiedler(evidence, options, "gradient")
-
-
-def dsmi_grad_attn(evidence: Evidence, options: Options) -> Relevance:
-    """Sum over layers of | C |v| | (`dsm_grad_cam`)."""
-    return _weighted_fiedler(evidence, options, "product")
-
-
-def raw_attention(evidence: Evidence, options: Options) -> Relevance:
+def raw_attention(evidence: Evidence) -> Relevance:
     """What the answer reads of the last self-attention, head mean, or of the last attention to a stream that it does not read
     (`raw_attn`)."""
 
@@ -113,7 +106,7 @@ def _read(evidence: Evidence, site: Site, matrix: Array) -> Array:
     return matrix.mean(0) if evidence.description.stream(site.queries).read == "mean" else matrix[0]
 
 
-def grad_cam(evidence: Evidence, options: Options) -> Relevance:
+def grad_cam(evidence: Evidence) -> Relevance:
     """Row 0 of relu(mean_h(A * mean_qk(G))) of the last attention from the first stream to each modality (`attn_gradcam`)."""
 
     def row(modality: str) -> Array:
@@ -123,7 +116,7 @@ def grad_cam(evidence: Evidence, options: Options) -> Relevance:
     return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
 
 
-def rollout(evidence: Evidence, options: Options) -> Relevance:
+def rollout(evidence: Evidence) -> Relevance:
     """Product over a stream's layers of rownorm(mean_h A + I); to a stream that the answer does not read, from the stream that it
     reads, by the last attention between them."""
     description = evidence.description
@@ -154,7 +147,7 @@ def rollout(evidence: Evidence, options: Options) -> Relevance:
     return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
 
 
-def transformer_attribution(evidence: Evidence, options: Options) -> Relevance:
+def transformer_attribution(evidence: Evidence) -> Relevance:
     """R = I; R += C R over a stream's layers; of a stream that the answer does not read, C of the last attention to it
     (`transformer_attr`)."""
     description = evidence.description
@@ -173,7 +166,7 @@ def transformer_attribution(evidence: Evidence, options: Options) -> Relevance:
     return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
 
 
-def relevance_maps(evidence: Evidence, options: Options) -> Relevance:
+def relevance_maps(evidence: Evidence) -> Relevance:
     """Relevance propagated within and between the streams (`rm`; docs/methods.md, Baselines).
 
     Unless it is normalised, what a stream gathers of itself is only ever multiplied by a thin matrix and read in one row, so it is
@@ -210,46 +203,46 @@ def relevance_maps(evidence: Evidence, options: Options) -> Relevance:
     return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
 
 
-def random(evidence: Evidence, options: Options) -> Relevance:
+def random(evidence: Evidence) -> Relevance:
     """Uniform noise in [0, 1): the floor under every table. Depends on the seed and the two lengths only."""
     before, behind = evidence.description.special[TEXT]
     tokens, patches = (evidence.lengths[m] - sum(evidence.description.special[m]) for m in (TEXT, IMAGE))
-    rng = np.random.default_rng(options.seed)  # on the host: CuPy's numbers are others
+    rng = np.random.default_rng(evidence.seed)  # on the host: CuPy's numbers are others
     text, image = rng.random(before + tokens + behind), rng.random(patches)
     text[:before] = text[before + tokens :] = 0
     return Relevance(text, image)
 
 
-Needs = Callable[[Description, Options], list[str]]
+Needs = Callable[[Description], list[str]]
 
 
-def _need_fiedler(description: Description, options: Options) -> list[str]:
+def _need_fiedler(description: Description) -> list[str]:
     return [fiedler_name(description, description.stream_of(m).layers[-1], m) for m in (TEXT, IMAGE)]
 
 
-def _need_weighted(kind: str) -> Needs:
-    def needs(description: Description, options: Options) -> list[str]:
+def _need_weighted(kind: str, layers: str) -> Needs:
+    def needs(description: Description) -> list[str]:
         found = []
         for modality in (TEXT, IMAGE):
-            for layer in weighted_layers(description, modality, options):
+            for layer in weighted_layers(description, modality, layers):
                 found += [fiedler_name(description, layer, modality), f"{layer}/self/{kind}"]
         return list(dict.fromkeys(found))
 
     return needs
 
 
-def _need_reading(description: Description, options: Options) -> list[str]:
+def _need_reading(description: Description) -> list[str]:
     return list(dict.fromkeys(f"{reading(description, m).name}/attention" for m in (TEXT, IMAGE)))
 
 
-def _need_grad_cam(description: Description, options: Options) -> list[str]:
+def _need_grad_cam(description: Description) -> list[str]:
     return list(dict.fromkeys(f"{crossing(description, description.stream_of(m)).name}/grad-cam" for m in (TEXT, IMAGE)))
 
 
 def _need_chains(kind: str) -> Needs:
     """Everything within a stream that the answer reads or hands on to another, and the last attention to one that it does not read."""
 
-    def needs(description: Description, options: Options) -> list[str]:
+    def needs(description: Description) -> list[str]:
         found: list[str] = []
         for stream in description.streams:
             if stream.read or kind == "attention":
@@ -261,11 +254,11 @@ def _need_chains(kind: str) -> Needs:
     return needs
 
 
-def _need_every_product(description: Description, options: Options) -> list[str]:
+def _need_every_product(description: Description) -> list[str]:
     return [f"{site.name}/product" for site in description.sites if site.reached]
 
 
-def _need_nothing(description: Description, options: Options) -> list[str]:
+def _need_nothing(description: Description) -> list[str]:
     return []
 
 
@@ -275,37 +268,66 @@ class Method:
 
     name: str
     reference_name: str
-    relevance: Callable[[Evidence, Options], Relevance]
+    relevance: Callable[[Evidence], Relevance]
     needs: Needs
-    layered: bool = False
-    """Whether `Options.layers` changes the result."""
+    layers: str | None = None
+    """`FIRST` (as published for the model, which is all layers of some) or `EVERY` of a method that has one row for either; None of
+    the others."""
+
+    @property
+    def base(self) -> str:
+        """The name without the choice of layers, for whoever gives `layers` beside it."""
+        return self.name.partition("@")[0]
+
+    def summed(self, description: Description) -> str | None:
+        """`FIRST` or `EVERY`: which layers it sums over for a model; None where it has no choice."""
+        return None if self.layers is None else summed(description, self.layers)
+
+
+def _weighted(name: str, reference_name: str, kind: str, layers: str) -> Method:
+    suffix = "@all" if layers == EVERY else ""
+    return Method(name + suffix, reference_name + suffix, _weighted_fiedler(kind, layers), _need_weighted(kind, layers), layers)
 
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method("dsmi", "dsm", dsmi, _need_fiedler),
-        Method("dsmi-grad", "dsm_grad", dsmi_grad, _need_weighted("gradient"), layered=True),
-        Method("dsmi-grad-attn", "dsm_grad_cam", dsmi_grad_attn, _need_weighted("product"), layered=True),
+        _weighted("dsmi-grad", "dsm_grad", "gradient", FIRST),
+        _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", FIRST),
         Method("relevance-maps", "rm", relevance_maps, _need_every_product),
         Method("transformer-attribution", "transformer_attr", transformer_attribution, _need_chains("product")),
         Method("raw-attention", "raw_attn", raw_attention, _need_reading),
         Method("grad-cam", "attn_gradcam", grad_cam, _need_grad_cam),
         Method("rollout", "rollout", rollout, _need_chains("attention")),
         Method("random", "random", random, _need_nothing),
+        _weighted("dsmi-grad", "dsm_grad", "gradient", EVERY),
+        _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", EVERY),
     )
 }
+"""Every method by name."""
+
+AS_PUBLISHED = tuple(name for name, method in METHODS.items() if method.layers != EVERY)
+"""What `all` stands for: the methods as they were published, and the floor `random`."""
+
+DEFAULT_METHOD = "dsmi-grad"
 
 
 def find_method(name: str) -> Method:
-    """The method of that name, or of that name in the reference code. Raises `XaiError` with the valid names."""
+    """The method of that name, or of that name in the reference code. Raises `BadInput` with the valid names."""
     for method in METHODS.values():
         if name in (method.name, method.reference_name):
             return method
-    raise XaiError(f"unknown method {name!r}: choose from {', '.join(METHODS)}")
+    raise BadInput(f"unknown method {name!r}: choose from {', '.join(METHODS)}")
 
 
-def method_names(asked: Sequence[str]) -> list[str]:
-    """The methods asked for, each once, `dsmi-grad` where none is; `all` stands for every one. Raises `XaiError` as `find_method`."""
-    found = [find_method(name).name for name in asked or ("dsmi-grad",) if name != "all"]
-    return list(METHODS) if "all" in asked else list(dict.fromkeys(found))
+def find_methods(asked: str | Iterable[str]) -> tuple[Method, ...]:
+    """The methods asked for, by one name or several, each once; `all` stands for `AS_PUBLISHED`.
+
+    Raises `BadInput` on an unknown name, with the valid ones, and on none.
+    """
+    names = [asked] if isinstance(asked, str) else list(asked)
+    if not names:
+        raise BadInput("no method is named: name some, or all")
+    wanted = [name for given in names for name in (AS_PUBLISHED if given == "all" else (given,))]
+    return tuple({method.name: method for method in map(find_method, wanted)}.values())

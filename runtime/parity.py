@@ -6,7 +6,6 @@ check itself without PyTorch and without the checkpoint.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai.base.description import TOP_ANSWER
 from xai.base.errors import XaiError
 from xai.runtime.description import Aspect, Boxes, Description, Square
 from xai.runtime.engine import encode_images, explain
 from xai.runtime.inputs.encode import pad_tokens
 from xai.runtime.inputs.pixels import preprocess
-from xai.runtime.methods import LAYERS, METHODS, Options
+from xai.runtime.methods import EVERY, METHODS
 from xai.runtime.sessions.protocol import Session
-from xai.runtime.target import Target, directions
+from xai.runtime.target import directions
 
 TOLERANCES = {"logits": 1e-4, "tokens": 1e-4, "evidence": 1e-4, "relevance": 1e-3}
 """Largest error of a float32 graph, relative to the largest expected value (`compare`)."""
@@ -44,9 +44,6 @@ SAMPLE = 1024
 MAP_SAMPLE = 1 << 16
 """So many of a whole map are compared: at 576 px one layer's are 160 MB."""
 
-TOP_ANSWER = -1
-"""As a question's target: whatever answer scores highest."""
-
 BOXES = (12, 7)
 """Boxes of each picture, where pictures are given as boxes."""
 
@@ -57,6 +54,9 @@ BATCHED = (0, 1)
 """Questions that are also asked together, padded to one length."""
 
 
+Picture = tuple[NDArray[Any], ...]
+
+
 class Question(NamedTuple):
     """`image` is the number of its picture, `target` an answer id or `TOP_ANSWER`."""
 
@@ -64,17 +64,12 @@ class Question(NamedTuple):
     ids: NDArray[np.int64]
     target: int
 
-    @property
-    def asked(self) -> Target:
-        """The target as the engine takes it."""
-        return Target(None if self.target == TOP_ANSWER else self.target)
-
 
 @dataclass(frozen=True)
 class Trial:
     """Pictures, each an image (h, w, 3) of bytes, or features (N, D) and boxes (N, 4), and questions on them."""
 
-    pictures: tuple[tuple[NDArray[Any], ...], ...]
+    pictures: tuple[Picture, ...]
     questions: tuple[Question, ...]
 
 
@@ -112,7 +107,7 @@ def make_trial(model: Description) -> Trial:
     return Trial(pictures, questions)
 
 
-def make_pictures(recipe: Square | Aspect | Boxes, rng: np.random.Generator) -> tuple[tuple[NDArray[Any], ...], ...]:
+def make_pictures(recipe: Square | Aspect | Boxes, rng: np.random.Generator) -> tuple[Picture, ...]:
     """Two pictures of smooth colours, of unequal size where a model keeps it, or of boxes."""
     if isinstance(recipe, Boxes):
         return tuple((rng.random((n, recipe.width), np.float32), rng.random((n, 4), np.float32)) for n in BOXES)
@@ -124,11 +119,16 @@ def make_pictures(recipe: Square | Aspect | Boxes, rng: np.random.Generator) -> 
     )
 
 
-def encode_picture(session: Session, picture: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+def encode_picture(session: Session, picture: Picture) -> NDArray[Any]:
     """A picture's tokens (1, N, width)."""
-    recipe = session.description.picture
-    arrays = picture if isinstance(recipe, Boxes) else (preprocess(Image.fromarray(picture[0]), recipe).values,)
-    return encode_images(session, [array[None] for array in arrays])
+    model = session.description
+    arrays = picture if isinstance(model.picture, Boxes) else (preprocess(Image.fromarray(picture[0]), model)[0],)
+    return encode_images(session, *(array[None] for array in arrays))
+
+
+def _kinds(picture: Picture) -> list[tuple[str, tuple[int, ...]]]:
+    """Type and shape of each array of a picture."""
+    return [(array.dtype.str, array.shape) for array in picture]
 
 
 def name_targets(trial: Trial, expected: Sequence[Observed]) -> Trial:
@@ -140,8 +140,12 @@ def name_targets(trial: Trial, expected: Sequence[Observed]) -> Trial:
     return Trial(trial.pictures, tuple(q._replace(target=target) for q, target in zip(trial.questions, targets, strict=True)))
 
 
-def check(session: Session, trial: Trial, expected: Sequence[Observed], with_maps: bool) -> dict[str, Measure]:
-    """Run a trial and compare with what it should give."""
+def check(session: Session, trial: Trial, expected: Sequence[Observed]) -> dict[str, Measure]:
+    """Run a trial and compare with what it should give, whole maps too where they are among that.
+
+    Raises `XaiError` where the session gives something that is not expected, or does not give what is.
+    """
+    with_maps = any(name.endswith("/attn") for name in expected[0].arrays)
     asked = trial if session.precision == "float32" else name_targets(trial, expected)
     return compare(observe(session, asked, with_maps), expected)
 
@@ -170,7 +174,7 @@ def _run_graphs(session: Session, image_tokens: NDArray[Any], question: Question
         "text_mask": np.ones(text_embeddings.shape[:2], dtype=bool),
     }
     found = {"tokens/image": image_tokens, "tokens/text": text_embeddings, "logits/answer": session.run("answer", inputs)["logits"]}
-    inputs["direction"] = directions([question.asked], session.description.answers)
+    inputs["direction"] = directions([question.target], session.description.answers)
     for graph in ("evidence", "maps") if with_maps else ("evidence",):
         for name, value in session.run(graph, inputs).items():
             if name == "logits":
@@ -184,15 +188,16 @@ def _explain(
     session: Session, image_tokens: NDArray[Any], image_mask: NDArray[np.bool_] | None, questions: Sequence[Question]
 ) -> list[tuple[dict[str, NDArray[Any]], dict[str, float]]]:
     """Relevances by `METHOD LAYERS/STREAM` and gaps of each question, asked as one batch."""
-    ids, targets = [question.ids for question in questions], [question.asked for question in questions]
+    ids, targets = [question.ids for question in questions], [question.target for question in questions]
     found: list[tuple[dict[str, NDArray[Any]], dict[str, float]]] = [({}, {}) for _ in questions]
-    for layers in LAYERS:
-        methods = [m for m in METHODS.values() if m.name != "random" and (m.layered or layers == LAYERS[0])]
-        explained = explain(session, image_tokens, ids, targets, methods, Options(layers), image_mask=image_mask)
+    compared = [method for method in METHODS.values() if method.name != "random"]
+    published, every_layer = ([m for m in compared if (m.layers == EVERY) == every] for every in (False, True))
+    for methods in (published, every_layer):  # apart: together they would leave out the graph that gives the first alone
+        explained = explain(session, image_tokens, ids, targets, methods, image_mask=image_mask)
         for (relevances, gaps), one in zip(found, explained, strict=True):
             gaps |= {report.graph: report.gap for report in one.solver}
             for method, relevance in zip(methods, one.relevances, strict=True):
-                name = f"{method.name} {layers}" if method.layered else method.name
+                name = f"{method.base} {method.layers}" if method.layers else method.name
                 relevances |= {f"{name}/{stream}": values for stream, values in relevance._asdict().items()}
     return found
 
@@ -200,10 +205,16 @@ def _explain(
 def compare(found: Sequence[Observed], expected: Sequence[Observed]) -> dict[str, Measure]:
     """Measures by group: `logits`, `tokens`, `evidence KIND`, `relevance METHOD`, each over all questions.
 
-    `expected` may hold samples. Fiedler vectors of a narrow gap are left out.
+    `expected` may hold samples, and relevances of fewer methods. Fiedler vectors of a narrow gap are left out. Raises `XaiError`
+    where the names do not fit otherwise: what is not compared would pass.
     """
     measures: dict[str, Measure] = {}
     for ours, theirs in zip(found, expected, strict=True):
+        others = {name for name in ours.arrays if not name.startswith("relevance/")} ^ {
+            name for name in theirs.arrays if not name.startswith("relevance/") or name not in ours.arrays
+        }
+        if others:
+            raise XaiError(f"the outputs to compare with do not fit this model, {min(others)} for one: export the bundle again")
         floor = FLOOR * max(float(abs(v).max(initial=0)) for name, v in theirs.arrays.items() if name.endswith(("/gradient", "/grad")))
         for name, wanted in theirs.arrays.items():
             if _is_unstable(name, theirs.gaps):
@@ -224,7 +235,7 @@ def failures(measures: Mapping[str, Measure], precision: str) -> list[str]:
 
 
 def _measure(found: NDArray[Any], wanted: NDArray[Any], floor: float) -> Measure:
-    if found.shape != wanted.shape or not np.isfinite(found).all():
+    if found.shape != wanted.shape or not (np.isfinite(found).all() and np.isfinite(wanted).all()):
         return Measure(float("inf"), -1.0)
     a, b = found.astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
     size = float(abs(b).max(initial=0))
@@ -271,8 +282,8 @@ def save_trial(path: Path, trial: Trial, expected: Sequence[Observed]) -> None:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def load_trial(path: Path) -> tuple[Trial, list[Observed]]:
-    """Read what `save_trial` wrote. Raises `XaiError` where it cannot."""
+def load_trial(path: Path, model: Description) -> tuple[Trial, list[Observed]]:
+    """Read what `save_trial` wrote. Raises `XaiError` where it cannot, and where the questions are not such as that model takes."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             content = {name: file[name] for name in file.files}
@@ -280,15 +291,46 @@ def load_trial(path: Path) -> tuple[Trial, list[Observed]]:
         expected: list[Observed] = []
         while f"{len(questions)}/ids" in content:
             i = len(questions)
-            questions.append(Question(int(content[f"{i}/image"]), content[f"{i}/ids"], int(content[f"{i}/target"])))
+            questions.append(Question(content[f"{i}/image"].item(), content[f"{i}/ids"], content[f"{i}/target"].item()))
             arrays, gaps = (
                 {name.removeprefix(p): v for name, v in content.items() if name.startswith(p)} for p in (f"{i}/arrays/", f"{i}/gaps/")
             )
             expected.append(Observed(arrays, {name: float(gap) for name, gap in gaps.items()}))
-        pictures: list[tuple[NDArray[Any], ...]] = []
+        pictures: list[Picture] = []
         while f"picture{len(pictures)}/0" in content:
-            i = len(pictures)
-            pictures.append(tuple(content[f"picture{i}/{j}"] for j in range(2) if f"picture{i}/{j}" in content))
-        return Trial(tuple(pictures), tuple(questions)), expected
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            parts = [content.get(f"picture{len(pictures)}/{j}") for j in range(2)]
+            pictures.append(tuple(part for part in parts if part is not None))
+        trial = Trial(tuple(pictures), tuple(questions))
+    except Exception as error:  # of zipfile, zlib or NumPy, whatever a damaged file makes them raise
         raise XaiError(f"{path} holds no questions and answers: export the bundle again") from error
+    if problem := _find_problem(trial, expected, model):
+        raise XaiError(f"{path} holds {problem}: export the bundle again")
+    return trial, expected
+
+
+def _find_problem(trial: Trial, expected: Sequence[Observed], model: Description) -> str | None:
+    """What of a trial that was read cannot be asked or compared, in words."""
+    if [_kinds(picture) for picture in trial.pictures] != [_kinds(picture) for picture in make_trial(model).pictures]:
+        return "pictures of another kind or size than the model sees"
+    if len(trial.questions) <= max(BATCHED):
+        return f"{len(trial.questions)} questions, not {len(LENGTHS)}"
+    for i, (image, ids, target) in enumerate(trial.questions):
+        if type(image) is not int or not 0 <= image < len(trial.pictures):
+            return f"question {i} on an image that is not there"
+        if type(target) is not int or not TOP_ANSWER <= target < model.answers:
+            return f"question {i} with a target that is no answer"
+        fits = ids.dtype == np.int64 and ids.ndim == 1 and 2 <= len(ids) <= model.max_text_tokens
+        if not fits or ids.min() < 0 or ids.max() >= model.vocab_size:
+            return f"question {i} with tokens that the model does not take"
+    for i, observed in enumerate(expected):
+        if wrong := [name for name, value in observed.arrays.items() if value.dtype.kind != "f"]:
+            return f"{wrong[0]} of question {i}, which is no array of numbers"
+        if not any(name.startswith("relevance/") for name in observed.arrays):
+            return f"no relevance of question {i}"
+    return None
+
+
+def parity_table(name: str, measures: Mapping[str, Measure]) -> str:
+    """Lines of text: a group, its largest relative error, its smallest cosine."""
+    rows = [f"{name:<36} {'error':>9} {'cosine':>9}"]
+    return "\n".join(rows + [f"  {group:<34} {measure.error:9.1e} {measure.cosine:9.6f}" for group, measure in measures.items()])

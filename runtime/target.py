@@ -8,36 +8,40 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xai.base.description import TOP_ANSWER
 from xai.spectral.arrays import Array, to_numpy
 
 
-class Target(NamedTuple):
-    """The score of one answer, None for the top one, which is found in the same pass; less that of `versus`, where one is named; or,
-    with `every`, the sum of all scores."""
+class Contrast(NamedTuple):
+    """The score of one answer less that of another; `TOP_ANSWER` is no answer here."""
 
-    answer: int | None = None
-    versus: int | None = None
-    every: bool = False
+    answer: int
+    versus: int
 
 
-TOP = Target()
-EVERY = Target(every=True)
+EVERY_ANSWER = -2
+"""As a target: the sum of all scores, which LXMERT's spectral methods were published with."""
+
+Target = int | Contrast
+"""An answer's id, `TOP_ANSWER` (found in the same pass), `EVERY_ANSWER`, or a contrast."""
 
 
 def directions(targets: Sequence[Target], answers: int) -> NDArray[np.float32]:
     """(B, answers): the weight of each answer's score; a row of 0 stands for the top answer."""
     found = np.zeros((len(targets), answers), np.float32)
     for row, target in zip(found, targets, strict=True):
-        if target.every:
-            row[:] = 1
-        elif target.answer is not None:
+        if isinstance(target, Contrast):
             row[target.answer] = 1
-            if target.versus is not None:
-                row[target.versus] -= 1
+            row[target.versus] -= 1
+        elif target == EVERY_ANSWER:
+            row[:] = 1
+        elif target != TOP_ANSWER:
+            row[target] = 1
     return found
 
 
 def explained_answers(targets: Sequence[Target], logits: Array) -> list[int]:
     """The answer that each explanation is about: the one named, else the top one (the first of equals, as the graphs choose it)."""
     top = to_numpy(logits).argmax(-1)
-    return [int(top[b]) if target.answer is None else target.answer for b, target in enumerate(targets)]
+    named = [target.answer if isinstance(target, Contrast) else target for target in targets]
+    return [answer if answer >= 0 else int(best) for answer, best in zip(named, top, strict=True)]

@@ -1,4 +1,4 @@
-"""`xai bench suite`: everything that can be measured on this machine, each part in a process of its own.
+"""Measure everything that can be measured on this machine, each part in a process of its own (`xai bench suite`).
 
 A part that cannot be run is in the report as `not_run`, with the reason; one that fails does not end the others.
 """
@@ -20,8 +20,8 @@ import numpy as np
 
 from xai.base.errors import XaiError
 from xai.base.versions import XAI_VERSION
-from xai.bench.machine import describe
-from xai.bench.suite.isolated import command, isolated
+from xai.bench.machine import describe_machine
+from xai.bench.suite.isolated import isolated, run_command
 from xai.bench.suite.parts import (
     describe_model,
     measure_eigensolver,
@@ -42,8 +42,8 @@ SCHEMA_VERSION = 1
 EXPORTED = {"float32": ("onnx", "torchscript"), "float16": ("onnx",), "bfloat16": ("torchscript",), "int8": ("onnx",)}
 """Formats of each precision, as `xai.export.bundle` has them."""
 
-GPU = (("onnx", "float32"), ("onnx", "float16"))
-"""What is measured on a GPU, too."""
+MEASURED_ON_GPU = (("onnx", "float32"), ("onnx", "float16"))
+"""These sessions and precisions are measured on a GPU, too."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Budget:
     limit: float
 
 
-FULL = Budget(seconds=20, warmup=3, batches=(1, 4, 16), starts=5, limit=3600)
-QUICK = Budget(seconds=0.5, warmup=1, batches=(1,), starts=3, limit=600)
+WHOLE_RUN = Budget(seconds=20, warmup=3, batches=(1, 4, 16), starts=5, limit=3600)
+QUICK_LOOK = Budget(seconds=0.5, warmup=1, batches=(1,), starts=3, limit=600)
 
 
 class Runner(NamedTuple):
@@ -82,9 +82,10 @@ class Suite:
         self.options = options
         self.folder = folder
         self.quick = quick
-        self.budget = QUICK if quick else FULL
+        self.budget = QUICK_LOOK if quick else WHOLE_RUN
         self.progress = progress
-        self.demo = options.place is None
+        self.kind = options.find().kind
+        self.demo = self.kind == "demo"
 
     def run(self) -> dict[str, Any]:
         """The report, ready for JSON. Raises `XaiError` where the model cannot be opened; later failures are in the report."""
@@ -92,7 +93,7 @@ class Suite:
         self.progress("the model")
         model = isolated(describe_model, self.options, seconds=self.budget.limit)
         with self._work_folder() as work:
-            runners = self._export(work) if self.options.bundle is None else self._of_bundle()
+            runners = self._of_bundle() if self.kind == "bundle" else self._export(work)
             latency = [self._latency(runner) for runner in (*runners, *_on_gpu(runners))]
             reference = self._reference()
             for row in latency:
@@ -106,7 +107,7 @@ class Suite:
                 "quick": self.quick,
                 "model": model,
                 "threads": self.options.threads,
-                "machine": describe(),
+                "machine": describe_machine(),
                 "parity": [self._parity(runner) for runner in runners if runner.session != "eager"],
                 "reference": reference,
                 "latency": latency,
@@ -136,16 +137,16 @@ class Suite:
             if not reason:
                 self.progress(f"export {precision}")
             bundle, why = work / precision, reason
-            files = replace(self.options, checkpoint=None, threads=None, trust=False).arguments()
+            named = replace(self.options, threads=None, trust=False).arguments()
             form = "both" if len(formats) > 1 else formats[0]
-            wanted = ["-o", str(bundle), "--precision", precision, "--format", form, "--force", *files]
+            wanted = ["-o", str(bundle), "--precision", precision, "--format", form, "--force"]
             if not reason:
                 try:
-                    command("export", str(self.options.checkpoint or "demo"), *wanted, seconds=self.budget.limit)
+                    run_command("export", *named, *wanted, seconds=self.budget.limit)
                 except XaiError as error:
                     why = f"export failed: {error}"
             for format in formats:
-                model = ModelOptions(bundle=bundle, session=format, threads=self.options.threads, trust=format == "torchscript")
+                model = ModelOptions(str(bundle), session=format, threads=self.options.threads, trust=format == "torchscript")
                 runners.append(Runner(format, precision, None if why else model, why))
         if reason and self.demo:  # it comes with a bundle
             runners[1] = Runner("onnx", "float32", replace(self.options, session="onnx"))
@@ -153,8 +154,7 @@ class Suite:
 
     def _of_bundle(self) -> list[Runner]:
         """What a given bundle holds."""
-        assert self.options.bundle is not None
-        manifest = read_bundle(self.options.bundle).manifest
+        manifest = read_bundle(Path(self.options.model)).manifest
         runners = [Runner("eager", "float32", None, "a bundle does not run in the session eager: give the checkpoint")]
         for session in SESSIONS:
             model: ModelOptions | None = replace(self.options, session=session)
@@ -180,10 +180,10 @@ class Suite:
         row = {"session": runner.session, "precision": runner.precision}
         if runner.model is None:
             return row | {"not_run": runner.not_run}
-        if runner.model.bundle is None:  # the demo's own, without PyTorch
+        if runner.model.is_demo:  # its own bundle, without PyTorch
             return row | {"not_run": "its bundle was checked when it was exported: `xai verify` runs that again"}
-        if self.options.bundle is None:
-            return row | dict(read_certificate(runner.model.bundle, runner.session))
+        if self.kind != "bundle":
+            return row | dict(read_certificate(Path(runner.model.model), runner.session))
         return row | self._try(f"parity: {runner.name}", measure_parity, runner.model)
 
     def _latency(self, runner: Runner) -> dict[str, Any]:
@@ -196,7 +196,7 @@ class Suite:
         )
 
     def _reference(self) -> dict[str, Any]:
-        if self.options.bundle is not None:
+        if self.kind == "bundle":
             return {"not_run": "the published procedure cannot run a bundle: give the checkpoint"}
         if importlib.util.find_spec("torch") is None:
             return {"not_run": "torch is not installed: pip install 'xai-vqa[export]'"}
@@ -220,7 +220,7 @@ class Suite:
             start = time.perf_counter()
             try:
                 arguments = [str(image), question, *runner.model.arguments(), "-o", str(work / "why.png")]
-                command("explain", *arguments, seconds=self.budget.limit)
+                run_command("explain", *arguments, seconds=self.budget.limit)
             except XaiError as error:
                 return row | {"not_run": f"failed: {error}"}
             seconds.append(time.perf_counter() - start)
@@ -230,7 +230,7 @@ class Suite:
 def _on_gpu(runners: list[Runner]) -> list[Runner]:
     """The same on a GPU, or why not."""
     found = []
-    for session, precision in GPU:
+    for session, precision in MEASURED_ON_GPU:
         same = [runner for runner in runners if (runner.session, runner.precision) == (session, precision)]
         reason = gpu_state() or _no_cuda() or ("" if same and same[0].model else "there is no such bundle")
         model = None if reason or same[0].model is None else replace(same[0].model, provider="cuda")

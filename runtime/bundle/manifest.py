@@ -1,18 +1,20 @@
-"""A bundle's table of contents, and the reader that trusts nothing in a bundle it has not checked.
+"""A bundle's table of contents: what is in `manifest.json`, and how it vouches for itself.
 
-A bundle is a folder (design.md, Bundle): `manifest.json`, `tokenizer.json`, `answers.json`, `parity.npz`, one ONNX file per
+A bundle is a folder (docs/formats.md, Bundle): `manifest.json`, `tokenizer.json`, `answers.json`, `parity.npz`, one ONNX file per
 graph with all weights in `weights.bin`, and `graphs.pt` for TorchScript. No file may be missing, altered, added, a link, or
 called by a name that is not listed here.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from xai.base.description import Heads
 from xai.base.errors import XaiError
 from xai.base.records import plain
 from xai.runtime.description import Description
@@ -20,6 +22,9 @@ from xai.runtime.description import Description
 FORMAT = "xai-bundle"
 VERSION = 2
 """Raised with every change that an older reader would misread."""
+
+HASH = "content_sha256"
+"""The manifest's field that covers all others."""
 
 MANIFEST, TOKENIZER, ANSWERS, PARITY, WEIGHTS, TORCHSCRIPT = (
     "manifest.json",
@@ -33,10 +38,10 @@ GRAPHS = ("encode_image", "embed_text", "answer", "evidence", "evidence_all", "m
 """`evidence` gives what every method needs at its default options, `evidence_all` what any could ask for, `maps` is optional."""
 
 FORMATS = ("onnx", "torchscript")
-PRECISIONS = ("float32", "float16", "bfloat16", "int8")
-MAX_MANIFEST_BYTES = 16_000_000
+FORMATS_OF = {"float32": FORMATS, "float16": ("onnx",), "bfloat16": ("torchscript",), "int8": ("onnx",)}
+"""Where each precision runs: ONNX Runtime has no bfloat16 products on a CPU, PyTorch no fast float16 ones."""
 
-T = TypeVar("T")
+PRECISIONS = tuple(FORMATS_OF)
 
 
 def onnx_file(graph: str) -> str:
@@ -74,9 +79,10 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that `manifest.json` says. `parity` is the certificate of `xai.export.parity`, for people to read."""
+    """Everything that `manifest.json` says but for its own hash. `parity` is the certificate of `xai.export.bundle`, for people to read."""
 
     model: Description
+    heads: Heads
     precision: str
     formats: tuple[str, ...]
     opset: int | None
@@ -87,7 +93,14 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of `manifest.json`."""
-        return json.dumps({"format": FORMAT, "version": VERSION, **plain(self)}, indent=1) + "\n"
+        content = {"format": FORMAT, "version": VERSION, **plain(self)}
+        return json.dumps({**content, HASH: hash_content(content)}, indent=1, allow_nan=False) + "\n"
+
+
+def hash_content(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest's content but for its hash, as JSON without spaces, in its own order, which graphs depend on."""
+    rest = {name: value for name, value in content.items() if name != HASH}
+    return hashlib.sha256(json.dumps(rest, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -31,26 +31,25 @@ def encode(session: Session, images: Iterable[PreparedImage], clock: Clock) -> E
     taken: list[PreparedImage] = []
     places: dict[bytes, int] = {}
     rows: list[int] = []
-    waiting: dict[tuple[tuple[int, ...], ...], list[tuple[int, PreparedImage]]] = {}
+    waiting: dict[tuple[int, ...], list[tuple[int, PreparedImage]]] = {}
     encoded: dict[int, Array] = {}
     batches: list[Array] = []
 
     def run(some: list[tuple[int, PreparedImage]]) -> None:
-        arrays = [np.stack(parts) for parts in zip(*(image.arrays for _, image in some), strict=True)]
-        batches.append(encode_images(session, arrays))
+        batches.append(encode_images(session, np.stack([image.pixels for _, image in some])))
         encoded.update(zip((place for place, _ in some), batches[-1], strict=True))
 
     for image in images:
         taken.append(image)
         with clock.time("encode_image"):
-            shapes = tuple(array.shape for array in image.arrays)
-            key = hashlib.sha256(repr(shapes).encode() + b"".join(array.tobytes() for array in image.arrays)).digest()
+            shape = image.pixels.shape
+            key = hashlib.sha256(repr(shape).encode() + image.pixels.tobytes()).digest()
             if key not in places:
                 places[key] = len(places)
-                waiting.setdefault(shapes, []).append((places[key], image))
+                waiting.setdefault(shape, []).append((places[key], image))
             rows.append(places[key])
-            if len(waiting.get(shapes, ())) == ENCODED_TOGETHER:
-                run(waiting.pop(shapes))
+            if len(waiting.get(shape, ())) == ENCODED_TOGETHER:
+                run(waiting.pop(shape))
     with clock.time("encode_image"):
         for some in waiting.values():
             run(some)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai.base.errors import XaiError
-from xai.runtime.description import Aspect, Boxes, Square
+from xai.base.errors import BadInput
+from xai.runtime.description import Aspect, Boxes, Description, Square
 from xai.runtime.inputs.image import MAX_PIXELS
 
 
@@ -21,24 +20,26 @@ class Crop:
     box: tuple[int, int, int, int]
 
 
-class Pixels(NamedTuple):
-    """Normalised pixels (3, h, w), the part of the picture that they show, and the rows and columns of their patches."""
+def preprocess(picture: Image.Image, model: Description, name: str = "the image") -> tuple[NDArray[np.float32], Crop]:
+    """An upright RGB picture -> normalised pixels (3, h, w), and the part of the picture that they show.
 
-    values: NDArray[np.float32]
-    crop: Crop
-    grid: tuple[int, int]
-
-
-def preprocess(picture: Image.Image, recipe: Square | Aspect | Boxes, name: str = "the image") -> Pixels:
-    """An upright RGB picture -> what the model takes of it. Raises `XaiError`, with the image's name, where the recipe is one for boxes,
-    and where the picture is too long and thin to be scaled."""
+    Raises `BadInput`, with the image's name, where the model takes boxes, and where the picture is too long and thin to be scaled.
+    """
+    recipe = model.picture
     if isinstance(recipe, Boxes):
-        raise XaiError(f"{name}: this model takes boxes with features, not pixels: give them with --boxes FILE")
+        raise BadInput(f"{name}: this model takes boxes with features, not pixels")
     seen, crop = _fit_square(picture, recipe, name) if isinstance(recipe, Square) else _keep_aspect(picture, recipe, name)
-    values = np.asarray(seen, dtype=np.float32) / 255
-    values = (values - np.array(recipe.mean, np.float32)) / np.array(recipe.std, np.float32)
-    grid = seen.height // recipe.patch, seen.width // recipe.patch
-    return Pixels(np.ascontiguousarray(values.transpose(2, 0, 1)), crop, grid)
+    pixels = np.asarray(seen, dtype=np.float32) / 255
+    pixels = (pixels - np.array(recipe.mean, np.float32)) / np.array(recipe.std, np.float32)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)), crop
+
+
+def patch_grid(pixels: NDArray[np.float32], model: Description) -> tuple[int, int]:
+    """Rows and columns of patches of pixels (3, h, w)."""
+    recipe = model.picture
+    if isinstance(recipe, Boxes):
+        raise BadInput(f"{model.family} takes boxes, which lie in no grid")
+    return pixels.shape[1] // recipe.patch, pixels.shape[2] // recipe.patch
 
 
 def _fit_square(picture: Image.Image, recipe: Square, name: str) -> tuple[Image.Image, Crop]:
@@ -66,10 +67,10 @@ def _keep_aspect(picture: Image.Image, recipe: Aspect, name: str) -> tuple[Image
         sides = [side * (recipe.longer / max(sides)) for side in sides]
     pixels = [int(side + 0.5) // recipe.patch * recipe.patch for side in sides]
     if 0 in pixels:
-        raise XaiError(f"{name} is {width} x {height} pixels: too long and thin for patches of {recipe.patch} pixels; crop it")
+        raise BadInput(f"{name} is {width} x {height} pixels: too long and thin for patches of {recipe.patch} pixels; crop it")
     return picture.resize((pixels[0], pixels[1]), Image.Resampling.BICUBIC), Crop((0, 0, width, height))
 
 
 def _check_size(width: int, height: int, picture: Image.Image, to: str, name: str) -> None:
     if width * height > MAX_PIXELS:
-        raise XaiError(f"{name} is {picture.width} x {picture.height} pixels: too long and thin to be scaled to {to}; crop it")
+        raise BadInput(f"{name} is {picture.width} x {picture.height} pixels: too long and thin to be scaled to {to}; crop it")

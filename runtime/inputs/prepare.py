@@ -16,7 +16,7 @@ from PIL import Image
 
 from xai.runtime.description import Description
 from xai.runtime.inputs.image import ImageSource, open_image, source_name
-from xai.runtime.inputs.pixels import Crop, preprocess
+from xai.runtime.inputs.pixels import Crop, patch_grid, preprocess
 
 THREADS = min(2, os.cpu_count() or 1)
 """That decode: Pillow lets go of Python's lock while it does, and the model keeps the other cores busy."""
@@ -30,12 +30,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """A picture, upright and in RGB, what the model takes of it (`runtime.description.picture_inputs`, without a batch), the part of
-    it that this shows, and the rows and columns of its patches."""
+    """A picture, upright and in RGB, its normalised pixels (3, h, w), the part of it that they show, and the rows and columns of
+    their patches."""
 
     name: str
     picture: Image.Image
-    arrays: tuple[NDArray[np.float32], ...]
+    pixels: NDArray[np.float32]
     crop: Crop
     grid: tuple[int, int]
     decode_ms: float
@@ -43,13 +43,14 @@ class PreparedImage:
 
 
 def prepare(source: ImageSource, model: Description) -> PreparedImage:
-    """Decode and preprocess one image. Raises `XaiError` where it cannot be used."""
+    """Decode and preprocess one image. Raises `BadInput` where it cannot be used."""
     name = source_name(source)
     start = time.perf_counter()
     picture = open_image(source)
     decoded = time.perf_counter()
-    pixels, crop, grid = preprocess(picture, model.picture, name)
-    return PreparedImage(name, picture, (pixels,), crop, grid, 1e3 * (decoded - start), 1e3 * (time.perf_counter() - decoded))
+    pixels, crop = preprocess(picture, model, name)
+    done = time.perf_counter()
+    return PreparedImage(name, picture, pixels, crop, patch_grid(pixels, model), 1e3 * (decoded - start), 1e3 * (done - decoded))
 
 
 def ahead(work: Callable[[S], T], items: Iterable[S]) -> Iterator[Future[T]]:

@@ -27,11 +27,10 @@ def run(*arguments: str) -> dict[str, Any]:
     return json.loads(found.stdout)
 
 
-@pytest.mark.parametrize("layers", [None, "first"])
-def test_the_command_explains_a_vilt(family_goldens, layers: str | None) -> None:
+def test_the_command_explains_a_vilt(family_goldens) -> None:
     golden: FamilyGolden = family_goldens("vilt_tiny")
     for c, case in enumerate(golden.cases):
-        options = ["--model", str(golden.folder), "--method", "all", *(["--layers", layers] if layers else [])]
+        options = ["--model", str(golden.folder), "--method", "all"]
         found = run(str(golden.folder / case["image"]), case["question"], *options)
         assert found["answer"]["text"] == case["answer"]
         assert found["token_ids"] == case["ids"]
@@ -91,9 +90,9 @@ def test_folders_that_cannot_be_used_are_one_line(folder: Path, tmp_path: Path) 
 
     assert "does not exist" in refused("--model", str(tmp_path / "none"))
     assert "takes boxes with features" in refused("--model", str(DATA / "lxmert_tiny"))
-    assert "not twice" in refused("--model", str(folder), "--checkpoint", "meter.ckpt")
     assert "runs in the session eager" in refused("--model", str(folder), "--session", "onnx")
     assert "on the cpu" in refused("--model", str(folder), "--provider", "cuda")
+    assert "--image-size is for a checkpoint" in refused("--model", str(folder), "--image-size", "96")
     (folder / "tokenizer.json").unlink()
     assert "tokenizer.json" in refused("--model", str(folder))
     config = folder / "config.json"

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from tokenizers import Tokenizer
 
+from xai.base.description import TOP_ANSWER
 from xai.export.bundle import Exported, export_bundle
 from xai.models.eager import EagerSession
 from xai.models.families import read_answers
@@ -19,16 +20,16 @@ from xai.runtime.answers import Answers, numbered_answers
 from xai.runtime.bundle.manifest import FORMATS, onnx_file
 from xai.runtime.engine import encode_images, explain
 from xai.runtime.inputs.encode import pad_tokens
-from xai.runtime.methods import METHODS, Options
+from xai.runtime.methods import AS_PUBLISHED, METHODS
 from xai.runtime.sessions.choose import open_session
 from xai.runtime.sessions.protocol import Session
-from xai.runtime.target import EVERY, TOP, Target
+from xai.runtime.target import EVERY_ANSWER, Contrast
 from xai.tests.families import FamilyGolden, error, make_inputs
 
 SHAPES = [(2, 7, 10), (1, 3, 37), (3, 12, 4), (1, 30, 5), (2, 5, 3), (1, 1, 1)]  # (B, T, N)
 CANCELS = "grad-cam"
 """Sums gradients of both signs: its error is relative to what is summed, not to the sum."""
-CHOSEN = [method for method in METHODS.values() if method.name != "random"]
+CHOSEN = [METHODS[name] for name in AS_PUBLISHED if name != "random"]
 
 
 @pytest.fixture(scope="session")
@@ -96,11 +97,11 @@ def test_any_shape_gives_what_autograd_gives(
 
 def test_a_contrast_is_the_gradient_of_the_difference(session: Session, family_golden: FamilyGolden) -> None:
     description, eager = family_golden.family.description, EagerSession(family_golden.family)
-    tokens = encode_images(eager, list(family_golden.picture(0).values()))
+    tokens = encode_images(eager, *family_golden.picture(0).values())
     ids = [np.array(family_golden.cases[0]["ids"])]
     methods = [METHODS[name] for name in ("relevance-maps", "grad-cam", "transformer-attribution")]
-    for target in (Target(4, 7), TOP, EVERY):
-        ours, theirs = (explain(one, tokens, ids, [target], methods, Options())[0] for one in (session, eager))
+    for target in (Contrast(4, 7), TOP_ANSWER, EVERY_ANSWER):
+        ours, theirs = (explain(one, tokens, ids, [target], methods)[0] for one in (session, eager))
         assert ours.target == theirs.target
         for a, b in zip(ours.relevances, theirs.relevances, strict=True):
             assert error(a.text, b.text) < 1e-5 and error(a.image, b.image) < 1e-5
@@ -114,8 +115,8 @@ def test_golden_relevances_in_one_padded_batch(session: Session, family_golden: 
     eager = EagerSession(family_golden.family)
     found = []
     for one in (session, eager):
-        tokens, mask = pad_tokens([encode_images(one, list(family_golden.picture(c).values()))[0] for c in cases])
-        found.append(explain(one, tokens, ids, [TOP] * len(ids), CHOSEN, Options(), image_mask=mask))
+        tokens, mask = pad_tokens([encode_images(one, *family_golden.picture(c).values())[0] for c in cases])
+        found.append(explain(one, tokens, ids, [TOP_ANSWER] * len(ids), CHOSEN, image_mask=mask))
     for c, ours, theirs in zip(cases, *found, strict=True):
         assert abs(ours.logits - family_golden.expected[f"{c}/logits"]).max() < 1e-4
         gaps = {report.graph: report.gap for report in theirs.solver}

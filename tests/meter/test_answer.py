@@ -30,7 +30,7 @@ def inputs(model, batch: int, tokens: int, patches: int, padded: bool) -> tuple[
 @pytest.mark.parametrize("layers", [3, 1])
 def test_equals_the_whole_computation(tiny, shape, padded, dtype, tolerance, layers) -> None:
     """With one pair of layers too, which is then first and last at once, and with questions longer than a head is wide."""
-    model = copy.deepcopy(tiny.explainer.session.family.model).to(dtype)
+    model = copy.deepcopy(tiny.explainer.session.model).to(dtype)
     del model.cross_modal_text_layers[layers:], model.cross_modal_image_layers[layers:]
     given = inputs(model, *shape, padded)
     with torch.no_grad():
@@ -41,7 +41,7 @@ def test_equals_the_whole_computation(tiny, shape, padded, dtype, tolerance, lay
 @pytest.mark.parametrize("queries", [1, 9])
 @pytest.mark.parametrize("keys", [1, 5])
 def test_each_order_of_products_is_the_same_attention(tiny, queries, keys) -> None:
-    block = copy.deepcopy(tiny.explainer.session.family.model.cross_modal_text_layers[0].crossattention).double()
+    block = copy.deepcopy(tiny.explainer.session.model.cross_modal_text_layers[0].crossattention).double()
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.randn(2, n, block.output.dense.out_features, generator=generator, dtype=torch.float64) for n in (queries, keys))
     bias = torch.zeros(2, 1, 1, keys, dtype=torch.float64)
@@ -54,7 +54,7 @@ def test_each_order_of_products_is_the_same_attention(tiny, queries, keys) -> No
 
 
 def test_tokens_that_are_masked_change_nothing(tiny) -> None:
-    model = tiny.explainer.session.family.model
+    model = tiny.explainer.session.model
     image, image_mask, text, text_mask = inputs(model, 2, 8, 20, padded=True)
     with torch.no_grad():
         expected = answer(model, image, image_mask, text, text_mask)

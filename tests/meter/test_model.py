@@ -13,7 +13,7 @@ from xai.meter.layer import Stream
 def test_text_encoder_equals_transformers_roberta(tiny) -> None:
     from transformers import RobertaConfig, RobertaModel
 
-    model = tiny.explainer.session.family.model
+    model = tiny.explainer.session.model
     size = model.config
     oracle = RobertaModel(
         RobertaConfig(
@@ -44,7 +44,7 @@ def test_text_encoder_equals_transformers_roberta(tiny) -> None:
 def test_vision_encoder_equals_transformers_clip_without_its_last_block(tiny) -> None:
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
-    model = tiny.explainer.session.family.model
+    model = tiny.explainer.session.model
     size, visual = model.config, model.vit_model.visual
     oracle = CLIPVisionModel(
         CLIPVisionConfig(
@@ -80,7 +80,7 @@ def test_vision_encoder_equals_transformers_clip_without_its_last_block(tiny) ->
 
 
 def test_attention_with_and_without_maps_agree(tiny) -> None:
-    model = tiny.explainer.session.family.model
+    model = tiny.explainer.session.model
     rng = torch.Generator().manual_seed(0)
     tokens = torch.randn(2, 9, model.config.vision_width, generator=rng)
     text = torch.randn(2, 5, model.config.text_width, generator=rng)
@@ -94,7 +94,7 @@ def test_attention_with_and_without_maps_agree(tiny) -> None:
 
 
 def test_sizes_that_do_not_fit_are_refused(tiny) -> None:
-    size = vars(tiny.explainer.session.family.model.config)
+    size = vars(tiny.explainer.session.model.config)
     with pytest.raises(ValueError, match="hidden width 64 does not divide into 5"):
         MeterConfig(**size | {"heads": 5})
     with pytest.raises(ValueError, match="multiple of the patch size"):

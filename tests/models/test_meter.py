@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from xai.base.description import TOP_ANSWER
 from xai.meter.attention import merge_heads, split_heads
 from xai.meter.layer import Stream
 from xai.models.check import check_family
@@ -16,13 +17,13 @@ from xai.models.meter import MeterFamily
 from xai.runtime.engine import pad_ids
 from xai.runtime.inputs.image import open_image
 from xai.runtime.inputs.pixels import preprocess
-from xai.runtime.target import Target, directions
+from xai.runtime.target import directions
 
 
 def fuse_inputs(golden, cases, targets=None):
     """Inputs of the graphs `evidence` and `maps` for a padded batch of golden cases."""
     session = golden.explainer.session
-    pixels = np.stack([preprocess(open_image(golden.image(c)), session.description.picture).values for c in cases])
+    pixels = np.stack([preprocess(open_image(golden.image(c)), session.description)[0] for c in cases])
     ids, mask = pad_ids([np.array(golden.cases[c]["ids"]) for c in cases])
     tokens = session.run("encode_image", {"pixels": pixels})["image_tokens"]
     return {
@@ -30,7 +31,7 @@ def fuse_inputs(golden, cases, targets=None):
         "image_mask": np.ones(tokens.shape[:2], bool),
         "text_embeddings": session.run("embed_text", {"ids": ids})["text_embeddings"],
         "text_mask": mask,
-        "direction": directions([Target(target) for target in targets or [None] * len(cases)], session.description.answers),
+        "direction": directions(targets or [TOP_ANSWER] * len(cases), session.description.answers),
     }
 
 
@@ -45,7 +46,7 @@ def test_pixels_logits_attention_gradients_and_features_equal_the_reference(tiny
         if c < 2:
             # Every attention and gradient that the reference stored was compared, and so were all features.
             assert {n for n in stored if n.endswith(("/attn", "/grad", "/features"))} <= set(found)
-            pixels = preprocess(open_image(tiny.image(c)), tiny.explainer.session.description.picture).values
+            pixels, _ = preprocess(open_image(tiny.image(c)), tiny.explainer.session.description)
             assert np.array_equal(pixels, stored["pixels"][0])
 
 

@@ -78,6 +78,10 @@ def change(*path: Any, value: Any) -> Any:
         (change("special", "text", "before", value=-1), "special tokens of text are counted below 0"),
         (change("picture", "kind", value="circle"), "model.picture.kind is 'circle', not one of square, aspect, boxes"),
         (change("picture", value={"kind": "square"}), "model.picture.size is missing"),
+        (
+            change("picture", value=Square(8, 4, "crop", HALF, (0.0, 1.0, 1.0))._asdict() | {"mean": [0, 0, 0], "std": [0, 1, 1]}),
+            "std is not above",
+        ),
         (change("published", "layers", value="last"), "model.published.layers is 'last', not one of first, all"),
     ],
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput, XaiError
 from xai.runtime.description import IMAGE, TEXT, Boxes, Description, Published, Site, Special, Stream
 from xai.runtime.evidence import Evidence, fiedler_name
-from xai.runtime.methods import METHODS, Options, find_method
+from xai.runtime.methods import AS_PUBLISHED, METHODS, find_method, find_methods
 
 ENCODER, LAYERS = 2, 3
 
@@ -89,7 +89,7 @@ def test_relevance_maps_of_meter_equal_the_recurrence_with_full_matrices(lengths
     evidence = make(DESCRIPTIONS["meter"], *lengths)
     t, n = lengths
     r_tt, r_ii, r_ti, r_it = meter_maps(evidence, t, n)
-    check(METHODS["relevance-maps"].relevance(evidence, Options()), evidence, r_tt[0], r_ii[0])
+    check(METHODS["relevance-maps"].relevance(evidence), evidence, r_tt[0], r_ii[0])
     assert r_ti.shape == r_it.T.shape
 
 
@@ -111,9 +111,9 @@ def meter_maps(evidence, t, n):
 def test_where_the_mean_is_read_it_is_the_mean_of_all_rows_without_the_identity(lengths) -> None:
     evidence = make(DESCRIPTIONS["swin"], *lengths)
     r_tt, r_ii, _, _ = meter_maps(evidence, *lengths)
-    check(METHODS["relevance-maps"].relevance(evidence, Options()), evidence, r_tt[0], (r_ii - np.eye(lengths[1])).mean(0))
+    check(METHODS["relevance-maps"].relevance(evidence), evidence, r_tt[0], (r_ii - np.eye(lengths[1])).mean(0))
     attention = evidence[f"image{LAYERS - 1}/self/attention"]
-    found = METHODS["raw-attention"].relevance(evidence, Options())
+    found = METHODS["raw-attention"].relevance(evidence)
     check(found, evidence, evidence[f"text{LAYERS - 1}/self/attention"][0], attention.mean(0))
 
 
@@ -143,7 +143,7 @@ def test_normalised_relevance_maps_equal_the_recurrence_of_the_paper(lengths) ->
         if not last:
             c = evidence[f"image{i}/self/product"]
             r_ii, r_it = r_ii + c @ r_ii, r_it + c @ r_it
-    found = METHODS["relevance-maps"].relevance(evidence, Options())
+    found = METHODS["relevance-maps"].relevance(evidence)
     assert np.allclose(found.text, [0, *r_tt[0, 1:]], rtol=1e-9, atol=1e-12)
     assert np.allclose(found.image, r_ti[0], rtol=1e-9, atol=1e-12)
 
@@ -162,7 +162,7 @@ def test_chains_equal_products_of_full_matrices(evidence, name, kind) -> None:
     t, n = evidence.lengths.values()
     encoder = [f"encoder{i}/self" for i in range(ENCODER)]
     texts, images = ([f"{stream}{i}/self" for i in range(LAYERS)] for stream in (TEXT, IMAGE))
-    found = METHODS[name].relevance(evidence, Options())
+    found = METHODS[name].relevance(evidence)
     if evidence.description is JOINT:
         row = product(evidence, [f"joint{i}/self" for i in range(LAYERS)], kind, t + n)[0]
         check(found, evidence, row[:t], row[t:])
@@ -182,7 +182,7 @@ def test_chains_equal_products_of_full_matrices(evidence, name, kind) -> None:
 
 
 def test_grad_cam_reads_the_last_attention_of_the_text(evidence) -> None:
-    found = METHODS["grad-cam"].relevance(evidence, Options())
+    found = METHODS["grad-cam"].relevance(evidence)
     t = evidence.lengths[TEXT]
     if evidence.description is JOINT:
         row = evidence[f"joint{LAYERS - 1}/self/grad-cam"]
@@ -193,15 +193,15 @@ def test_grad_cam_reads_the_last_attention_of_the_text(evidence) -> None:
 
 def test_raw_attention_reads_the_last_attention_to_what_the_answer_does_not_read(lengths) -> None:
     evidence = make(DESCRIPTIONS["lxmert"], *lengths)
-    found = METHODS["raw-attention"].relevance(evidence, Options())
+    found = METHODS["raw-attention"].relevance(evidence)
     check(found, evidence, *(evidence[f"text{LAYERS - 1}/{kind}/attention"][0] for kind in ("self", "cross")))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("dsmi-grad", "gradient"), ("dsmi-grad-attn", "product")])
-def test_weighted_spectral_methods_sum_the_layers_asked_for(evidence, name, kind) -> None:
+def test_weighted_spectral_methods_sum_their_layers(evidence, name, kind) -> None:
     description = evidence.description
 
-    def summed(modality: str, layers: str):
+    def over(modality: str, layers: str):
         start = evidence.lengths[TEXT] if description is JOINT and modality == IMAGE else 0
         before, behind = description.special[modality]
         inner = slice(start + before, start + evidence.lengths[modality] - behind)
@@ -211,34 +211,33 @@ def test_weighted_spectral_methods_sum_the_layers_asked_for(evidence, name, kind
             for layer in (names[:1] if layers == "first" else names)
         )
 
-    for layers in ("first", "all", None):
-        found = METHODS[name].relevance(evidence, Options(layers))
-        used = layers or description.published.layers
-        assert np.allclose(found.text, [0, *summed(TEXT, used), 0])
-        assert np.allclose(found.image, summed(IMAGE, used))
+    for suffix, used in (("", description.published.layers), ("@all", "all")):
+        method = METHODS[name + suffix]
+        found = method.relevance(evidence)
+        assert method.summed(description) == used
+        assert np.allclose(found.text, [0, *over(TEXT, used), 0])
+        assert np.allclose(found.image, over(IMAGE, used))
 
 
 def test_methods_read_what_they_say_they_need_and_no_more(evidence) -> None:
     for method in METHODS.values():
-        for layers in ("first", "all"):
-            options = Options(layers)
-            needs = method.needs(evidence.description, options)
-            assert len(needs) == len(set(needs))
-            some = Evidence({name: evidence[name] for name in needs}, evidence.description, evidence.lengths)
-            found, full = method.relevance(some, options), method.relevance(evidence, options)
-            assert np.array_equal(found.text, full.text)
-            assert np.array_equal(found.image, full.image)
-            for name in needs:
-                missing = Evidence({n: a for n, a in some.arrays.items() if n != name}, evidence.description, evidence.lengths)
-                with pytest.raises(KeyError):
-                    method.relevance(missing, options)
+        needs = method.needs(evidence.description)
+        assert len(needs) == len(set(needs))
+        some = Evidence({name: evidence[name] for name in needs}, evidence.description, evidence.lengths)
+        found, full = method.relevance(some), method.relevance(evidence)
+        assert np.array_equal(found.text, full.text)
+        assert np.array_equal(found.image, full.image)
+        for name in needs:
+            missing = Evidence({n: a for n, a in some.arrays.items() if n != name}, evidence.description, evidence.lengths)
+            with pytest.raises(KeyError):
+                method.relevance(missing)
 
 
 def test_every_method_gives_finite_relevance_of_the_right_shape_and_changes_nothing(evidence) -> None:
     t, n = evidence.lengths.values()
     before = {name: array.copy() for name, array in evidence.arrays.items()}
     for method in METHODS.values():
-        text, image = method.relevance(evidence, Options("all"))
+        text, image = method.relevance(evidence)
         assert text.shape == (t,)
         assert image.shape == (n - sum(evidence.description.special[IMAGE]),)
         assert text[0] == 0
@@ -247,9 +246,10 @@ def test_every_method_gives_finite_relevance_of_the_right_shape_and_changes_noth
 
 
 def test_random_depends_on_the_seed_alone(evidence) -> None:
-    method = METHODS["random"].relevance
-    assert np.array_equal(method(evidence, Options(seed=3)).image, method(evidence, Options(seed=3)).image)
-    assert not np.array_equal(method(evidence, Options(seed=3)).image, method(evidence, Options(seed=4)).image)
+    seeded = [Evidence(evidence.arrays, evidence.description, evidence.lengths, seed) for seed in (3, 3, 4)]
+    three, again, four = (METHODS["random"].relevance(each).image for each in seeded)
+    assert np.array_equal(three, again)
+    assert not np.array_equal(three, four)
 
 
 def test_reference_names_are_aliases_and_others_are_refused() -> None:
@@ -257,3 +257,16 @@ def test_reference_names_are_aliases_and_others_are_refused() -> None:
         assert find_method(method.name) is find_method(method.reference_name) is method
     with pytest.raises(XaiError, match="unknown method 'gradcam': choose from dsmi, dsmi-grad"):
         find_method("gradcam")
+
+
+def test_all_stands_for_the_nine_as_published_and_each_comes_once() -> None:
+    assert len(AS_PUBLISHED) == 9 and set(METHODS) - set(AS_PUBLISHED) == {"dsmi-grad@all", "dsmi-grad-attn@all"}
+    names = [method.name for method in find_methods(["rm", "all", "dsm_grad@all", "relevance-maps"])]
+    assert names == ["relevance-maps", *(name for name in AS_PUBLISHED if name != "relevance-maps"), "dsmi-grad@all"]
+    assert find_methods("rollout") == find_methods(["rollout"]) == (METHODS["rollout"],)
+    assert [method.name for method in find_methods("all")] == list(AS_PUBLISHED)
+    for name in ("rollout@all", "dsmi-grad@last", "dsmi-grad@first"):
+        with pytest.raises(BadInput, match=f"unknown method '{name}': choose from dsmi, .*dsmi-grad@all"):
+            find_methods([name])
+    with pytest.raises(BadInput, match="no method is named"):
+        find_methods([])

@@ -145,9 +145,10 @@ def test_the_trial_of_a_model_is_always_the_same_and_fits_it(picture: Any) -> No
 
 @pytest.mark.parametrize("picture", PICTURES)
 def test_a_trial_survives_its_file(picture: Any, tmp_path: Path) -> None:
-    trial = make_trial(Description(**{**vars(MODEL), "picture": picture}))
+    model = Description(**{**vars(MODEL), "picture": picture})
+    trial = make_trial(model)
     save_trial(tmp_path / "parity.npz", trial, [observed() for _ in trial.questions])
-    found, expected = load_trial(tmp_path / "parity.npz")
+    found, expected = load_trial(tmp_path / "parity.npz", model)
     assert [[array.tolist() for array in parts] for parts in found.pictures] == [[a.tolist() for a in parts] for parts in trial.pictures]
     assert [(q.image, q.ids.tolist(), q.target) for q in found.questions] == [(q.image, q.ids.tolist(), q.target) for q in trial.questions]
     assert len(expected) == len(trial.questions)

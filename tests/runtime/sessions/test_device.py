@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 
 import xai
-from xai.runtime.description import square
 from xai.runtime.engine import encode_images, explain
-from xai.runtime.methods import METHODS, Options
-from xai.runtime.target import TOP, Target
+from xai.runtime.methods import METHODS
 
 
 class OnDevice(np.ndarray):
@@ -40,12 +38,12 @@ class DeviceSession:
 def test_nothing_visits_the_host_between_the_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     session = xai.load(threads=1).session
     monkeypatch.setattr("xai.runtime.engine.to_device", lambda array: np.asarray(array).view(OnDevice))
-    pixels = np.random.default_rng(0).standard_normal((2, 3, *2 * [square(session.description).size]), dtype=np.float32)
+    pixels = np.random.default_rng(0).standard_normal((2, 3, *2 * [session.description.image_size]), dtype=np.float32)
     questions, methods = [np.array([0, 5, 6, 2]), np.array([0, 7, 2])], list(METHODS.values())
     runs = []
     for each in (session, DeviceSession(session)):
-        tokens = encode_images(each, [pixels])
-        runs.append(explain(each, tokens, questions, [TOP, Target(3)], methods, Options("all"), seeds=[1, 2]))
+        tokens = encode_images(each, pixels)
+        runs.append(explain(each, tokens, questions, [-1, 3], methods, seeds=[1, 2]))
     assert isinstance(tokens, OnDevice)
     for host, device in zip(*runs, strict=True):
         assert device.target == host.target

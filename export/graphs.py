@@ -16,7 +16,7 @@ from xai.models.meter import MeterFamily
 from xai.runtime.bundle.graphs import BATCH, COLUMNS, IMAGE, ROWS, TEXT, describe_graphs, evidence_names
 from xai.runtime.bundle.manifest import GraphSpec
 from xai.runtime.description import Boxes, Description
-from xai.runtime.evidence import FEATURES, FIEDLER
+from xai.runtime.evidence import from_model
 from xai.runtime.methods import AS_PUBLISHED, METHODS
 
 
@@ -45,11 +45,8 @@ def evidence_graph(family: Family, outputs: Sequence[str]) -> EvidenceGraph | De
 
 def default_evidence(model: Description) -> list[str]:
     """What any method reads as published, in the order of the whole evidence."""
-    needed = {"logits"}
-    for method in AS_PUBLISHED:
-        for name in METHODS[method].needs(model):
-            needed.add(f"{name.split('/')[0]}/{FEATURES}" if name.endswith(f"/{FIEDLER}") else name)
-    return [name for name in evidence_names(model) if name in needed]
+    read = {name for method in AS_PUBLISHED for name in from_model(METHODS[method].needs(model))}
+    return [name for name in evidence_names(model) if name in {"logits"} | read]
 
 
 def wide(family: Family) -> torch.dtype:

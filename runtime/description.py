@@ -188,6 +188,12 @@ class Description:
         first = self.streams[0]
         return sum(site.queries == site.keys == first.name for site in self.sites) - len(first.layers)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Every size that is one number, by name. Raises `BadInput` where the model takes no square."""
+        names = ("image_size", "grid", "max_text_tokens", "vocab_size", "text_layers", "layers", "answers")
+        return {name: getattr(self, name) for name in names}
+
     def differences(self, other: Description) -> list[str]:
         """In which parts another model differs, such as `answers 17, not 3129`."""
         pairs = ((name, value, getattr(other, name)) for name, value in vars(self).items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,6 +12,7 @@ from xai.runtime.description import Description, Site, Stream
 from xai.spectral.arrays import Array, namespace
 
 FIEDLER, FEATURES = "fiedler", "features"
+"""Of a graph: |v|, which no model gives, and what it is made of."""
 
 
 def graph_name(description: Description, layer: str, modality: str) -> str:
@@ -19,9 +20,32 @@ def graph_name(description: Description, layer: str, modality: str) -> str:
     return layer if len(description.stream_of(modality).parts) == 1 else f"{layer}/{modality}"
 
 
-def fiedler_name(description: Description, layer: str, modality: str) -> str:
-    """The name of |v| of that graph."""
-    return f"{graph_name(description, layer, modality)}/{FIEDLER}"
+def modality_of(graph: str, description: Description) -> str:
+    """Whose features a graph joins: `joint0/text` says it, of `text0` the stream does."""
+    layer, *modality = graph.split("/")
+    return modality[0] if modality else description.stream(description.stream_of_layer(layer)).parts[0]
+
+
+def features_name(graph: str) -> str:
+    """The output that holds a graph's features."""
+    return f"{graph.split('/')[0]}/{FEATURES}"
+
+
+def fiedler_name(graph: str) -> str:
+    """Name of a graph's |v|."""
+    return f"{graph}/{FIEDLER}"
+
+
+def solved_graphs(names: Iterable[str]) -> list[str]:
+    """The graphs whose |v| is among `names`, in their order."""
+    return [name.removesuffix(f"/{FIEDLER}") for name in names if name.endswith(f"/{FIEDLER}")]
+
+
+def from_model(names: Iterable[str]) -> list[str]:
+    """What a model must give for the evidence of these names: features in place of each |v|, which come last."""
+    names = list(names)
+    features = dict.fromkeys(features_name(graph) for graph in solved_graphs(names))
+    return [name for name in names if not name.endswith(f"/{FIEDLER}")] + list(features)
 
 
 def self_sites(description: Description, stream: Stream) -> list[Site]:
@@ -83,11 +107,11 @@ def part(description: Description, modality: str, lengths: Mapping[str, int]) ->
     return slice(start, start + lengths[modality])
 
 
-def unpad(array: Array, streams: tuple[str, ...], description: Description, lengths: Mapping[str, int], padded: Mapping[str, int]) -> Array:
-    """Cut the padding off each axis of one question's evidence; axis i counts the tokens of `streams[i]`, axes beyond are kept."""
-    for axis, name in enumerate(streams):
+def unpad(name: str, array: Array, description: Description, lengths: Mapping[str, int], padded: Mapping[str, int]) -> Array:
+    """One question's evidence without padding: of each modality `lengths` tokens of `padded` are real."""
+    for axis, stream in enumerate(token_axes(name, description)):
         pieces = []
-        for modality in description.stream(name).parts:
+        for modality in description.stream(stream).parts:
             start = part(description, modality, padded).start
             pieces.append((start, start + lengths[modality]))
         if pieces == [(0, array.shape[axis])]:
@@ -100,7 +124,7 @@ def unpad(array: Array, streams: tuple[str, ...], description: Description, leng
     return array
 
 
-def axes(name: str, description: Description) -> tuple[str, ...]:
+def token_axes(name: str, description: Description) -> tuple[str, ...]:
     """The streams whose tokens an output's axes count, batch and heads aside: `text3/self/product` -> text, text."""
     layer, *rest = name.split("/")
     if rest == [FEATURES]:

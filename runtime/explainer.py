@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from xai.base.arguments import whole_number
 from xai.base.description import TOP_ANSWER
-from xai.runtime.answers import Answers
-from xai.runtime.engine import Answered, Clock, SolverReport, explain
+from xai.base.errors import BadInput
+from xai.runtime.answers import Answers, softmax
+from xai.runtime.clock import Clock
+from xai.runtime.engine import Answered, explain_tokens
+from xai.runtime.evidence import solved_graphs
 from xai.runtime.explanation import Answer, Explanation
-from xai.runtime.inputs.encode import EncodedImages, encode
+from xai.runtime.inputs.encode import encode_distinct
 from xai.runtime.inputs.image import ImageSource
-from xai.runtime.inputs.prepare import PreparedImage, ahead, prepare
+from xai.runtime.inputs.prepare import PreparedImage, prepare, prepare_all
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
-from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_methods
+from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_method, find_methods
 from xai.runtime.sessions.protocol import Session
-from xai.spectral.arrays import to_numpy
+from xai.spectral.arrays import Array, to_numpy
 
-_FLAGS = {
-    "disconnected": "its graph falls into {components} pieces: the map shows their sizes, not a cut within one",
-    "degenerate": "its second eigenvalue is {multiplicity}-fold: the map is the one that no choice of vector changes",
-    "not-converged": "no solver could prove its answer: do not trust the map",
-    "trivial": "its graph has fewer than two nodes with edges: there is nothing to cut",
-}
+Pair = tuple[ImageSource | PreparedImage, str | EncodedQuestion]
+"""A picture and a question about it."""
+
+ENCODED_TOGETHER = 4
+"""Images of a batch: while the session encodes some, threads decode the next."""
 
 Remark = Callable[[Image.Image], str | None]
 """What a reader should know about a picture before trusting an answer about it, if anything."""
@@ -50,23 +55,26 @@ class Explainer:
         self.answers = answers
         self.remark = remark
 
-    def check(self, question: str, target: str | int | None = None, truncate: bool = False) -> None:
-        """Raise the `XaiError` that explaining would, where the question or the target cannot be used."""
-        self.encoder.encode(question, truncate)
+    def check(self, question: str, target: str | int | None = None, truncate: bool = False) -> EncodedQuestion:
+        """Encode a question, for `explain` and the others to take in place of it.
+
+        Raises the `XaiError` that explaining would, where the question or the target cannot be used.
+        """
         if target is not None:
             self.answers.find(target)
+        return self.encoder.encode(question, truncate)
 
     def prepare(self, image: ImageSource) -> PreparedImage:
         """Decode and preprocess an image, for `explain` and the others to take in place of it: a thread may do that ahead of them.
 
-        Raises `XaiError` where the image cannot be used.
+        Raises `BadInput` where the image cannot be used.
         """
         return prepare(image, self.session.description)
 
     def explain(
         self,
         image: ImageSource | PreparedImage,
-        question: str,
+        question: str | EncodedQuestion,
         method: str = DEFAULT_METHOD,
         target: str | int | None = None,
         **options: Any,
@@ -75,22 +83,22 @@ class Explainer:
 
         For the options see `explain_batch`. Raises `BadInput` on an input that cannot be used.
         """
-        return self.explain_methods(image, question, [method], target, **options)[0]
+        return self.explain_methods(image, question, [find_method(method).name], target, **options)[0]
 
     def explain_methods(
         self,
         image: ImageSource | PreparedImage,
-        question: str,
+        question: str | EncodedQuestion,
         methods: str | Sequence[str] = AS_PUBLISHED,
         target: str | int | None = None,
         **options: Any,
     ) -> list[Explanation]:
-        """The same answer explained by several methods: the model runs once for all."""
+        """The same answer explained by several methods, as `explain_batch` takes them: the model runs once for all."""
         return self.explain_batch([(image, question)], methods, target, **options)[0]
 
     def explain_batch(
         self,
-        pairs: Sequence[tuple[ImageSource | PreparedImage, str]],
+        pairs: Iterable[Pair],
         methods: str | Sequence[str] = DEFAULT_METHOD,
         target: str | int | None = None,
         *,
@@ -100,68 +108,69 @@ class Explainer:
     ) -> list[list[Explanation]]:
         """Explain many (image, question) pairs in one batch; one list of explanations per pair, in order.
 
-        Questions may differ in length. Images that are equal are encoded once. `top_k` answers are listed,
-        `truncate` cuts a question that is too long, `seed` + i feeds the method `random` for pair i.
+        Questions may differ in length. Images that are equal are encoded once. `methods` is one name or several, each of which
+        counts once; `all` stands for the methods as published. `top_k` answers are listed, one at least, `truncate` cuts a
+        question that is too long, `seed` + i, 0 or more, feeds the method `random` for pair i. Raises `BadInput` on an input that
+        cannot be used.
         """
+        chosen = find_methods(methods)
+        top_k, seed = whole_number(top_k, "top_k", 1), whole_number(seed, "seed", 0)
+        explained = TOP_ANSWER if target is None else self.answers.find(target)
+        pairs = _checked(pairs)
         if not pairs:
             return []
-        chosen = find_methods(methods)
-        explained = TOP_ANSWER if target is None else self.answers.find(target)
         clock = Clock()
         with clock.time("preprocess"):
-            questions = [self.encoder.encode(question, truncate) for _, question in pairs]
-        encoded = self._encode([image for image, _ in pairs], clock)
+            questions = [q if isinstance(q, EncodedQuestion) else self.encoder.encode(q, truncate) for _, q in pairs]
+        images, tokens, mask = self._encode([image for image, _ in pairs], clock)
         ids = [question.ids for question in questions]
         targets, seeds = [explained] * len(pairs), range(seed, seed + len(pairs))
-        answered = explain(self.session, encoded.tokens, ids, targets, chosen, clock, seeds, encoded.mask)
-        timings: dict[str, float] = {}  # filled below, when the last stage has been timed, too
+        answered = explain_tokens(self.session, tokens, ids, targets, chosen, clock, seeds, mask)
         with clock.time("assemble"):
             found = [
-                self._explanations(image, question, result, chosen, top_k, timings)
-                for image, question, result in zip(encoded.images, questions, answered, strict=True)
+                self._explanations(image, question, result, chosen, top_k)
+                for image, question, result in zip(images, questions, answered, strict=True)
             ]
-        timings |= clock.milliseconds | {"total": sum(clock.milliseconds.values())}
-        return found
+        timings = clock.timings()
+        return [[explanation(timings_ms=timings) for explanation in each] for each in found]
 
-    def _encode(self, images: Sequence[ImageSource | PreparedImage], clock: Clock) -> EncodedImages:
-        """The images, prepared and encoded. `clock` gets, of images prepared here, the time that was waited for them, and of the others
-        what their preparing took."""
+    def _encode(
+        self, images: Sequence[ImageSource | PreparedImage], clock: Clock
+    ) -> tuple[list[PreparedImage], Array, NDArray[np.bool_] | None]:
+        """The images, prepared, their tokens (B, N, width), and the mask of these where images have unequal numbers of them; each distinct
+        image is encoded once.
+
+        `clock` gets, of images prepared here, the time that was waited for them, and of the others what their preparing took.
+        """
         start = time.perf_counter()
         encoding = Clock()
-        encoded = encode(self.session, self._prepared(images), encoding)
-        decode, preprocess = (sum(getattr(image, f"{stage}_ms") for image in encoded.images) for stage in ("decode", "preprocess"))
+        prepared: list[PreparedImage] = []
+
+        def pixels() -> Iterator[NDArray[np.float32]]:
+            for image in prepare_all(images, self.session.description):
+                prepared.append(image)
+                yield image.pixels
+
+        encoded = encode_distinct(self.session, pixels(), ENCODED_TOGETHER, encoding)
+        with encoding.time("encode_image"):
+            tokens, mask = encoded.each()
         waited = 1e3 * (time.perf_counter() - start) - encoding.milliseconds["encode_image"]
-        share = 1.0 if isinstance(images[0], PreparedImage) else waited / (decode + preprocess)
-        clock.add("decode", share * decode)
-        clock.add("preprocess", share * preprocess)
-        clock.milliseconds |= encoding.milliseconds
-        return encoded
-
-    def _prepared(self, images: Sequence[ImageSource | PreparedImage]) -> Iterator[PreparedImage]:
-        """The images in their order, several of them by threads that work ahead."""
-
-        def finish(image: ImageSource | PreparedImage) -> PreparedImage:
-            return image if isinstance(image, PreparedImage) else self.prepare(image)
-
-        if len(images) == 1:
-            yield finish(images[0])
-            return
-        for future in ahead(finish, images):
-            yield future.result()
+        here = [image.decode_ms + image.preprocess_ms for image, given in zip(prepared, images, strict=True) if image is not given]
+        share = waited / sum(here) if here else 0.0
+        for image, given in zip(prepared, images, strict=True):
+            part = 1.0 if image is given else share
+            clock.add("decode", part * image.decode_ms)
+            clock.add("preprocess", part * image.preprocess_ms)
+        clock.add("encode_image", encoding.milliseconds["encode_image"])
+        return prepared, tokens, mask
 
     def _explanations(
-        self,
-        image: PreparedImage,
-        question: EncodedQuestion,
-        result: Answered,
-        methods: Sequence[Method],
-        top_k: int,
-        timings: dict[str, float],
-    ) -> list[Explanation]:
+        self, image: PreparedImage, question: EncodedQuestion, result: Answered, methods: Sequence[Method], top_k: int
+    ) -> list[functools.partial[Explanation]]:
+        """One explanation per method, complete but for its `timings_ms`, which no one knows yet."""
         model = self.session.description
         logits = np.asarray(to_numpy(result.logits), dtype=np.float64)
-        shares = np.exp(logits - logits.max())
-        shares /= shares.sum()
+        shares = softmax(logits)
 
         def answer(i: int) -> Answer:
             return Answer(int(i), self.answers.names[i], float(logits[i]), float(shares[i]))
@@ -171,10 +180,11 @@ class Explainer:
         notes = ([remark] if remark else []) + _truncation(question)
         found = []
         for method, relevance in zip(methods, result.relevances, strict=True):
-            used = method.needs(model)
-            solver = tuple(report for report in result.solver if f"{report.graph}/fiedler" in used)
+            used = solved_graphs(method.needs(model))
+            solver = tuple(report for report in result.solver if report.graph in used)
             found.append(
-                Explanation(
+                functools.partial(
+                    Explanation,
                     image_name=image.name,
                     picture=image.picture,
                     crop=image.crop,
@@ -189,18 +199,22 @@ class Explainer:
                     solver=solver,
                     session=self.session.name,
                     precision=self.session.precision,
-                    timings_ms=timings,
-                    notes=(*notes, *_flags(solver)),
+                    notes=(*notes, *(report.note for report in solver if report.note)),
                 )
             )
         return found
 
 
+def _checked(pairs: Any) -> list[Pair]:
+    """The pairs as a list. Raises `BadInput` where they are none."""
+    if not isinstance(pairs, Iterable) or isinstance(pairs, str):
+        raise BadInput(f"pairs is of type {type(pairs).__name__}: give a list of (image, question)")
+    found = list(pairs)
+    for i, pair in enumerate(found):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise BadInput(f"pair {i} is no (image, question) but of type {type(pair).__name__}: give both, and nothing else")
+    return found
+
+
 def _truncation(question: EncodedQuestion) -> list[str]:
     return [f"the question was cut to its first {len(question.tokens)} tokens"] if question.truncated else []
-
-
-def _flags(solver: Sequence[SolverReport]) -> list[str]:
-    return [
-        f"{r.graph}: {_FLAGS[r.status].format(components=r.components, multiplicity=r.multiplicity)}" for r in solver if r.status in _FLAGS
-    ]

@@ -15,7 +15,7 @@ import numpy as np
 
 from xai.base.errors import BadInput
 from xai.runtime.description import IMAGE, TEXT, Description, Site, Stream
-from xai.runtime.evidence import Evidence, crossing, fiedler_name, reading, self_sites
+from xai.runtime.evidence import Evidence, crossing, fiedler_name, graph_name, reading, self_sites
 from xai.runtime.propagation import Normalised, Propagated, steps
 from xai.spectral.arrays import Array, namespace
 
@@ -71,7 +71,7 @@ def weighted_layers(description: Description, modality: str, layers: str) -> tup
 def dsmi(evidence: Evidence) -> Relevance:
     """|v| of the last layer's features, per modality (reference name `dsm`)."""
     description = evidence.description
-    text, image = (evidence[fiedler_name(description, description.stream_of(m).layers[-1], m)] for m in (TEXT, IMAGE))
+    text, image = (evidence[fiedler_name(graph_name(description, description.stream_of(m).layers[-1], m))] for m in (TEXT, IMAGE))
     return finish_content(evidence, text, image)
 
 
@@ -83,7 +83,7 @@ def _weighted_fiedler(kind: str, layers: str) -> Callable[[Evidence], Relevance]
         for modality in found:
             inner = evidence.content(modality)
             for layer in weighted_layers(evidence.description, modality, layers):
-                vector = evidence[fiedler_name(evidence.description, layer, modality)]
+                vector = evidence[fiedler_name(graph_name(evidence.description, layer, modality))]
                 found[modality] = found[modality] + abs(evidence[f"{layer}/self/{kind}"][inner, inner] @ vector)
         return finish_content(evidence, found[TEXT], found[IMAGE])
 
@@ -217,7 +217,7 @@ Needs = Callable[[Description], list[str]]
 
 
 def _need_fiedler(description: Description) -> list[str]:
-    return [fiedler_name(description, description.stream_of(m).layers[-1], m) for m in (TEXT, IMAGE)]
+    return [fiedler_name(graph_name(description, description.stream_of(m).layers[-1], m)) for m in (TEXT, IMAGE)]
 
 
 def _need_weighted(kind: str, layers: str) -> Needs:
@@ -225,7 +225,7 @@ def _need_weighted(kind: str, layers: str) -> Needs:
         found = []
         for modality in (TEXT, IMAGE):
             for layer in weighted_layers(description, modality, layers):
-                found += [fiedler_name(description, layer, modality), f"{layer}/self/{kind}"]
+                found += [fiedler_name(graph_name(description, layer, modality)), f"{layer}/self/{kind}"]
         return list(dict.fromkeys(found))
 
     return needs
@@ -326,6 +326,8 @@ def find_methods(asked: str | Iterable[str]) -> tuple[Method, ...]:
 
     Raises `BadInput` on an unknown name, with the valid ones, and on none.
     """
+    if not isinstance(asked, Iterable):
+        raise BadInput(f"methods is {asked!r}: name one, or several in a list")
     names = [asked] if isinstance(asked, str) else list(asked)
     if not names:
         raise BadInput("no method is named: name some, or all")

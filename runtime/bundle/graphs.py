@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from xai.base.errors import XaiError
 from xai.runtime.bundle.manifest import GRAPHS, GraphSpec, TensorSpec
 from xai.runtime.description import Aspect, Boxes, Description, Square
-from xai.runtime.evidence import FEATURES, axes
+from xai.runtime.evidence import FEATURES, token_axes
 
 BATCH, TEXT, IMAGE, JOINT = "batch", "text", "image", "joint"
 """Names of the free axes: questions, text tokens, image tokens, and both one behind the other."""
@@ -82,7 +82,7 @@ def describe_output(name: str, model: Description) -> TensorSpec:
     if name == "logits":
         return TensorSpec("float32", (BATCH, model.answers))
     site, _, kind = name.rpartition("/")
-    lengths = [stream if len(model.stream(stream).parts) == 1 else JOINT for stream in axes(name, model)]
+    lengths = [stream if len(model.stream(stream).parts) == 1 else JOINT for stream in token_axes(name, model)]
     if kind == FEATURES:
         return TensorSpec("float32", (BATCH, *lengths, model.width))
     if kind in WHOLE:

@@ -1,70 +1,116 @@
-"""Prepared images -> image tokens: each distinct one encoded once, those of one size together."""
+"""Pixels and token ids -> what the model makes of each alone, done once, before it looks at both."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xai.runtime.engine import Clock, encode_images
-from xai.runtime.inputs.prepare import PreparedImage
+from xai.runtime.clock import Clock
+from xai.runtime.description import picture_inputs
 from xai.runtime.sessions.protocol import Session
-from xai.spectral.arrays import Array, namespace
+from xai.spectral.arrays import Array, namespace, to_device
 
-ENCODED_TOGETHER = 4
-"""Images of a batch: while the session encodes some, threads decode the next."""
+
+def place(session: Session, array: Array) -> Array:
+    """The array where the session computes, so that all that follows stays there."""
+    return to_device(array) if session.device == "cuda" else array
+
+
+def encode_images(session: Session, *picture: NDArray[np.float32]) -> Array:
+    """A batch of pictures, as the arrays of `runtime.description.picture_inputs` -> image tokens (B, N, width)."""
+    names = picture_inputs(session.description.picture)
+    return session.run("encode_image", {name: place(session, x) for name, x in zip(names, picture, strict=True)})["image_tokens"]
 
 
 class EncodedImages(NamedTuple):
-    """`images` as they came, the tokens (B, N, width) of each, and the mask (B, N) of real ones where their numbers differ."""
+    """Image tokens (I, N, width) of distinct images, and the row (B,) there of each image asked for.
 
-    images: list[PreparedImage]
+    `mask` (I, N) is false behind the tokens of an image that has fewer than another; None where all have as many.
+    """
+
     tokens: Array
+    rows: NDArray[np.int64]
     mask: NDArray[np.bool_] | None
 
+    def each(self) -> tuple[Array, NDArray[np.bool_] | None]:
+        """Image tokens (B, N, width) and their mask, one row per image asked for."""
+        if np.array_equal(self.rows, np.arange(len(self.tokens))):
+            return self.tokens, self.mask
+        return self.tokens[namespace(self.tokens).asarray(self.rows)], None if self.mask is None else self.mask[self.rows]
 
-def encode(session: Session, images: Iterable[PreparedImage], clock: Clock) -> EncodedImages:
-    """Encode images as they come. `clock` gets the time that the model took."""
-    taken: list[PreparedImage] = []
+
+def encode_distinct(session: Session, images: Iterable[NDArray[np.float32]], together: int, clock: Clock | None = None) -> EncodedImages:
+    """Encode each distinct image once, up to `together` of one size in a batch; images are pixels (3, h, w), at least one.
+
+    Those to come may be prepared by threads meanwhile: `clock` counts the encoding only, not the waiting for them.
+    """
+    clock = clock or Clock()
     places: dict[bytes, int] = {}
+    waiting: dict[tuple[int, ...], list[tuple[int, NDArray[np.float32]]]] = {}  # by size: places and pixels
     rows: list[int] = []
-    waiting: dict[tuple[int, ...], list[tuple[int, PreparedImage]]] = {}
-    encoded: dict[int, Array] = {}
-    batches: list[Array] = []
+    parts: list[tuple[list[int], Array]] = []
 
-    def run(some: list[tuple[int, PreparedImage]]) -> None:
-        batches.append(encode_images(session, np.stack([image.pixels for _, image in some])))
-        encoded.update(zip((place for place, _ in some), batches[-1], strict=True))
+    def encode_waiting(shape: tuple[int, ...]) -> None:
+        some = waiting.pop(shape)
+        parts.append(([place for place, _ in some], encode_images(session, np.stack([pixels for _, pixels in some]))))
 
-    for image in images:
-        taken.append(image)
+    for pixels in images:
         with clock.time("encode_image"):
-            shape = image.pixels.shape
-            key = hashlib.sha256(repr(shape).encode() + image.pixels.tobytes()).digest()
+            key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
             if key not in places:
                 places[key] = len(places)
-                waiting.setdefault(shape, []).append((places[key], image))
+                waiting.setdefault(pixels.shape, []).append((places[key], pixels))
             rows.append(places[key])
-            if len(waiting.get(shape, ())) == ENCODED_TOGETHER:
-                run(waiting.pop(shape))
+            if len(waiting.get(pixels.shape, ())) == together:
+                encode_waiting(pixels.shape)
     with clock.time("encode_image"):
-        for some in waiting.values():
-            run(some)
-        if len(batches) == 1 and rows == list(range(len(batches[0]))):
-            return EncodedImages(taken, batches[0], None)
-        return EncodedImages(taken, *pad_tokens([encoded[row] for row in rows]))
+        for shape in list(waiting):
+            encode_waiting(shape)
+        if all(tokens.shape[1] == parts[0][1].shape[1] for _, tokens in parts):
+            tokens = parts[0][1] if len(parts) == 1 else namespace(parts[0][1]).concatenate([tokens for _, tokens in parts])
+            order = np.argsort([place for some, _ in parts for place in some])
+            return EncodedImages(tokens, order[rows], None)
+        encoded = {place: row for some, tokens in parts for place, row in zip(some, tokens, strict=True)}
+        tokens, mask = pad_tokens([encoded[place] for place in range(len(places))])
+    return EncodedImages(tokens, np.array(rows), mask)
 
 
-def pad_tokens(rows: list[Array]) -> tuple[Array, NDArray[np.bool_] | None]:
-    """Tokens (N, width) of unequal numbers -> (B, N, width), 0 behind each row's own, and the mask (B, N); no mask where all are equal."""
+def pad_tokens(rows: Sequence[Array]) -> tuple[Array, NDArray[np.bool_]]:
+    """Tokens (N, width) of unequal numbers -> (B, N, width), 0 behind each row's own, and the mask (B, N)."""
     xp = namespace(rows[0])
     lengths = np.array([len(row) for row in rows])
-    if (lengths == lengths[0]).all():
-        return xp.stack(rows), None
     tokens = xp.zeros((len(rows), int(lengths.max()), rows[0].shape[1]), rows[0].dtype)
     for b, row in enumerate(rows):
         tokens[b, : len(row)] = row
     return tokens, np.arange(lengths.max()) < lengths[:, None]
+
+
+class EncodedTexts(NamedTuple):
+    """Text embeddings (B, T, width), padded on the right, and the mask (B, T) of real tokens."""
+
+    embeddings: Array
+    mask: NDArray[np.bool_]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens (B,) of each question, special ones included."""
+        return self.mask.sum(1)
+
+
+def pad_ids(questions: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Ids of unequal length -> ids (B, T), padded on the right, and the mask (B, T) of real tokens."""
+    lengths = np.array([len(ids) for ids in questions])
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    padded = np.full(mask.shape, 1, dtype=np.int64)  # any id does: padding is masked
+    padded[mask] = np.concatenate(questions)
+    return padded, mask
+
+
+def embed_texts(session: Session, questions: Sequence[NDArray[np.int64]]) -> EncodedTexts:
+    """Token ids of each question (T,) -> their embeddings as one padded batch."""
+    ids, mask = pad_ids(questions)
+    return EncodedTexts(session.run("embed_text", {"ids": place(session, ids)})["text_embeddings"], mask)

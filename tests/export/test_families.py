@@ -18,8 +18,8 @@ from xai.models.families import read_answers
 from xai.models.load import load
 from xai.runtime.answers import Answers, numbered_answers
 from xai.runtime.bundle.manifest import FORMATS, onnx_file
-from xai.runtime.engine import encode_images, explain
-from xai.runtime.inputs.encode import pad_tokens
+from xai.runtime.engine import explain_tokens
+from xai.runtime.inputs.encode import encode_images, pad_tokens
 from xai.runtime.methods import AS_PUBLISHED, METHODS
 from xai.runtime.sessions.choose import open_session
 from xai.runtime.sessions.protocol import Session
@@ -101,7 +101,7 @@ def test_a_contrast_is_the_gradient_of_the_difference(session: Session, family_g
     ids = [np.array(family_golden.cases[0]["ids"])]
     methods = [METHODS[name] for name in ("relevance-maps", "grad-cam", "transformer-attribution")]
     for target in (Contrast(4, 7), TOP_ANSWER, EVERY_ANSWER):
-        ours, theirs = (explain(one, tokens, ids, [target], methods)[0] for one in (session, eager))
+        ours, theirs = (explain_tokens(one, tokens, ids, [target], methods)[0] for one in (session, eager))
         assert ours.target == theirs.target
         for a, b in zip(ours.relevances, theirs.relevances, strict=True):
             assert error(a.text, b.text) < 1e-5 and error(a.image, b.image) < 1e-5
@@ -116,7 +116,7 @@ def test_golden_relevances_in_one_padded_batch(session: Session, family_golden: 
     found = []
     for one in (session, eager):
         tokens, mask = pad_tokens([encode_images(one, *family_golden.picture(c).values())[0] for c in cases])
-        found.append(explain(one, tokens, ids, [TOP_ANSWER] * len(ids), CHOSEN, image_mask=mask))
+        found.append(explain_tokens(one, tokens, ids, [TOP_ANSWER] * len(ids), CHOSEN, image_mask=mask))
     for c, ours, theirs in zip(cases, *found, strict=True):
         assert abs(ours.logits - family_golden.expected[f"{c}/logits"]).max() < 1e-4
         gaps = {report.graph: report.gap for report in theirs.solver}

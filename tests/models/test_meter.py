@@ -14,7 +14,7 @@ from xai.meter.layer import Stream
 from xai.models.check import check_family
 from xai.models.eager import EagerSession
 from xai.models.meter import MeterFamily
-from xai.runtime.engine import pad_ids
+from xai.runtime.inputs.encode import pad_ids
 from xai.runtime.inputs.image import open_image
 from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.target import directions

@@ -10,8 +10,8 @@ import pytest
 from xai.base.description import TOP_ANSWER
 from xai.models.eager import EagerSession
 from xai.runtime.description import Description
-from xai.runtime.engine import Answered, encode_images, explain
-from xai.runtime.inputs.encode import pad_tokens
+from xai.runtime.engine import Answered, explain_tokens
+from xai.runtime.inputs.encode import encode_images, pad_tokens
 from xai.runtime.methods import AS_PUBLISHED, METHODS
 from xai.runtime.target import EVERY_ANSWER, Target
 from xai.tests.families import FamilyGolden, error
@@ -43,7 +43,7 @@ def run(golden: FamilyGolden, cases: list[int], layers: Literal["first", "all"],
     rows = [encode_images(session, *golden.picture(c).values())[0] for c in cases]
     tokens, mask = pad_tokens(rows)
     ids = [np.array(golden.cases[c]["ids"]) for c in cases]
-    return explain(session, tokens, ids, [target] * len(cases), CHOSEN, image_mask=mask)
+    return explain_tokens(session, tokens, ids, [target] * len(cases), CHOSEN, image_mask=mask)
 
 
 def check(golden: FamilyGolden, case: int, key: str, answered: Answered, number: int) -> int:

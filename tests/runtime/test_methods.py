@@ -7,7 +7,7 @@ import pytest
 
 from xai.base.errors import BadInput, XaiError
 from xai.runtime.description import IMAGE, TEXT, Boxes, Description, Published, Site, Special, Stream
-from xai.runtime.evidence import Evidence, fiedler_name
+from xai.runtime.evidence import Evidence, fiedler_name, graph_name
 from xai.runtime.methods import AS_PUBLISHED, METHODS, find_method, find_methods
 
 ENCODER, LAYERS = 2, 3
@@ -64,7 +64,8 @@ def make(description: Description, tokens: int, patches: int) -> Evidence:
         arrays[f"{site.name}/grad-cam"] = rng.random(shape[1])
     for modality in (TEXT, IMAGE):
         for layer in description.stream_of(modality).layers:
-            arrays[fiedler_name(description, layer, modality)] = rng.random(lengths[modality] - sum(description.special[modality]))
+            nodes = lengths[modality] - sum(description.special[modality])
+            arrays[fiedler_name(graph_name(description, layer, modality))] = rng.random(nodes)
     return Evidence(arrays, description, lengths)
 
 
@@ -207,7 +208,7 @@ def test_weighted_spectral_methods_sum_their_layers(evidence, name, kind) -> Non
         inner = slice(start + before, start + evidence.lengths[modality] - behind)
         names = description.stream_of(modality).layers
         return sum(
-            np.abs(evidence[f"{layer}/self/{kind}"][inner, inner] @ evidence[fiedler_name(description, layer, modality)])
+            np.abs(evidence[f"{layer}/self/{kind}"][inner, inner] @ evidence[fiedler_name(graph_name(description, layer, modality))])
             for layer in (names[:1] if layers == "first" else names)
         )
 

@@ -349,3 +349,10 @@ def test_pictures_that_no_recipe_takes_are_refused_by_name() -> None:
         preprocess(Image.new("RGB", (3000, 3)), takes(Aspect(96, 159, 32, HALF, HALF)), "thin.png")
     with pytest.raises(BadInput, match=r"photo.png: this model takes boxes with features, not pixels"):
         preprocess(Image.new("RGB", (30, 30)), takes(Boxes(2048)), "photo.png")
+
+
+@pytest.mark.parametrize("name", ["", "a\nb.png", "x" * 300])
+def test_a_name_however_odd_leaves_the_message_one_line(name) -> None:
+    with pytest.raises(BadInput, match=r"does not exist|cannot be read|is a folder") as raised:
+        open_image(name)
+    assert "\n" not in str(raised.value)

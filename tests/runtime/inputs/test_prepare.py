@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from xai.base.errors import XaiError
-from xai.runtime.inputs.encode import ENCODED_TOGETHER
+from xai.runtime.explainer import ENCODED_TOGETHER
 from xai.runtime.inputs.prepare import LOOK_AHEAD, THREADS, ahead
 
 

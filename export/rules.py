@@ -324,8 +324,7 @@ def masked_fill(out: Tensor, input: Tensor, mask: Tensor, value: float) -> Pullb
 @rule("where")
 def where(out: Tensor, condition: Tensor, input: Any, other: Any) -> Pullbacks:
     """x where the condition holds, y elsewhere."""
-    zero = torch.zeros((), dtype=out.dtype, device=out.device)
     return [
-        (input, lambda g: fit(torch.where(condition, g, zero), input)),
-        (other, lambda g: fit(torch.where(condition, zero, g), other)),
+        (input, lambda g: fit(torch.where(condition, g, torch.zeros_like(g)), input)),
+        (other, lambda g: fit(torch.where(condition, torch.zeros_like(g), g), other)),
     ]

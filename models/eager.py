@@ -27,7 +27,8 @@ class Explained(NamedTuple):
 
 def choose(logits: Tensor, direction: Tensor) -> Tensor:
     """What is explained, in the space of answers (B, answers): the direction asked for, or that of the top answer where it is all 0."""
-    top = (torch.arange(logits.shape[-1], device=logits.device) == logits.argmax(-1, keepdim=True)).to(logits.dtype)
+    # Not by `arange`: a traced graph would keep the device that it was traced on.
+    top = torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
     return torch.where((direction != 0).any(-1, keepdim=True), direction, top)
 
 

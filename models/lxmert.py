@@ -58,7 +58,9 @@ class Lxmert(Family):
         return self.model.lxmert.encoder.visn_fc(features, boxes)
 
     def embed_text(self, ids: Tensor) -> Tensor:
-        return self.model.lxmert.embeddings(ids, torch.zeros_like(ids))
+        parts = self.model.lxmert.embeddings
+        positions = torch.ones_like(ids[:1]).cumsum(1) - 1  # the library's own would fix the device of a traced graph
+        return parts.LayerNorm(parts.word_embeddings(ids) + parts.position_embeddings(positions) + parts.token_type_embeddings.weight[0])
 
     def fuse(self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor, record: bool) -> Fused:
         encoder = self.model.lxmert.encoder

@@ -62,7 +62,7 @@ class Vilt(Family):
 
     def embed_text(self, ids: Tensor) -> Tensor:
         parts = self.model.vilt.embeddings
-        positions = torch.arange(ids.shape[1], device=ids.device)[None]  # a slice of the library's own table would fix the length
+        positions = torch.ones_like(ids[:1]).cumsum(1) - 1  # the library's own would fix the length, or the device, of an exported graph
         words = parts.text_embeddings(input_ids=ids, token_type_ids=torch.zeros_like(ids), position_ids=positions)
         return words + parts.token_type_embeddings.weight[0]
 
@@ -73,7 +73,9 @@ class Vilt(Family):
         features: dict[str, Tensor] = {}
         with recorded([layer.attention.attention.dropout for layer in layers] if record else []) as attention:
             for i, layer in enumerate(layers):
-                x = layer(x, bias)[0]
+                # As the layer's own forward, which would fix the device of a traced graph.
+                x = layer.attention(layer.layernorm_before(x), bias)[0] + x
+                x = layer.output(layer.intermediate(layer.layernorm_after(x)), x)
                 features[f"joint{i}"] = x
         pooled = self.model.vilt.pooler(self.model.vilt.layernorm(x))
         return Fused(self.model.classifier(pooled), attention, features)

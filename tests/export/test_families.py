@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from tokenizers import Tokenizer
 
 from xai.base.description import TOP_ANSWER
@@ -17,7 +18,7 @@ from xai.models.eager import EagerSession
 from xai.models.families import read_answers
 from xai.models.load import load
 from xai.runtime.answers import Answers, numbered_answers
-from xai.runtime.bundle.manifest import FORMATS, onnx_file
+from xai.runtime.bundle.manifest import FORMATS, TORCHSCRIPT, onnx_file
 from xai.runtime.engine import explain_tokens
 from xai.runtime.inputs.encode import encode_images, pad_tokens
 from xai.runtime.methods import AS_PUBLISHED, METHODS
@@ -74,6 +75,14 @@ def test_onnx_files_are_valid_and_their_axes_are_those_of_the_manifest(exported,
             for value, tensor in zip(values, described.values(), strict=True):
                 found = [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
                 assert found == list(tensor.axes), (name, value.name)
+
+
+def test_torchscript_runs_where_it_was_not_traced(exported, family_golden: FamilyGolden) -> None:
+    bundle = exported(family_golden.name).bundle
+    with pytest.warns(DeprecationWarning):
+        module = torch.jit.load(bundle.file(TORCHSCRIPT))
+    for name in bundle.manifest.graphs:
+        assert 'value="cpu"' not in str(getattr(module, name).graph), name
 
 
 @pytest.mark.parametrize("padded", [False, True])

@@ -13,14 +13,17 @@ from PIL import Image
 
 from xai.base.errors import XaiError
 from xai.runtime.answers import Answers
-from xai.runtime.engine import Answered, Clock, SolverReport, encode_images, explain
+from xai.runtime.engine import Answered, Clock, SolverReport, embed_texts, encode_images, explain, pad_ids
 from xai.runtime.explanation import Answer, Explanation
+from xai.runtime.inputs.encoded import EncodedImages
 from xai.runtime.inputs.image import ImageSource
 from xai.runtime.inputs.prepare import PreparedImage, ahead, prepare
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
+from xai.runtime.masking import Kept, answer_kept, image_places, text_places
 from xai.runtime.methods import LAYERS, METHODS, Depth, Method, Options, find_method
+from xai.runtime.prediction import Asked, Prediction, places
 from xai.runtime.sessions.protocol import TOP_ANSWER, Session
-from xai.spectral.arrays import namespace, to_numpy
+from xai.spectral.arrays import Array, namespace, to_numpy
 
 _FLAGS = {
     "disconnected": "its graph falls into {components} pieces: the map shows their sizes, not a cut within one",
@@ -33,6 +36,7 @@ _FLAGS = {
 ENCODED_TOGETHER = 4
 """Images of a batch: while the session encodes some, threads decode the next."""
 
+
 Remark = Callable[[Image.Image], str | None]
 """What a reader should know about a picture before trusting an answer about it, if anything."""
 
@@ -40,7 +44,8 @@ Remark = Callable[[Image.Image], str | None]
 class Explainer:
     """Answers questions about images and says why. `xai.load` makes one.
 
-    `encoder` wraps the model's tokenizer, `answers` names the rows of its classifier.
+    `encoder` wraps the model's tokenizer, `answers` names the rows of its classifier. `encoded` keeps the tokens of images that were
+    encoded, by default of none: the next question about one skips the vision encoder.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Explainer:
         self.encoder = encoder
         self.answers = answers
         self.remark = remark
+        self.encoded = EncodedImages(0)
 
     def check(self, question: str, target: str | int | None = None, truncate: bool = False) -> None:
         """Raise the `XaiError` that explaining would, where the question or the target cannot be used."""
@@ -100,30 +106,32 @@ class Explainer:
         self,
         pairs: Sequence[tuple[ImageSource | PreparedImage, str]],
         methods: Sequence[str] = ("dsmi-grad",),
-        target: str | int | None = None,
+        target: str | int | list[str | int | None] | None = None,
         layers: str = "first",
         *,
         top_k: int = 5,
         truncate: bool = False,
-        seed: int = 0,
+        seed: int | list[int] = 0,
     ) -> list[list[Explanation]]:
         """Explain many (image, question) pairs in one batch; one list of explanations per pair, in order.
 
         Questions may differ in length. Images that are equal are encoded once. `top_k` answers are listed,
-        `truncate` cuts a question that is too long, `seed` + i feeds the method `random` for pair i.
+        `truncate` cuts a question that is too long, `seed` + i feeds the method `random` for pair i. A list of targets or
+        seeds has one for each pair.
         """
         if layers not in LAYERS:
             raise XaiError(f"layers must be {' or '.join(LAYERS)}, not {layers!r}")
         if not pairs:
             return []
         chosen = [find_method(name) for name in methods]
-        explained = TOP_ANSWER if target is None else self.answers.find(target)
+        asked = target if isinstance(target, list) else [target] * len(pairs)
+        targets = [TOP_ANSWER if one is None else self.answers.find(one) for one in asked]
+        seeds = seed if isinstance(seed, list) else range(seed, seed + len(pairs))
         clock = Clock()
         with clock.time("preprocess"):
             questions = [self.encoder.encode(question, truncate) for _, question in pairs]
         prepared, image_tokens = self._encode([image for image, _ in pairs], clock)
         ids = [question.ids for question in questions]
-        targets, seeds = [explained] * len(pairs), range(seed, seed + len(pairs))
         answered = explain(self.session, image_tokens, ids, targets, chosen, Options(layers), clock, seeds)
         timings: dict[str, float] = {}  # filled below, when the last stage has been timed, too
         with clock.time("assemble"):
@@ -134,6 +142,78 @@ class Explainer:
         timings |= clock.milliseconds | {"total": sum(clock.milliseconds.values())}
         return found
 
+    def answer(
+        self,
+        image: ImageSource | PreparedImage,
+        question: str,
+        *,
+        without_patches: NDArray[np.bool_] | None = None,
+        without_words: NDArray[np.bool_] | None = None,
+        top_k: int = 5,
+    ) -> Prediction:
+        """Answer `question` about `image`, without the patches (h, w) and the words (words,) that are True: what the perturbation
+        test does. Raises `XaiError` on an input that cannot be used."""
+        return self.answer_batch([Asked(image, question, without_patches, without_words)], top_k=top_k)[0]
+
+    def answer_batch(self, asked: Sequence[Asked], *, top_k: int = 5) -> list[Prediction]:
+        """Answer many questions in one batch, in order; those that keep equally many tokens share a pass of the graph."""
+        if not asked:
+            return []
+        clock = Clock()
+        with clock.time("preprocess"):
+            questions = [self.encoder.encode(one.question) for one in asked]
+            patches = self.session.description.grid**2
+            kept = [one.kept(question, patches) for one, question in zip(asked, questions, strict=True)]
+        prepared, image_tokens = self._encode([one.image for one in asked], clock)
+        with clock.time("embed_text"):
+            text = embed_texts(self.session, pad_ids([question.ids for question in questions])[0])
+        logits = np.empty((len(asked), self.session.description.answers))
+        groups: dict[tuple[int, int], list[int]] = {}
+        for i, tokens in enumerate(kept):
+            groups.setdefault((len(tokens.patches), len(tokens.words)), []).append(i)
+        with clock.time("answer"):
+            for members in groups.values():
+                rows = np.array(members)
+                image = Kept(image_tokens, rows, np.stack([image_places(kept[i].patches) for i in members]))
+                words = Kept(text, rows, np.stack([text_places(kept[i].words, len(questions[i].tokens)) for i in members]))
+                logits[rows] = to_numpy(answer_kept(self.session, image, words))
+        if not np.isfinite(logits).all():
+            raise XaiError("the model's answer is not a number: its weights or the image hold NaN or infinity")
+        timings = clock.milliseconds | {"total": sum(clock.milliseconds.values())}
+        return [self._prediction(*each, top_k, timings) for each in zip(asked, prepared, questions, logits, strict=True)]
+
+    def _prediction(
+        self,
+        asked: Asked,
+        image: PreparedImage,
+        question: EncodedQuestion,
+        logits: NDArray[np.float64],
+        top_k: int,
+        timings: dict[str, float],
+    ) -> Prediction:
+        grid = self.session.description.grid
+        answers = self._answers(logits)
+        return Prediction(
+            image_name=image.name,
+            image_size=image.picture.size,
+            crop=image.crop.box,
+            question=question,
+            answer=answers(int(logits.argmax())),
+            top=tuple(answers(int(i)) for i in np.argsort(-logits, kind="stable")[:top_k]),
+            grid=(grid, grid),
+            without_patches=places(asked.without_patches),
+            without_words=places(asked.without_words),
+            session=self.session.name,
+            precision=self.session.precision,
+            timings_ms=timings,
+        )
+
+    def _answers(self, logits: NDArray[np.float64]) -> Callable[[int], Answer]:
+        """Gives the answer of an id, with its share of the softmax."""
+        shares = np.exp(logits - logits.max())
+        shares /= shares.sum()
+        return lambda i: Answer(i, self.answers.names[i], float(logits[i]), float(shares[i]))
+
     def _encode(self, images: Sequence[ImageSource | PreparedImage], clock: Clock) -> tuple[list[PreparedImage], Any]:
         """The images, prepared, and their tokens (B, N, width); each distinct image is encoded once.
 
@@ -142,29 +222,32 @@ class Explainer:
         start = time.perf_counter()
         encoding = Clock()
         prepared: list[PreparedImage] = []
-        places: dict[bytes, int] = {}
-        waiting: list[NDArray[np.float32]] = []
-        rows, parts = [], []
+        keys: list[bytes] = []
+        known: dict[bytes, Array] = {}
+        waiting: dict[bytes, NDArray[np.float32]] = {}
 
         def encode_waiting() -> None:
-            parts.append(encode_images(self.session, np.stack(waiting)))
+            for key, tokens in zip(waiting, encode_images(self.session, np.stack(list(waiting.values()))), strict=True):
+                known[key] = tokens
+                self.encoded.keep(key, tokens)
             waiting.clear()
 
         for image in self._prepared(images):
             prepared.append(image)
             with encoding.time("encode_image"):
-                key = hashlib.sha256(image.pixels.data).digest()
-                if key not in places:
-                    places[key] = len(places)
-                    waiting.append(image.pixels)
-                rows.append(places[key])
+                keys.append(key := hashlib.sha256(image.pixels.data).digest())
+                if key in known or key in waiting:
+                    continue
+                if (kept := self.encoded.find(key)) is not None:
+                    known[key] = kept
+                    continue
+                waiting[key] = image.pixels
                 if len(waiting) == ENCODED_TOGETHER:
                     encode_waiting()
         with encoding.time("encode_image"):
             if waiting:
                 encode_waiting()
-            tokens = parts[0] if len(parts) == 1 else namespace(parts[0]).concatenate(parts)
-            tokens = tokens if rows == list(range(len(tokens))) else tokens[namespace(tokens).asarray(rows)]
+            tokens = namespace(known[keys[0]]).stack([known[key] for key in keys])
         decode, preprocess = (sum(getattr(image, f"{stage}_ms") for image in prepared) for stage in ("decode", "preprocess"))
         waited = 1e3 * (time.perf_counter() - start) - encoding.milliseconds["encode_image"]
         share = 1.0 if isinstance(images[0], PreparedImage) else waited / (decode + preprocess)
@@ -179,8 +262,8 @@ class Explainer:
         def finish(image: ImageSource | PreparedImage) -> PreparedImage:
             return image if isinstance(image, PreparedImage) else self.prepare(image)
 
-        if len(images) == 1:
-            yield finish(images[0])
+        if len(images) == 1 or all(isinstance(image, PreparedImage) for image in images):
+            yield from map(finish, images)
             return
         for future in ahead(finish, images):
             yield future.result()
@@ -197,13 +280,8 @@ class Explainer:
     ) -> list[Explanation]:
         model = self.session.description
         logits = np.asarray(to_numpy(result.logits), dtype=np.float64)
-        shares = np.exp(logits - logits.max())
-        shares /= shares.sum()
-
-        def answer(i: int) -> Answer:
-            return Answer(int(i), self.answers.names[i], float(logits[i]), float(shares[i]))
-
-        top = tuple(answer(i) for i in np.argsort(-logits, kind="stable")[:top_k])
+        answer = self._answers(logits)
+        top = tuple(answer(int(i)) for i in np.argsort(-logits, kind="stable")[:top_k])
         depth = Depth(model.text_layers, model.layers)
         remark = self.remark(image.picture) if self.remark else None
         notes = ([remark] if remark else []) + _truncation(question)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from xai.bench.perturb.plan import Memory, QuestionPlan, batches
 from xai.bench.perturb.variants import Variant
 from xai.runtime.engine import Answered, embed_texts, encode_images, explain, pad_ids
+from xai.runtime.masking import Kept, answer_kept, image_places, text_places
 from xai.runtime.methods import Depth, Options, Relevance
 from xai.runtime.sessions.protocol import TOP_ANSWER, Session
 from xai.spectral import Status
@@ -88,12 +89,10 @@ def answer_subsets(
 ) -> list[NDArray[np.float64]]:
     """Logits (subsets, answers) of each question's planned subsets.
 
-    `whole` holds each question's logits with nothing removed, the first subset of every plan: it is not run again. Image
-    tokens are dropped after `encode_image` and text tokens after `embed_text`, so that those kept keep their positions.
+    `whole` holds each question's logits with nothing removed, the first subset of every plan: it is not run again.
     """
     ids, _ = pad_ids(questions.ids)
     text = embed_texts(session, ids)
-    xp = namespace(text)
     found = [np.full((len(plan.subsets), len(logits)), np.nan) for plan, logits in zip(plans, whole, strict=True)]
     for logits, unperturbed in zip(found, whole, strict=True):
         logits[0] = unperturbed
@@ -103,20 +102,11 @@ def answer_subsets(
         text_kept = np.empty((len(batch.jobs), batch.text_tokens), np.int64)
         for row, (q, s) in enumerate(batch.jobs):
             modality, kept = plans[q].subsets[s]
-            last = sizes[q][1] - 1
-            image_kept[row] = np.concatenate([[0], kept + 1]) if modality == "image" else np.arange(batch.image_tokens)
-            text_kept[row] = np.concatenate([[0], kept + 1, [last]]) if modality == "text" else np.arange(batch.text_tokens)
+            image_kept[row] = image_places(kept) if modality == "image" else np.arange(batch.image_tokens)
+            text_kept[row] = text_places(kept, sizes[q][1]) if modality == "text" else np.arange(batch.text_tokens)
         asked = np.array([q for q, _ in batch.jobs])
-        logits = session.run(
-            "answer",
-            {
-                "image_tokens": questions.image_tokens[xp.asarray(questions.rows[asked])[:, None], xp.asarray(image_kept)],
-                "image_mask": xp.ones(image_kept.shape, dtype=bool),
-                "text_embeddings": text[xp.asarray(asked)[:, None], xp.asarray(text_kept)],
-                "text_mask": xp.ones(text_kept.shape, dtype=bool),
-            },
-            ["logits"],
-        )["logits"]
+        image = Kept(questions.image_tokens, questions.rows[asked], image_kept)
+        logits = answer_kept(session, image, Kept(text, asked, text_kept))
         for (q, s), row_logits in zip(batch.jobs, to_numpy(logits), strict=True):
             found[q][s] = row_logits
     return found

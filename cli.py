@@ -19,6 +19,7 @@ from xai.commands.doctor import doctor
 from xai.commands.explain import explain
 from xai.commands.export import export
 from xai.commands.inspect import inspect
+from xai.commands.serve import serve
 from xai.commands.verify import verify
 
 
@@ -56,5 +57,5 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
         click.echo(f"Warning: {one_line(str(message))}", err=True)
 
 
-for _command in (explain, bench, export, verify, inspect, doctor, answers):
+for _command in (explain, serve, bench, export, verify, inspect, doctor, answers):
     main.add_command(_command)

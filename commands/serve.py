@@ -1,0 +1,105 @@
+"""The command `xai serve`."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xai.base.errors import XaiError
+from xai.models.load import ModelOptions
+
+DEMO = "demo"
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+Command = Callable[..., Any]
+
+
+def _option(name: str, *declared: str, **settings: Any) -> Callable[[Command], Command]:
+    """An option that is also an environment variable, XAI_SERVE_ and its name."""
+    variable = f"XAI_SERVE_{name.removeprefix('--').upper().replace('-', '_')}"
+    return click.option(name, *declared, envvar=variable, show_envvar=True, show_default=True, **settings)
+
+
+@click.command()
+@click.argument("models", nargs=-1, metavar="[[NAME=]MODEL]...")
+@_option("--host", default="127.0.0.1", help="Address to listen on.")
+@_option("--port", type=click.IntRange(0, 65535), default=8000, help="Port; 0 for any that is free.")
+@_option("--max-batch", type=click.IntRange(1, 256), default=8, metavar="N", help="Requests in one pass of a model.")
+@_option("--max-wait-ms", type=click.FloatRange(0, 10_000), default=5, metavar="MS", help="How long a request waits for company.")
+@_option("--queue", type=click.IntRange(0, 100_000), default=32, metavar="N", help="Requests a model takes beside those in its pass.")
+@_option("--deadline", type=click.FloatRange(0.001, 86_400), default=30, metavar="S", help="Seconds that a request may take.")
+@_option("--max-body", type=click.IntRange(1), default=16_000_000, metavar="BYTES", help="Largest body.")
+@_option("--max-pixels", type=click.IntRange(1), default=16_000_000, metavar="N", help="Largest picture.")
+@_option("--image-cache", type=click.IntRange(0), default=256_000_000, metavar="BYTES", help="Encoded images that each model keeps.")
+@_option("--api-key-file", type=click.Path(path_type=Path), metavar="FILE", help="Keys that open the API, one a line.")
+@_option("--cors-origin", "cors_origins", multiple=True, metavar="ORIGIN", help="Pages of this origin may call; may be repeated.")
+@_option("--root-path", default="", metavar="PATH", help="Where a proxy mounts this server.")
+@_option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Lines on stderr.")
+@_option("--no-page", is_flag=True, help="No page at / and /docs.")
+@_option("--open-metrics", is_flag=True, help="Show /metrics without a key.")
+@_option("--drain-pause", type=click.FloatRange(0, 3600), default=5, metavar="S", help="Seconds from SIGTERM to the end of listening.")
+@click.option("--provider", default="cpu", show_default=True, metavar="NAME", help="Where the models run.")
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of one operator.")
+@click.option("--trust", is_flag=True, help="Run bundles' TorchScript, which is code.")
+def serve(
+    models: tuple[str, ...],
+    api_key_file: Path | None,
+    no_page: bool,
+    provider: str,
+    threads: int | None,
+    trust: bool,
+    **given: Any,
+) -> None:
+    """Explain over HTTP. Each MODEL, an exported bundle, is served under its folder's name, or as NAME; the demo where none is named."""
+    try:
+        import fastapi
+        import prometheus_client
+        import python_multipart
+        import uvicorn
+    except ModuleNotFoundError as error:
+        raise XaiError(f"xai serve needs {error.name}: pip install 'xai-vqa[serve]'") from error
+    del fastapi, prometheus_client, python_multipart, uvicorn
+
+    from xai.serve.app import build
+    from xai.serve.lifecycle import Life, listen
+    from xai.serve.lifecycle import serve as run
+    from xai.serve.settings import Settings, read_keys
+
+    named = name_models(models)
+    settings = Settings(**given, page=not no_page, keys=read_keys(api_key_file) if api_key_file else ())
+    options = ModelOptions(provider=provider, threads=threads, trust=trust)
+    bound = listen(settings)
+    try:
+        explainers = {name: replace(options, bundle=path).open() for name, path in named.items()}
+        host, port = bound.getsockname()[:2]
+        click.echo(f"Listening on http://{f'[{host}]' if ':' in host else host}:{port} for {', '.join(named)}", err=True)
+        if not ipaddress.ip_address(host).is_loopback and not settings.keys:
+            click.echo("Warning: others than this machine can reach this server, and no key is asked for: see --api-key-file", err=True)
+        life = Life()
+        run(build(explainers, settings, life), life, settings, bound)
+    finally:
+        bound.close()
+
+
+def name_models(models: Sequence[str]) -> dict[str, Path | None]:
+    """Each model's folder by its name, the demo alone where none is given. Raises `XaiError` on a name that is
+    none, or that two have."""
+    found: dict[str, Path | None] = {}
+    for model in models:
+        name, mark, path = model.partition("=")
+        if not mark:
+            name, path = Path(model).resolve().name, model
+        if not NAME.fullmatch(name):
+            raise XaiError(f"model {model} cannot be called {name!r}: give it a name of letters and digits, as NAME={path}")
+        if name in found:
+            raise XaiError(f"two models are called {name}: give one another name, as NAME={path}")
+        found[name] = None if path == DEMO and not Path(path).exists() else Path(path)
+    return found or {DEMO: None}

@@ -1,22 +1,28 @@
-"""The command `xai`. Parts are wired together here; `xai --help` loads none of the heavy libraries."""
+"""The command `xai`: the group of its commands, warnings and signals. `xai --help` loads none of the heavy libraries."""
 
 from __future__ import annotations
 
+import errno
+import logging
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from xai.base.errors import XaiError
+from xai.base.messages import LOG
 from xai.base.process import let_blas_sleep
+from xai.base.streams import OutputError, drop_output, guard_streams
 from xai.base.text import one_line
 from xai.base.versions import XAI_VERSION
 from xai.commands.answers import answers
 from xai.commands.bench import bench
 from xai.commands.doctor import doctor
-from xai.commands.explain import explain
+from xai.commands.explain.command import explain
 from xai.commands.export import export
 from xai.commands.inspect import inspect
 from xai.commands.serve import serve
@@ -29,20 +35,86 @@ class _Group(click.Group):
     SIGTERM ends a command as an error does, so that what it had begun to write is removed.
     """
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs.get("standalone_mode", True):
+            return super().main(*args, **kwargs)
+        guard_streams()
+        try:
+            try:
+                super().main(*args, **kwargs)
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+        except OutputError as error:
+            drop_output()
+            if error.errno == errno.EPIPE:  # who read it has seen enough: end as such a process ends
+                sys.exit(128 + signal.SIGPIPE)
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         former = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         try:
-            return self._invoke(ctx)
+            with _messages(), warnings.catch_warnings():
+                warnings.showwarning = _log_warning
+                return self._invoke(ctx)
         finally:
             signal.signal(signal.SIGTERM, former)
 
     def _invoke(self, ctx: click.Context) -> Any:
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            try:
-                return super().invoke(ctx)
-            except XaiError as error:
-                raise click.ClickException(one_line(str(error))) from error
+        try:
+            return super().invoke(ctx)
+        except XaiError as error:
+            cause = error.__cause__
+            while cause is not None:
+                LOG.info("because of %s: %s", type(cause).__name__, cause)
+                cause = cause.__cause__
+            raise click.ClickException(one_line(str(error))) from error
+
+
+class _Lines(logging.Handler):
+    """Shows each message as one line on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        begin = "Warning: " if record.levelno >= logging.WARNING else ""
+        click.echo(begin + one_line(record.getMessage()), err=True)
+
+
+@contextmanager
+def _messages() -> Iterator[None]:
+    """While a command runs, what is said beside its result goes to standard error; --quiet and --verbose set the level."""
+    handler, level, propagates = _Lines(), LOG.level, LOG.propagate
+    LOG.addHandler(handler)
+    LOG.propagate = False
+    try:
+        yield
+    finally:
+        LOG.removeHandler(handler)
+        LOG.propagate = propagates
+        LOG.setLevel(level)
+
+
+def _log_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    if issubclass(category, UserWarning):
+        LOG.warning("%s", message)
+
+
+def _set_level(_: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        LOG.setLevel(logging.ERROR if option.name == "quiet" else logging.INFO)
+
+
+def _add_verbosity(command: click.Command) -> None:
+    """Give a command, or every command of a group, the options -q and -v."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _add_verbosity(inner)
+        return
+    for names, text in (
+        (["-q", "--quiet"], "Print results and errors only: no warnings, notes or progress."),
+        (["-v", "--verbose"], "Also say what was loaded, where the time went, and what was behind an error."),
+    ):
+        command.params.append(click.Option(names, is_flag=True, expose_value=False, callback=_set_level, help=text))
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -52,10 +124,6 @@ def main() -> None:
     let_blas_sleep()
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    if issubclass(category, UserWarning):
-        click.echo(f"Warning: {one_line(str(message))}", err=True)
-
-
 for _command in (explain, serve, bench, export, verify, inspect, doctor, answers):
     main.add_command(_command)
+_add_verbosity(main)

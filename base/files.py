@@ -7,15 +7,40 @@ import json
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from xai.base.errors import XaiError
 
+STANDARD_OUTPUT = 1
+"""The number of its descriptor."""
+
+
+def descriptor(path: Path) -> int | None:
+    """The number of the open file that a path stands for, such as 1 for /dev/stdout and 63 for /dev/fd/63; None for any other path."""
+    own = Path("/proc/self/fd").resolve()
+    for _ in range(8):  # links to links
+        if path.name.isdecimal() and path.parent.resolve() == own:
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = path.parent / path.readlink()
+    return None
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path stands for an open file, a pipe or a device: written to as it is, not replaced."""
+    return descriptor(path) is not None or (path.exists() and not path.is_file() and not path.is_dir())
+
 
 def check_folder(path: Path) -> None:
     """Raises `XaiError` where the folder that `path` names does not exist, may not be written to, or `path` is one itself."""
     try:
+        if is_stream(path):
+            if descriptor(path) is None and not os.access(path, os.W_OK):
+                raise XaiError(f"cannot save {path}: it may not be written to")
+            return
         if not path.parent.is_dir():
             raise XaiError(f"cannot save {path}: folder {path.parent} does not exist")
         if path.is_dir():
@@ -35,10 +60,10 @@ def write(contents: Mapping[Path, bytes]) -> None:
     waiting: dict[Path, Path] = {}
     try:
         for path, content in contents.items():
-            target = path.resolve()
-            if target.exists() and not target.is_file():
-                path.write_bytes(content)
+            if is_stream(path):
+                _write_stream(path, content)
                 continue
+            target = path.resolve()
             waiting[target] = target.with_name(f".xai-{secrets.token_hex(8)}")  # short: a name may be as long as it can be
             waiting[target].write_bytes(content)
             if target.exists():
@@ -50,6 +75,17 @@ def write(contents: Mapping[Path, bytes]) -> None:
     finally:
         for temporary in waiting.values():
             temporary.unlink(missing_ok=True)
+
+
+def _write_stream(path: Path, content: bytes) -> None:
+    number = descriptor(path)
+    if number is None:
+        path.write_bytes(content)
+        return
+    if sys.stdout is not None:
+        sys.stdout.flush()  # what was printed before comes before
+    while content:
+        content = content[os.write(number, content) :]
 
 
 def json_bytes(content: object, indent: int | None = None) -> bytes:

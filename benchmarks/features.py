@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import xai
+from xai.base.description import TOP_ANSWER
 from xai.bench.data.scenes import UNSEEN_SEED
 from xai.bench.measures.pointing import SCENE_SIDE, pointing_samples
 from xai.runtime.engine import encode_images
 from xai.runtime.inputs.image import ImageSource, open_image, preprocess
-from xai.runtime.sessions.protocol import TOP_ANSWER, Session
+from xai.runtime.sessions.protocol import Session
 
 Case = tuple[ImageSource, NDArray[np.int64]]
 """An image, and a question's token ids."""
@@ -50,7 +51,7 @@ def features(name: str, session: Session, cases: Iterable[Case]) -> Iterator[tup
 
 def of_bundle(bundle: Path | None, count: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Features of the demo model, or of a bundle, on `count` generated scenes."""
-    explainer = xai.load(bundle)
+    explainer = xai.load() if bundle is None else xai.load(bundle)
     asked = (
         (scene.draw(SCENE_SIDE), explainer.encoder.encode(question.text, False).ids)
         for scene, question in pointing_samples(UNSEEN_SEED, count)

@@ -7,30 +7,30 @@ from pathlib import Path
 import click
 
 from xai.base.errors import XaiError
-from xai.commands.parity_table import parity_table
+from xai.commands.options import model_argument
 from xai.models.load import load
-from xai.runtime.bundle.manifest import FORMATS, PRECISIONS
-
-DEMO = "demo"
+from xai.runtime.bundle.manifest import FORMATS, FORMATS_OF, PRECISIONS
 
 
 @click.command()
-@click.argument("source", metavar="CKPT|demo")
+@model_argument("demo|CHECKPOINT")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write.")
 @click.option("--tokenizer", metavar="FILE|NAME", help="As in `xai explain`.  [default: roberta-base]")
 @click.option("--answers", type=click.Path(path_type=Path), metavar="FILE", help="As in `xai explain`.")
 @click.option("--image-size", type=click.IntRange(1), metavar="S", help="Side of the model's input in pixels. Default: the checkpoint's.")
+@click.option("--heads", type=click.IntRange(1), metavar="N", help="As in `xai explain`.")
 @click.option("--format", "form", type=click.Choice([*FORMATS, "both"]), help="[default: what the precision exists for, onnx first]")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="What the graphs compute in.")
 @click.option("--with-maps", is_flag=True, help="Also write the graph of whole attention and gradient maps.")
 @click.option("--overwrite", is_flag=True, help="Replace the bundle that is there.")
 @click.option("--force", is_flag=True, help="Keep a precision whose maps are not close enough to float32's.")
 def export(
-    source: str,
+    model: str,
     output: Path,
     tokenizer: str | None,
     answers: Path | None,
     image_size: int | None,
+    heads: int | None,
     form: str | None,
     precision: str,
     with_maps: bool,
@@ -42,16 +42,17 @@ def export(
     The bundle is checked before it is kept: the same questions go through the model and through every exported graph.
     """
     try:
-        from xai.export.bundle import FORMATS_OF, ParityError, check_place, export_bundle
+        from xai.export.bundle import ParityError, export_bundle
+        from xai.export.folder import check_place
         from xai.meter.session import EagerSession
+        from xai.runtime.parity import parity_table
     except ModuleNotFoundError as error:
         raise XaiError(f"exporting needs {error.name}: pip install 'xai-vqa[cpu,export]'") from error
 
     check_place(output, overwrite)
-    place = None if source == DEMO else source
-    explainer = load(place, tokenizer=tokenizer, answers=answers, image_size=image_size, session="eager")
+    explainer = load(model, tokenizer=tokenizer, answers=answers, image_size=image_size, heads=heads, session="eager")
     if not isinstance(explainer.session, EagerSession):
-        raise XaiError(f"{source} is not a checkpoint: export from the checkpoint that it was made of")
+        raise XaiError(f"{model} is not a checkpoint: export from the checkpoint that it was made of")
     formats = FORMATS if form == "both" else (form or FORMATS_OF[precision][0],)
     try:
         exported = export_bundle(

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import click
 
+from xai.commands.options import model_argument
+from xai.models.load import find_model, load_bundle
 from xai.runtime.bundle.manifest import TensorSpec
+
+SAID_BY = {
+    "checkpoint": "as the checkpoint says",
+    "option": "as whoever exported it said",
+    "published": "assumed: as many as the published METER of this width has",
+}
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-def inspect(bundle: Path) -> None:
+@model_argument("demo|BUNDLE")
+def inspect(model: str) -> None:
     """Check the files of a bundle and say what is in it. Runs nothing."""
-    from xai.runtime.bundle.reader import read_bundle
-
-    manifest = read_bundle(bundle).manifest
+    manifest = load_bundle(find_model(model)).manifest
 
     def describe(tensors: Mapping[str, TensorSpec]) -> str:
         shown = [f"{name} {spec.dtype}[{', '.join(map(str, spec.axes))}]" for name, spec in list(tensors.items())[:5]]
         return ", ".join(shown) + (f" and {len(tensors) - 5} more" if len(tensors) > 5 else "")
 
-    model = manifest.model
+    sizes, heads = manifest.model, manifest.heads
+    click.echo(f"{model}: {manifest.precision}, {' and '.join(manifest.formats)}" + (f", opset {manifest.opset}" if manifest.opset else ""))
     click.echo(
-        f"{bundle}: {manifest.precision}, {' and '.join(manifest.formats)}" + (f", opset {manifest.opset}" if manifest.opset else "")
+        f"image {sizes.image_size} x {sizes.image_size} px, {sizes.grid} x {sizes.grid} patches; up to {sizes.max_text_tokens} text tokens"
     )
-    click.echo(
-        f"image {model.image_size} x {model.image_size} px, {model.grid} x {model.grid} patches; up to {model.max_text_tokens} text tokens"
-    )
-    click.echo(f"{model.text_layers} text layers, {model.layers} pairs of cross-modal layers, {model.answers} answers")
+    click.echo(f"{sizes.text_layers} text layers, {sizes.layers} pairs of cross-modal layers, {sizes.answers} answers")
+    click.echo(f"{heads.cross_modal} cross-modal attention heads, {SAID_BY[heads.said_by]}")
     click.echo("\nGraphs")
     for name, graph in manifest.graphs.items():
         click.echo(f"  {name}\n    in   {describe(graph.inputs)}\n    out  {describe(graph.outputs)}")
@@ -39,7 +43,9 @@ def inspect(bundle: Path) -> None:
     click.echo("\nParity with float32 METER when it was exported (largest relative error, smallest cosine)")
     for name, groups in manifest.parity.get("formats", {}).items():
         for kind in ("logits", "evidence", "relevance"):
-            measures = [measure for group, measure in groups.items() if group.split()[0] == kind]
+            measures = [measure for group, measure in groups.items() if group.partition(" ")[0] == kind]
+            if not measures:
+                continue
             error, cosine = max(m["error"] for m in measures), min(m["cosine"] for m in measures)
             click.echo(f"  {name:<12} {kind:<10} {error:9.1e} {cosine:9.6f}")
     if forced := manifest.parity.get("forced"):

@@ -4,28 +4,55 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from xai.models.load import ModelOptions
+from xai.base.messages import LOG
+from xai.models.load import MODEL_VARIABLE, ModelOptions, default_model
 
+MODEL_METAVAR = "demo|BUNDLE|CHECKPOINT"
+CHECKPOINT_ONLY = "Only with a checkpoint:"
+"""Begins the help of an option that a bundle and the demo model refuse."""
+
+_NAMES = {
+    "model": click.option(
+        "--model",
+        metavar=MODEL_METAVAR,
+        help=f"The model: demo, the folder of an exported bundle, or a METER checkpoint (.ckpt, .pt, .safetensors).  "
+        f"[env: {MODEL_VARIABLE}; default: demo]",
+    ),
+    "bundle": click.option("-e", "--bundle", hidden=True, metavar="BUNDLE", help="Former name of --model."),
+    "checkpoint": click.option("--checkpoint", hidden=True, metavar="CHECKPOINT", help="Former name of --model."),
+}
+_REFERENCE = click.option(
+    "--reference",
+    metavar="CHECKPOINT",
+    help="The checkpoint that a bundle was made of: --cross-check runs the published procedure on it. "
+    "--tokenizer, --answers and --image-size are then its own.",
+)
 _OPTIONS = {
-    "bundle": click.option(
-        "-e", "--bundle", type=click.Path(path_type=Path), metavar="BUNDLE", help="Exported model. Default: the demo model."
-    ),
-    "checkpoint": click.option(
-        "--checkpoint", type=click.Path(path_type=Path), help="METER checkpoint (.ckpt, .pt, .safetensors), in place of a bundle."
-    ),
     "tokenizer": click.option(
-        "--tokenizer", metavar="FILE|NAME", help="tokenizer.json, its folder, or a model in the local cache.  [default: roberta-base]"
+        "--tokenizer",
+        metavar="FILE|NAME",
+        help=f"{CHECKPOINT_ONLY} tokenizer.json, its folder, or a model in the local cache.  [default: roberta-base]",
     ),
     "answers": click.option(
-        "--answers", type=click.Path(path_type=Path), help="Answer names: JSON list, JSON object id -> answer, or text file."
+        "--answers",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help=f"{CHECKPOINT_ONLY} answer names, a JSON list, a JSON object id -> answer, or a text file.",
     ),
     "image_size": click.option(
-        "--image-size", type=click.IntRange(1), metavar="S", help="Side of the model's input in pixels. Default: the checkpoint's."
+        "--image-size",
+        type=click.IntRange(1),
+        metavar="S",
+        help=f"{CHECKPOINT_ONLY} side of the model's input in pixels. Default: the checkpoint's.",
+    ),
+    "heads": click.option(
+        "--heads", type=click.IntRange(1), metavar="N", help="Cross-modal attention heads, where the checkpoint does not say how many."
     ),
     "session": click.option(
         "--session", type=click.Choice(["onnx", "torchscript", "eager"]), help="What runs the model. Default: what fits the model."
@@ -43,21 +70,65 @@ _OPTIONS = {
     "trust": click.option("--trust", is_flag=True, help="Run the bundle's TorchScript, which is code."),
 }
 
+Command = Callable[..., Any]
 
-def model_options(without: Collection[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Gives a command these options, but for those named; it receives them together, as the argument `model`."""
+
+def model_options(without: Collection[str] = (), reference: bool = False) -> Callable[[Command], Command]:
+    """Gives a command the options that name a model and say what runs it, but for those named in `without`.
+
+    It receives them together, as the argument `model`. With `reference` it also takes a checkpoint beside a bundle, as the argument
+    `reference` (None where none is named), which the options of a checkpoint then belong to.
+    """
     taken = {name: option for name, option in _OPTIONS.items() if name not in without}
+    options = [*_NAMES.values(), *([_REFERENCE] if reference else []), *taken.values()]
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def collected(**given: Any) -> Any:
-            model = ModelOptions(**{name: given.pop(name) for name in taken})
-            if model.bundle and model.checkpoint:
-                raise click.UsageError("name a bundle or a checkpoint, not both")
+            names = {name: given.pop(name) for name in _NAMES}
+            beside = given.pop("reference") if reference else None
+            if reference and names["checkpoint"] is not None and (names["bundle"] or names["model"]) is not None:
+                LOG.warning("beside a bundle, --checkpoint is now --reference")
+                beside = names.pop("checkpoint")
+            model = ModelOptions(chosen_model(**names), **{name: given.pop(name) for name in taken})
+            if reference:
+                given["reference"] = None
+            if beside is not None:
+                given["reference"] = replace(model, model=beside, session="eager", provider="cpu", allow_fallback=False, trust=False)
+                model = replace(model, tokenizer=None, answers=None, image_size=None, heads=None)
             return command(model=model, **given)
 
-        for option in reversed(taken.values()):
+        for option in reversed(options):
             collected = option(collected)
         return collected
 
     return decorate
+
+
+def model_argument(metavar: str = MODEL_METAVAR) -> Callable[[Command], Command]:
+    """Gives a command that is about one model its name, as an argument that may be left out or as --model; it receives `model`."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def collected(**given: Any) -> Any:
+            argument, option = given.pop("argument"), given.pop("model")
+            if argument is not None and option is not None:
+                raise click.UsageError(f"name one model, not {argument} and {option}")
+            return command(model=argument or option or default_model(), **given)
+
+        collected = _NAMES["model"](collected)
+        return click.argument("argument", required=False, metavar=f"[{metavar}]")(collected)
+
+    return decorate
+
+
+def chosen_model(model: str | None, bundle: str | None = None, checkpoint: str | None = None) -> str:
+    """The one model that --model or one of its former names says. Raises `click.UsageError` where two do."""
+    given = {option: value for option, value in (("--model", model), ("-e", bundle), ("--checkpoint", checkpoint)) if value is not None}
+    if len(given) > 1:
+        raise click.UsageError(f"name one model, not two ({' and '.join(given)})")
+    for option, value in given.items():
+        if option != "--model":
+            LOG.warning("%s is now --model, and goes in the next release", option)
+        return value
+    return default_model()

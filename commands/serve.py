@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from xai.base.errors import XaiError
-from xai.models.load import ModelOptions
-
-DEMO = "demo"
+from xai.base.messages import LOG
+from xai.commands.options import MODEL_METAVAR
+from xai.models.load import ModelOptions, default_model
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -29,7 +29,7 @@ def _option(name: str, *declared: str, **settings: Any) -> Callable[[Command], C
 
 
 @click.command()
-@click.argument("models", nargs=-1, metavar="[[NAME=]MODEL]...")
+@click.argument("models", nargs=-1, metavar=f"[[NAME=]{MODEL_METAVAR}]...")
 @_option("--host", default="127.0.0.1", help="Address to listen on.")
 @_option("--port", type=click.IntRange(0, 65535), default=8000, help="Port; 0 for any that is free.")
 @_option("--max-batch", type=click.IntRange(1, 256), default=8, metavar="N", help="Requests in one pass of a model.")
@@ -58,7 +58,7 @@ def serve(
     trust: bool,
     **given: Any,
 ) -> None:
-    """Explain over HTTP. Each MODEL, an exported bundle, is served under its folder's name, or as NAME; the demo where none is named."""
+    """Explain over HTTP. Each model is served under the name of its folder or file, or as NAME; the demo model where none is named."""
     try:
         import fastapi
         import prometheus_client
@@ -78,28 +78,28 @@ def serve(
     options = ModelOptions(provider=provider, threads=threads, trust=trust)
     bound = listen(settings)
     try:
-        explainers = {name: replace(options, bundle=path).open() for name, path in named.items()}
+        explainers = {name: replace(options, model=model).open() for name, model in named.items()}
         host, port = bound.getsockname()[:2]
         click.echo(f"Listening on http://{f'[{host}]' if ':' in host else host}:{port} for {', '.join(named)}", err=True)
         if not ipaddress.ip_address(host).is_loopback and not settings.keys:
-            click.echo("Warning: others than this machine can reach this server, and no key is asked for: see --api-key-file", err=True)
+            LOG.warning("others than this machine can reach this server, and no key is asked for: see --api-key-file")
         life = Life()
         run(build(explainers, settings, life), life, settings, bound)
     finally:
         bound.close()
 
 
-def name_models(models: Sequence[str]) -> dict[str, Path | None]:
-    """Each model's folder by its name, the demo alone where none is given. Raises `XaiError` on a name that is
+def name_models(models: Sequence[str]) -> dict[str, str]:
+    """Each model by the name that it is served under; the default one alone where none is given. Raises `XaiError` on a name that is
     none, or that two have."""
-    found: dict[str, Path | None] = {}
-    for model in models:
+    found: dict[str, str] = {}
+    for model in models or [default_model()]:
         name, mark, path = model.partition("=")
         if not mark:
-            name, path = Path(model).resolve().name, model
+            name, path = Path(model).resolve().stem, model
         if not NAME.fullmatch(name):
             raise XaiError(f"model {model} cannot be called {name!r}: give it a name of letters and digits, as NAME={path}")
         if name in found:
             raise XaiError(f"two models are called {name}: give one another name, as NAME={path}")
-        found[name] = None if path == DEMO and not Path(path).exists() else Path(path)
-    return found or {DEMO: None}
+        found[name] = path
+    return found

@@ -3,51 +3,71 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from xai.base.errors import XaiError
-from xai.commands.parity_table import parity_table
+from xai.commands.options import model_argument
+from xai.models.load import find_model, load_bundle
+
+if TYPE_CHECKING:
+    from xai.runtime.bundle.manifest import Manifest
+    from xai.runtime.parity import Observed, Trial
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@model_argument("demo|BUNDLE")
 @click.option(
-    "--checkpoint", type=click.Path(path_type=Path), metavar="CKPT", help="Compare with this model instead of the stored outputs."
+    "--reference",
+    "--checkpoint",
+    "checkpoint",
+    type=click.Path(path_type=Path),
+    metavar="CKPT",
+    help="Compare with this model instead of the stored outputs.",
 )
 @click.option(
     "--provider", "--device", default="cpu", show_default=True, metavar="NAME", help="Where it runs: cpu, cuda, or one of ONNX Runtime's."
 )
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of one operator.")
 @click.option("--trust", is_flag=True, help="Also run the bundle's TorchScript, which is code.")
-def verify(bundle: Path, checkpoint: Path | None, provider: str, threads: int | None, trust: bool) -> None:
+def verify(model: str, checkpoint: Path | None, provider: str, threads: int | None, trust: bool) -> None:
     """Run a bundle's own questions through its graphs and compare with what float32 METER gave when it was exported."""
     from xai.runtime.bundle.manifest import PARITY
-    from xai.runtime.bundle.reader import read_bundle
-    from xai.runtime.parity import check, failures, load_trial, observe
+    from xai.runtime.parity import check, failures, load_trial, parity_table
     from xai.runtime.sessions.choose import open_session
 
-    checked = read_bundle(bundle)
+    checked = load_bundle(find_model(model))
     manifest = checked.manifest
-    with_maps = "maps" in manifest.graphs
     formats = [name for name in manifest.formats if name != "torchscript" or trust]
     if not formats:
-        raise XaiError(f"bundle {bundle} holds only TorchScript, which is code: if you trust who made it, say so with --trust")
-    trial, expected = load_trial(checked.file(PARITY))
+        raise XaiError(f"bundle {model} holds only TorchScript, which is code: if you trust who made it, say so with --trust")
+    trial, expected = load_trial(checked.file(PARITY), manifest.model)
     if checkpoint is not None:
-        try:
-            from xai.meter.checkpoint import load_meter
-            from xai.meter.session import EagerSession
-        except ModuleNotFoundError as error:
-            raise XaiError(f"running a checkpoint needs {error.name}: pip install 'xai-vqa[export]'") from error
-        expected = observe(EagerSession(load_meter(checkpoint, manifest.model.image_size)), trial, with_maps)
+        expected = _observe_checkpoint(checkpoint, manifest, trial)
     wrong = []
     for name in formats:
         session = open_session(checked, name, provider=provider, threads=threads, trust=trust)
-        measures = check(session, trial, expected, with_maps)
+        measures = check(session, trial, expected)
         click.echo(parity_table(name, measures))
         wrong += [group for group in failures(measures, manifest.precision) if group not in manifest.parity.get("forced", [])]
     if wrong:
-        raise XaiError(f"bundle {bundle} does not give what it should on this machine: {', '.join(dict.fromkeys(wrong))}")
+        should = f"what {checkpoint} gives" if checkpoint is not None else "what it should on this machine"
+        raise XaiError(f"bundle {model} does not give {should}: {', '.join(dict.fromkeys(wrong))}")
     skipped = [name for name in manifest.formats if name not in formats]
-    click.echo(f"{bundle}: {', '.join(formats)} verified" + (f", {skipped[0]} not run (--trust runs it)" if skipped else ""))
+    click.echo(f"{model}: {', '.join(formats)} verified" + (f", {skipped[0]} not run (--trust runs it)" if skipped else ""))
+
+
+def _observe_checkpoint(path: Path, manifest: Manifest, trial: Trial) -> list[Observed]:
+    """What a checkpoint gives for the bundle's questions. Raises `XaiError` where it is another model than the bundle's."""
+    try:
+        from xai.meter.checkpoint import load_meter
+        from xai.meter.session import EagerSession
+    except ModuleNotFoundError as error:
+        raise XaiError(f"running a checkpoint needs {error.name}: pip install 'xai-vqa[export]'") from error
+    from xai.runtime.parity import observe
+
+    session = EagerSession(load_meter(path, manifest.model.image_size, manifest.heads.cross_modal))
+    if others := session.description.differences(manifest.model):
+        raise XaiError(f"{path} is another model than that of the bundle ({', '.join(others)}): name the checkpoint that it was made of")
+    return observe(session, trial, with_maps="maps" in manifest.graphs)

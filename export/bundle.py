@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.metadata
 import json
+import math
 import platform
-import secrets
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,28 +15,36 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
-from torch import nn
 
 from xai.base.errors import XaiError
 from xai.base.files import hash_file
-from xai.export.graphs import describe_graphs, describe_model
+from xai.export.folder import new_folder
+from xai.export.graphs import list_graphs
 from xai.export.onnx import OPSET, export_graphs, write_graphs
+from xai.export.precision import lower
 from xai.export.quantise import quantise
 from xai.export.torchscript import write_torchscript
 from xai.meter.model import Meter
 from xai.meter.session import EagerSession
-from xai.meter.vision import VisionAttention
 from xai.runtime.answers import Answers
-from xai.runtime.bundle.manifest import ANSWERS, FORMATS, MANIFEST, PARITY, PRECISIONS, TOKENIZER, Bundle, FileRecord, Manifest
-from xai.runtime.bundle.reader import is_bundle, read_bundle
+from xai.runtime.bundle.manifest import (
+    ANSWERS,
+    FORMATS,
+    FORMATS_OF,
+    MANIFEST,
+    PARITY,
+    PRECISIONS,
+    TOKENIZER,
+    Bundle,
+    FileRecord,
+    Manifest,
+)
+from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.parity import MIN_COSINE, TOLERANCES, Measure, check, failures, make_trial, observe, save_trial
 from xai.runtime.sessions.choose import open_session
 
 WRITERS = ("xai-vqa", "torch", "onnx", "onnxscript", "onnxruntime")
 """Packages whose versions the manifest notes."""
-
-FORMATS_OF = {"float32": FORMATS, "float16": ("onnx",), "bfloat16": ("torchscript",), "int8": ("onnx",)}
-"""Where each precision runs: ONNX Runtime has no bfloat16 products on a CPU, PyTorch no fast float16 ones."""
 
 Parity = Mapping[str, Mapping[str, Measure]]
 """Measures by format and group."""
@@ -76,7 +82,7 @@ def export_bundle(
 ) -> Exported:
     """Write a bundle and prove it: questions run through the eager float32 model and through every exported graph.
 
-    `formats` are of `runtime.manifest.FORMATS`; `with_maps` adds the graph of whole maps; `force` keeps graphs of less than
+    `formats` are of `runtime.bundle.manifest.FORMATS`; `with_maps` adds the graph of whole maps; `force` keeps graphs of less than
     float32 whose relevances are not close enough to float32's. `progress` is told each step.
 
     Raises `XaiError` where the folder exists (unless `overwrite`) or cannot be written, and `ParityError` where the graphs do
@@ -93,28 +99,28 @@ def export_bundle(
         seconds[name] = time.perf_counter() - start
 
     with new_folder(folder, overwrite) as draft:
-        specs = describe_graphs(model.config, with_maps)
         tokenizer.save(str(draft / TOKENIZER))
         (draft / ANSWERS).write_text(json.dumps(answers.names, ensure_ascii=False), encoding="utf-8")
-        lowered = lower(model, precision)
+        graphs = list_graphs(lower(model, precision), with_maps)
+        specs = {graph.name: graph.spec for graph in graphs}
         if "onnx" in formats:
             with step("export ONNX"):
-                graphs = export_graphs(lowered, with_maps)
+                exported = export_graphs(graphs)
             with step("write ONNX"), tempfile.TemporaryDirectory(prefix="scratch.", dir=draft) as scratch:
-                write_graphs(quantise(graphs, Path(scratch)) if precision == "int8" else graphs, draft)
-            del graphs
+                write_graphs(quantise(exported, Path(scratch)) if precision == "int8" else exported, draft)
+            del exported
         if "torchscript" in formats:
             with step("trace TorchScript"):
-                write_torchscript(lowered, specs, draft)
-        del lowered
+                write_torchscript(graphs, draft)
+        del graphs  # and with them the model in a narrower type
 
-        description = describe_model(model.config)
-        trial = make_trial(description)
+        trial = make_trial(model.config.description)
         with step("run the model itself"):
             expected = observe(EagerSession(model), trial, with_maps)
         save_trial(draft / PARITY, trial, expected)
         manifest = Manifest(
-            model=description,
+            model=model.config.description,
+            heads=model.config.head_count,
             precision=precision,
             formats=tuple(name for name in FORMATS if name in formats),
             opset=OPSET if "onnx" in formats else None,
@@ -126,69 +132,10 @@ def export_bundle(
         parity = {}
         for name in manifest.formats:
             with step(f"run {name}"):
-                parity[name] = check(open_session(Bundle(draft, manifest), name, trust=True), trial, expected, with_maps)
+                parity[name] = check(open_session(Bundle(draft, manifest), name, trust=True), trial, expected)
         certificate = _certify(parity, precision, force)
         (draft / MANIFEST).write_text(replace(manifest, parity=certificate).to_json(), encoding="utf-8")
     return Exported(read_bundle(folder), parity, seconds)
-
-
-def lower(model: Meter, precision: str) -> Meter:
-    """The model in the type that its graphs compute in; of bfloat16, products only, and not those of the answer's one token."""
-    if precision == "float16":
-        return copy.deepcopy(model).half()
-    if precision == "bfloat16":
-        lowered = copy.deepcopy(model)
-        for part in (
-            lowered.vit_model,
-            lowered.text_transformer,
-            lowered.cross_modal_text_transform,
-            lowered.cross_modal_image_transform,
-            lowered.cross_modal_text_layers,
-            lowered.cross_modal_image_layers,
-        ):
-            for module in part.modules():
-                if isinstance(module, nn.Linear | nn.Conv2d | VisionAttention):
-                    module.bfloat16()
-        return lowered
-    return model
-
-
-def check_place(folder: Path, overwrite: bool) -> bool:
-    """Whether a bundle is there that is to be replaced. Raises `XaiError` where none can be written."""
-    parent = folder.absolute().parent
-    if not parent.is_dir():
-        raise XaiError(f"folder {parent} does not exist: create it, or choose another place for the bundle")
-    if not (folder.exists() or folder.is_symlink()):
-        return False
-    if not overwrite:
-        raise XaiError(f"{folder} exists: choose another name, or replace it with --overwrite")
-    if folder.is_symlink() or not is_bundle(folder):
-        raise XaiError(f"{folder} exists and is not a bundle: it is not overwritten, choose another name")
-    return True
-
-
-@contextmanager
-def new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
-    """A draft of a folder, beside it, that takes its place when the block ends well and disappears when it does not.
-
-    Raises `XaiError` where the folder cannot be written, or exists; `overwrite` replaces a bundle, and nothing else.
-    """
-    folder = folder.absolute()
-    exists = check_place(folder, overwrite)
-    draft, former = (folder.with_name(f".{folder.name}.{kind}.{secrets.token_hex(4)}") for kind in ("draft", "former"))
-    try:
-        draft.mkdir()
-        yield draft
-        if exists:
-            folder.rename(former)
-        draft.rename(folder)
-    except OSError as error:
-        raise XaiError(f"bundle {folder} cannot be written: {error.strerror or error}") from error
-    finally:
-        if former.exists() and not folder.exists():
-            former.rename(folder)
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)
 
 
 def _check_request(formats: Sequence[str], precision: str) -> None:
@@ -202,6 +149,9 @@ def _check_request(formats: Sequence[str], precision: str) -> None:
 
 def _certify(parity: Parity, precision: str, force: bool) -> dict[str, Any]:
     """What the manifest says about parity. Raises `ParityError` where it is not good enough."""
+    for name, measures in parity.items():
+        if broken := [group for group, measure in measures.items() if not math.isfinite(measure.error)]:
+            raise ParityError(f"the exported {name} graphs give what is no number, or of another shape: {', '.join(broken)}", parity)
     failed = {name: failures(measures, precision) for name, measures in parity.items()}
     for name, groups in failed.items():
         measures = parity[name]

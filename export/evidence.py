@@ -18,14 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xai.base.description import TOP_ANSWER
 from xai.meter.attention import key_bias, merge_heads, split_heads
-from xai.meter.config import MeterConfig
 from xai.meter.layer import Attention, TransformerLayer
 from xai.meter.model import Meter, Pooler
-from xai.meter.session import REDUCTIONS, TOP_ANSWER
-
-FULL = ("attn", "grad")
-"""Kinds of evidence that keep the heads apart."""
 
 
 class Norm(NamedTuple):
@@ -200,7 +196,7 @@ def find_sites(layer: str, record: Record, back: LayerGradient, own_mask: Tensor
 
 
 def reduce(site: Site, kind: str) -> Tensor:
-    """One kind of evidence (`xai.meter.session`: `REDUCTIONS`, and `FULL`).
+    """One kind of evidence (`xai.runtime.bundle.graphs`: `REDUCED` and `WHOLE`).
 
     A padded query has no gradient and a padded key no attention, so a mask is needed only where a key's gradient stands alone.
     """
@@ -226,27 +222,6 @@ def reduce(site: Site, kind: str) -> Tensor:
             weight = (site.gradient.sum(2) * keys[:, None, :]).sum(-1) / pairs[:, None]  # (B, H)
             return (site.attention[:, :, 0] * weight[:, :, None]).mean(1).relu()
     raise ValueError(f"no evidence is called {kind}")
-
-
-def site_names(config: MeterConfig) -> list[str]:
-    """Every attention of the network, in the order of `EagerSession`."""
-    encoder = [f"encoder{i}/self" for i in range(config.text_layers)]
-    return encoder + [f"{stream}{i}/{site}" for stream in ("text", "image") for i in range(config.layers) for site in ("self", "cross")]
-
-
-def feature_names(config: MeterConfig) -> list[str]:
-    """The output of every cross-modal layer."""
-    return [f"{stream}{i}/features" for stream in ("text", "image") for i in range(config.layers)]
-
-
-def evidence_names(config: MeterConfig) -> list[str]:
-    """Every output of `EagerSession`'s graph `evidence`."""
-    return ["logits", "target", *feature_names(config), *(f"{site}/{kind}" for site in site_names(config) for kind in REDUCTIONS)]
-
-
-def map_names(config: MeterConfig) -> list[str]:
-    """Every output of `EagerSession`'s graph `maps`."""
-    return ["logits", "target", *feature_names(config), *(f"{site}/{kind}" for site in site_names(config) for kind in FULL)]
 
 
 def typed_layers(stack: nn.ModuleList) -> list[TransformerLayer]:

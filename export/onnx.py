@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,9 +16,8 @@ from onnxscript.optimizer import optimize_ir
 from torch import nn
 from torch.export import Dim
 
-from xai.export.evidence import EvidenceGraph, evidence_names, map_names
-from xai.export.graphs import AnswerGraph, ImageGraph, TextGraph, describe_graphs, describe_output, example_inputs
-from xai.meter.model import Meter
+from xai.export.evidence import EvidenceGraph
+from xai.export.graphs import Graph, example_inputs
 from xai.runtime.bundle.manifest import WEIGHTS, GraphSpec, onnx_file
 
 OPSET = 20
@@ -34,19 +33,20 @@ ALIGNMENT = 64
 """Bytes, of weights in their file."""
 
 
-def export_graphs(model: Meter, with_maps: bool) -> dict[str, ir.Model]:
-    """Every graph of a bundle as ONNX, in memory. Those that explain are pruned from one export."""
-    specs = describe_graphs(model.config, with_maps)
-    names = list(dict.fromkeys([*evidence_names(model.config), *(map_names(model.config) if with_maps else [])]))
-    whole = export_module(
-        EvidenceGraph(model, names), GraphSpec(specs["evidence"].inputs, {name: describe_output(name, model.config) for name in names})
-    )
-    graphs = {
-        "encode_image": export_module(ImageGraph(model), specs["encode_image"]),
-        "embed_text": export_module(TextGraph(model), specs["embed_text"]),
-        "answer": export_module(AnswerGraph(model), specs["answer"]),
-    }
-    return graphs | {name: prune(whole, spec) for name, spec in specs.items() if name not in graphs}
+def export_graphs(graphs: Sequence[Graph]) -> dict[str, ir.Model]:
+    """Every graph as ONNX, in memory. Those that explain are pruned from one export."""
+    found: dict[str, ir.Model] = {}
+    explaining = {graph.name: graph.module for graph in graphs if isinstance(graph.module, EvidenceGraph)}
+    outputs = {name: tensor for graph in graphs if graph.name in explaining for name, tensor in graph.spec.outputs.items()}
+    whole: ir.Model | None = None
+    for name, module, spec in graphs:
+        if name not in explaining:
+            found[name] = export_module(module, spec)
+            continue
+        if whole is None:
+            whole = export_module(EvidenceGraph(explaining[name].model, list(outputs)), GraphSpec(spec.inputs, outputs))
+        found[name] = prune(whole, spec)
+    return found
 
 
 def export_module(module: nn.Module, spec: GraphSpec) -> ir.Model:

@@ -1,6 +1,6 @@
 """Dynamic int8: the products of the vision encoder and of the forward pass; gradients stay float32.
 
-Quantised gradients lose the maps (research/export.md: cosine 0.98): one scale serves a whole activation, and the class token's
+Quantised gradients lose the maps (docs/methods.md, Parity: cosine 0.98): one scale serves a whole activation, and the class token's
 row dominates it.
 """
 

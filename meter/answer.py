@@ -1,4 +1,4 @@
-"""METER's answer alone, by fewer operations than `Meter.fuse` (design.md: encode once, fuse many times).
+"""METER's answer alone, by fewer operations than `Meter.fuse` (docs/design.md, The way of the data).
 
 Two savings, both exact but for rounding:
 

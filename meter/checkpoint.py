@@ -17,42 +17,50 @@ from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from xai.base.errors import XaiError
-from xai.meter.config import HEAD_WIDTH, MeterConfig
+from xai.base.errors import XaiError, first_line
+from xai.meter.config import PUBLISHED_HEADS, MeterConfig
 from xai.meter.model import Meter
 from xai.meter.vision import resize_positions
 
 POSITIONS = "vit_model.visual.positional_embedding"
 MIN_POSITIONS = 5
 """Text positions for one word between two special tokens; RoBERTa's first is 2."""
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What weights may be stored as. An integer is half of a quantised weight: its scale is not read here."""
+
 _LISTED = 5  # names shown in a message before "and n more"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors by name, and the number of cross-modal heads where the file tells it."""
+    """Tensors by name, and what the file gives as the number of cross-modal heads, None where nothing; it may be nonsense."""
 
     tensors: dict[str, Tensor]
-    heads: int | None
+    heads: object
 
 
-def load_meter(path: Path, image_size: int | None = None) -> Meter:
+def load_meter(path: Path, image_size: int | None = None, heads: int | None = None) -> Meter:
     """The network of a checkpoint (Lightning `.ckpt`, a bare state dict, or `.safetensors`), in float32, for inference.
 
-    `image_size` in pixels; another than the checkpoint's interpolates the position embedding. Parameters need no
-    gradient. Warns once, with their names, of tensors that METER does not use.
+    `image_size` in pixels; another than the checkpoint's interpolates the position embedding. `heads` across modalities, for a
+    file that does not say how many; where nobody says, the published number is taken for the published width, with a warning.
+    Parameters need no gradient. Warns once, with their names, of tensors that METER does not use.
 
-    Raises `XaiError` where the file is not a readable METER checkpoint, lists what it lacks, or has non-finite weights.
+    Raises `XaiError` where the file is not a readable METER checkpoint or was damaged, lists what it lacks, and where weights
+    are not finite or no floating-point numbers.
     """
     checkpoint = read_checkpoint(path)
-    config = read_config(checkpoint, path, image_size)
+    config = read_config(checkpoint, path, image_size, heads)
     with torch.device("meta"):
         model = Meter(config)
     wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    if others := [name for name, t in checkpoint.tensors.items() if name in wanted and t.dtype not in FLOATS]:
+        stored = str(checkpoint.tensors[others[0]].dtype).removeprefix("torch.")
+        raise XaiError(f"{path} holds {others[0]} as {stored}, not as floating-point weights: take the checkpoint that was not quantised")
     tensors = {name: t.float() if name in wanted else t for name, t in checkpoint.tensors.items()}
     tensors[POSITIONS] = resize_positions(tensors[POSITIONS], config.grid)
     if missing := [name for name in wanted if name not in tensors]:
@@ -80,12 +88,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise XaiError(f"checkpoint {path} does not exist" if not path.exists() else f"checkpoint {path} is a folder, not a file")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    if _is_torchscript(path):
-        raise XaiError(f"{path} is TorchScript, not a checkpoint: it is code, and is not run")
+    if _is_zip(path):
+        _check_archive(path)
     try:
         content = _read_pickle(path)
     except Exception as error:  # a damaged or hostile file may end in any: an assertion, an overflow, no memory
-        raise XaiError(f"{path} is not a readable checkpoint: {_first_line(error)}; is the download complete?") from error
+        raise XaiError(f"{path} is not a readable checkpoint: {first_line(error)}; is the download complete?") from error
     if not isinstance(content, Mapping):
         raise XaiError(f"{path} is not a METER checkpoint: it holds a {type(content).__name__}, not a table of tensors")
     state = content.get("state_dict", content)
@@ -111,22 +119,47 @@ def _read_safetensors(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise XaiError(f"{path} is not a readable safetensors file: {_first_line(error)}") from error
-    heads = metadata.get("num_heads", "")
-    return Checkpoint(tensors, int(heads) if heads.isdecimal() else None)
+    except Exception as error:  # of safetensors, or of PyTorch where a tensor's type is newer than it
+        raise XaiError(f"{path} is not a readable safetensors file: {first_line(error)}") from error
+    heads = metadata.get("num_heads")  # always text
+    return Checkpoint(tensors, int(heads) if heads is not None and re.fullmatch("[0-9]{1,9}", heads) else heads)
 
 
-def _heads(content: Mapping[str, Any]) -> int | None:
-    """`hyper_parameters["config"]["num_heads"]`, if it is there and a number."""
+def _heads(content: Mapping[str, Any]) -> object:
+    """`hyper_parameters["config"]["num_heads"]`, if it is there."""
     value: Any = content
     for key in ("hyper_parameters", "config", "num_heads"):
         value = value.get(key) if isinstance(value, Mapping) else None
-    return value if isinstance(value, int) else None
+    return value
 
 
-def read_config(checkpoint: Checkpoint, path: Path, image_size: int | None) -> MeterConfig:
-    """Sizes from the shapes of the tensors (spec.md, Model: head counts are not in the tensors)."""
+def _count_heads(stored: object, given: int | None, hidden: int, path: Path) -> tuple[int, str]:
+    """The number of cross-modal heads, and who says it (`base.description.HEADS_FROM`). Raises `XaiError` where nobody can."""
+    if type(stored) is int and 1 <= stored <= hidden:
+        if given not in (None, stored):
+            raise XaiError(f"{path} has {stored} cross-modal heads, as it says itself, not the {given} that are asked for")
+        return stored, "checkpoint"
+    if given is not None:
+        return given, "option"
+    if stored is not None:
+        kind = "an integer out of range" if type(stored) is int else f"of the type {type(stored).__name__}"
+        raise XaiError(f"{path} has a num_heads that is no number of heads but {kind}: say how many with --heads N")
+    if hidden not in PUBLISHED_HEADS:
+        raise XaiError(
+            f"{path} does not say how many heads attend across modalities, and no METER of width {hidden} was published: "
+            "say how many with --heads N"
+        )
+    heads = PUBLISHED_HEADS[hidden]
+    warnings.warn(
+        f"{path} does not say how many heads attend across modalities: {heads} are assumed, as the published METER of width {hidden} "
+        "has; --heads N says another number",
+        stacklevel=4,
+    )
+    return heads, "published"
+
+
+def read_config(checkpoint: Checkpoint, path: Path, image_size: int | None, heads: int | None = None) -> MeterConfig:
+    """Sizes from the shapes of the tensors (docs/methods.md, Model); head counts are not in the tensors."""
     tensors = checkpoint.tensors
 
     def shape(name: str, rank: int) -> tuple[int, ...]:
@@ -150,6 +183,7 @@ def read_config(checkpoint: Checkpoint, path: Path, image_size: int | None) -> M
         )
     vocab_size, text_width = shape(f"{text}embeddings.word_embeddings.weight", 2)
     hidden = shape("cross_modal_text_transform.weight", 2)[0]
+    cross_modal, heads_from = _count_heads(checkpoint.heads, heads, hidden, path)
     try:
         return MeterConfig(
             image_size=grid * patch_size if image_size is None else image_size,
@@ -163,7 +197,8 @@ def read_config(checkpoint: Checkpoint, path: Path, image_size: int | None) -> M
             text_layers=count(r"text_transformer\.encoder\.layer\.(\d+)\."),
             text_mlp=shape(f"{text}encoder.layer.0.intermediate.dense.weight", 2)[0],
             hidden=hidden,
-            heads=checkpoint.heads or hidden // HEAD_WIDTH,
+            heads=cross_modal,
+            heads_from=heads_from,
             layers=count(r"cross_modal_image_layers\.(\d+)\."),
             mlp=shape("cross_modal_image_layers.0.intermediate.dense.weight", 2)[0],
             answers=shape("vqa_classifier.3.weight", 2)[0],
@@ -238,19 +273,31 @@ def _is_zip(path: Path) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def _is_torchscript(path: Path) -> bool:
-    """Whether a file is an archive of TorchScript, by the table of constants that each has."""
+def _check_archive(path: Path) -> None:
+    """Read a zip archive against its checksums, which PyTorch ignores where it maps weights into memory.
+
+    Raises `XaiError` where one does not fit, where the archive is compressed, which `torch.save` never does, and where it is
+    TorchScript, which has a table of constants. Warns of one without checksums (`torch.save` can be told to leave them out).
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError):
-        return False
+            parts = archive.infolist()
+            foreign = any(part.compress_type != zipfile.ZIP_STORED for part in parts)
+            script = any(part.filename.endswith("/constants.pkl") for part in parts)
+            unchecked = all(part.CRC == 0 for part in parts)
+            damaged = None if foreign or script or unchecked else archive.testzip()
+    except Exception as error:  # zipfile gives up in many ways: an unknown version, a password, a name that is not text
+        raise XaiError(f"{path} is not a readable checkpoint: {first_line(error)}; is the download complete?") from error
+    if script:
+        raise XaiError(f"{path} is TorchScript, not a checkpoint: it is code, and is not run")
+    if foreign:
+        raise XaiError(f"{path} is a compressed archive, not a checkpoint: unpack it first")
+    if damaged is not None:
+        raise XaiError(f"{path} is damaged: its part {damaged} is not what its checksum says; download or copy it again")
+    if unchecked:
+        warnings.warn(f"{path} was saved without checksums: whether it was damaged since cannot be told", stacklevel=4)
 
 
 def _names(names: list[str]) -> str:
     rest = len(names) - _LISTED
     return ", ".join(names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xai.base.description import Heads, ModelDescription
+
 HEAD_WIDTH = 64
-"""Width of one attention head in CLIP and RoBERTa; their checkpoints do not store head counts."""
+"""Width of one attention head in CLIP and RoBERTa of any size: both are defined by it, and their checkpoints store no head counts."""
+
+PUBLISHED_HEADS = {768: 12}
+"""Cross-modal heads by width of the published METERs: as many as make heads of `HEAD_WIDTH`. Of another width none was published."""
 
 MAX_GRID = 128
 """Patches along a side; attention over more would need hundreds of gigabytes."""
@@ -19,7 +24,8 @@ class MeterConfig:
     """Every size that the network needs; `checkpoint.read_config` reads them from a file's tensors.
 
     Widths and lengths count channels, tokens or pixels. Layer counts are those that run: `vision_layers`
-    is CLIP's count less one, because METER leaves CLIP's last block out (spec.md, Model).
+    is CLIP's count less one, because METER leaves CLIP's last block out (docs/methods.md, Model). `heads` are those across
+    modalities, `heads_from` is who said how many (`base.description.HEADS_FROM`).
     """
 
     image_size: int
@@ -39,6 +45,7 @@ class MeterConfig:
     answers: int
     image_mean: tuple[float, float, float] = CLIP_MEAN
     image_std: tuple[float, float, float] = CLIP_STD
+    heads_from: str = "option"
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
@@ -48,13 +55,11 @@ class MeterConfig:
             )
         if self.grid > MAX_GRID:
             raise ValueError(f"image size {self.image_size} gives {self.grid} patches a side; {MAX_GRID * self.patch_size} is the largest")
-        for name, width, heads in (
-            ("vision width", self.vision_width, self.vision_heads),
-            ("text width", self.text_width, self.text_heads),
-            ("hidden width", self.hidden, self.heads),
-        ):
-            if heads < 1 or width % heads:
-                raise ValueError(f"{name} {width} does not divide into {heads} attention heads")
+        for name, width in (("vision", self.vision_width), ("text", self.text_width)):
+            if width < 1 or width % HEAD_WIDTH:
+                raise ValueError(f"{name} width {width} does not divide into attention heads of {HEAD_WIDTH}")
+        if self.heads < 1 or self.hidden % self.heads:
+            raise ValueError(f"hidden width {self.hidden} does not divide into {self.heads} attention heads")
 
     @property
     def grid(self) -> int:
@@ -73,3 +78,23 @@ class MeterConfig:
     def max_text_tokens(self) -> int:
         """Longest question in tokens, special tokens included; RoBERTa's first position is 2."""
         return self.max_positions - 2
+
+    @property
+    def description(self) -> ModelDescription:
+        """The sizes that explaining works with."""
+        return ModelDescription(
+            image_size=self.image_size,
+            grid=self.grid,
+            image_mean=self.image_mean,
+            image_std=self.image_std,
+            max_text_tokens=self.max_text_tokens,
+            vocab_size=self.vocab_size,
+            text_layers=self.text_layers,
+            layers=self.layers,
+            answers=self.answers,
+        )
+
+    @property
+    def head_count(self) -> Heads:
+        """The cross-modal heads with who said how many."""
+        return Heads(self.heads, self.heads_from)

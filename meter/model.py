@@ -1,4 +1,4 @@
-"""METER for visual question answering (spec.md, Model).
+"""METER for visual question answering (docs/methods.md, Model).
 
 The network is cut where the perturbation test drops tokens: `encode_image` and `embed_text` run once per image and
 question, `fuse` as often as somebody asks what the model would say without some of the tokens.

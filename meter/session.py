@@ -14,12 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xai.base.description import TOP_ANSWER
 from xai.meter.answer import answer
 from xai.meter.layer import LayerOutput
 from xai.meter.model import Meter
-
-TOP_ANSWER = -1
-"""As a target: whatever answer scores highest."""
 
 
 class Site(NamedTuple):
@@ -43,7 +41,7 @@ class Explained(NamedTuple):
 def differentiate(
     model: Meter, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor, target: Tensor
 ) -> Explained:
-    """Gradients of each question's target logit with respect to every attention map (spec.md, Evidence).
+    """Gradients of each question's target logit with respect to every attention map (docs/methods.md, Evidence).
 
     Only paths that lead to attention maps are followed: none to a parameter, none into the vision encoder.
     `target` (B,) holds answer ids, or `TOP_ANSWER`.
@@ -83,7 +81,7 @@ def _maps(
     return found
 
 
-# Evidence of one site, reduced over heads (design.md: evidence leaves the graph reduced).
+# Evidence of one site, reduced over heads (docs/design.md, The way of the data).
 
 
 def mean_attention(site: Site) -> Tensor:
@@ -132,7 +130,7 @@ class EagerSession:
 
     def __init__(self, model: Meter) -> None:
         self.model = model
-        self.description = model.config
+        self.description = model.config.description
 
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """Run a graph; `outputs` names what to return, all of it where None."""

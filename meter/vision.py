@@ -1,4 +1,4 @@
-"""CLIP's vision transformer as METER uses it: no last block, no projection, every token normalised (spec.md, Model).
+"""CLIP's vision transformer as METER uses it: no last block, no projection, every token normalised (docs/methods.md, Model).
 
 Parameter names are those of the checkpoint.
 """
@@ -90,7 +90,7 @@ class VisionModel(nn.Module):
 
 
 def resize_positions(positions: Tensor, grid: int) -> Tensor:
-    """Interpolate position rows (1 + g^2, width) to (1 + grid^2, width): bicubic, class row kept (spec.md, Model)."""
+    """Interpolate position rows (1 + g^2, width) to (1 + grid^2, width): bicubic, class row kept (docs/methods.md, Model)."""
     old = round((positions.shape[0] - 1) ** 0.5)
     if old == grid:
         return positions

@@ -1,31 +1,90 @@
-"""The one way to name a model and to load it: a bundle, a checkpoint, or the demo model. Imports nothing heavy before it must."""
+"""The one way to name a model and to load it: the demo model, a bundle, or a checkpoint. Imports nothing heavy before it must."""
 
 from __future__ import annotations
 
+import operator
+import os
+import time
 from dataclasses import dataclass, fields
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput, XaiError
 from xai.base.files import hash_file
+from xai.base.messages import LOG
 
 if TYPE_CHECKING:
+    from xai.runtime.bundle.manifest import Bundle
     from xai.runtime.explainer import Explainer, Remark
     from xai.runtime.sessions.protocol import Session
+
+DEMO = "demo"
+"""The name of the model that ships with the package."""
+
+MODEL_VARIABLE = "XAI_MODEL"
+"""The environment variable that names the model where nothing else does."""
 
 DEFAULT_TOKENIZER = "roberta-base"
 """The tokenizer of the published METER checkpoints, looked for in the local Hugging Face cache."""
 
+ONLY_CHECKPOINTS = ("tokenizer", "answers", "image_size", "heads")
+"""Options of a checkpoint: a bundle and the demo model bring these with them."""
+
+
+class Unnamed(Enum):
+    """What `load` takes where no model is named."""
+
+    MODEL = "the model that XAI_MODEL names, else the demo"
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A model by its name: what kind it is, and the folder of a bundle or the file of a checkpoint (None for the demo)."""
+
+    name: str
+    kind: Literal["demo", "bundle", "checkpoint"]
+    path: Path | None
+
+
+def default_model() -> str:
+    """The name of the model that is meant where none is named."""
+    return os.environ.get(MODEL_VARIABLE) or DEMO
+
+
+def find_model(name: str | Path) -> FoundModel:
+    """The model of a name: `demo`, the folder of a bundle, or the file of a checkpoint. Raises `BadInput` where there is none.
+
+    `demo` is the demo model even where a file or folder of that name lies; `./demo` names that one.
+    """
+    given = os.fspath(name)
+    advice = "name demo, the folder of a bundle, or the file of a checkpoint"
+    if not given:
+        raise BadInput(f"the name of the model is empty: {advice}")
+    if given == DEMO:
+        if Path(DEMO).exists():
+            LOG.warning("demo is the demo model, not the %s that lies here: to name that, write ./demo", DEMO)
+        return FoundModel(DEMO, "demo", None)
+    path = Path(given)
+    try:
+        if path.is_dir():
+            return FoundModel(given, "bundle", path)
+        if path.exists():
+            return FoundModel(given, "checkpoint", path)
+    except (OSError, ValueError) as error:  # a name that is too long, or holds NUL
+        raise BadInput(f"model {given} cannot be read: {getattr(error, 'strerror', None) or error}: {advice}") from error
+    raise BadInput(f"model {given} does not exist: {advice}")
+
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What the options say, as `xai.load` takes it; neither bundle nor checkpoint means the demo model."""
+    """What the options say, as `xai.load` takes it."""
 
-    bundle: Path | None = None
-    checkpoint: Path | None = None
+    model: str = DEMO
     tokenizer: str | None = None
     answers: Path | None = None
     image_size: int | None = None
+    heads: int | None = None
     session: str | None = None
     provider: str = "cpu"
     allow_fallback: bool = False
@@ -33,99 +92,154 @@ class ModelOptions:
     trust: bool = False
 
     @property
-    def place(self) -> Path | None:
-        """Where the model lies; None for the demo."""
-        return self.bundle or self.checkpoint
+    def is_demo(self) -> bool:
+        return self.model == DEMO
 
     def arguments(self) -> list[str]:
-        """These options as they would be typed."""
-        typed: list[str] = []
-        for field in fields(self):
-            value, name = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
+        """These options as they would be typed; the model always, so that no environment variable takes its place."""
+        typed = ["--model", self.model]
+        for field in fields(self)[1:]:
+            value, name = getattr(self, field.name), option_name(field.name)
             if value != field.default:
                 typed += [name] if value is True else [name, str(value)]
         return typed
 
-    def check(self) -> None:
-        """Raises `XaiError` where the bundle is not there."""
-        if self.bundle and not self.bundle.is_dir():
-            raise XaiError(
-                f"{self.bundle} is a file; a bundle is a folder" if self.bundle.exists() else f"bundle {self.bundle} does not exist"
-            )
+    def find(self) -> FoundModel:
+        """The model, before it is loaded. Raises `BadInput` where it is not there, or an option is not for its kind."""
+        found = find_model(self.model)
+        for name in ONLY_CHECKPOINTS if found.kind != "checkpoint" else ():
+            if getattr(self, name) is not None:
+                raise BadInput(f"{option_name(name)} is for a checkpoint: {_described(found)} brings its own")
+        if self.answers is not None and not self.answers.exists():
+            raise BadInput(f"answer file {self.answers} does not exist")
+        return found
 
     def open(self) -> Explainer:
-        """The explainer. Raises as `check` does, and `XaiError` where the model cannot be used."""
-        self.check()
-        return load(
-            self.place,
-            tokenizer=self.tokenizer,
-            answers=self.answers,
-            image_size=self.image_size,
-            session=self.session,
-            provider=self.provider,
-            threads=self.threads,
-            trust=self.trust,
-            allow_fallback=self.allow_fallback,
-        )
+        """The explainer. Raises as `find` does, and `XaiError` where the model cannot be used."""
+        self.find()
+        return load(**{field.name: getattr(self, field.name) for field in fields(self)})
+
+
+def option_name(field: str) -> str:
+    """How an option is typed."""
+    return f"--{field.replace('_', '-')}"
+
+
+def _described(model: FoundModel) -> str:
+    return "the demo model" if model.kind == "demo" else f"{model.kind} {model.name}"
 
 
 def load(
-    path: str | Path | None = None,
+    model: str | Path | Unnamed = Unnamed.MODEL,
     *,
     tokenizer: str | Path | None = None,
     answers: str | Path | None = None,
     image_size: int | None = None,
+    heads: int | None = None,
     session: str | None = None,
     provider: str = "cpu",
     threads: int | None = None,
     trust: bool = False,
     allow_fallback: bool = False,
 ) -> Explainer:
-    """An explainer for an exported bundle (a folder), a METER checkpoint (`.ckpt`, `.pt`, `.safetensors`), or the demo model.
+    """An explainer for a model: `demo`, an exported bundle (its folder), or a METER checkpoint (`.ckpt`, `.pt`, `.safetensors`).
+
+    Without a name, the model that the environment variable `XAI_MODEL` names, else the demo.
 
     For a checkpoint: `tokenizer` is a `tokenizer.json`, a folder that holds one, or the name of a model in the local Hugging
     Face cache (default `roberta-base`); `answers` a JSON list, a JSON object id -> answer or a `.txt` file (default: numbered
-    names); `image_size` in pixels, a multiple of the patch size (default: the checkpoint's). Bundles and the demo bring their own.
+    names); `image_size` in pixels, a multiple of the patch size (default: the checkpoint's); `heads` across modalities, where the
+    checkpoint does not say how many. Bundles and the demo bring their own.
 
     `session` is `onnx` or `torchscript` for a bundle (default: what it has, ONNX first) and `eager` for a checkpoint; the demo
     comes as both. `provider` says where it runs: `cpu`, `cuda`, or for `onnx` another of ONNX Runtime's providers; `allow_fallback`
     lets ONNX Runtime take another one, `trust` allows TorchScript, `threads` sets the threads.
 
-    Raises `XaiError` where something is missing or does not fit.
+    Raises `BadInput` for an argument that cannot be, and `XaiError` where something is missing or does not fit.
     """
+    _check_types(model, tokenizer, answers, session, provider, trust, allow_fallback)
+    threads, image_size, heads = _positive("threads", threads), _positive("image_size", image_size), _positive("heads", heads)
+    found = find_model(default_model() if isinstance(model, Unnamed) else model)
+    if found.kind != "checkpoint" and any(given is not None for given in (tokenizer, answers, image_size, heads)):
+        raise BadInput(f"{_described(found)} brings its own tokenizer, answers, image size and heads: name a checkpoint to set them")
+    start = time.perf_counter()
+    if session == "eager" or found.kind == "checkpoint":
+        explainer = _load_eager(found, tokenizer, answers, image_size, heads, session, provider, threads)
+    else:
+        explainer = _load_bundle(found, session, provider=provider, threads=threads, trust=trust, allow_fallback=allow_fallback)
+    own = explainer.session
+    seconds = time.perf_counter() - start
+    LOG.info("%s: session %s, %s on %s, loaded in %.2f s", _described(found), own.name, own.precision, own.provider, seconds)
+    return explainer
+
+
+def _check_types(model: object, tokenizer: object, answers: object, session: object, provider: object, *switches: object) -> None:
+    """Raises `BadInput` for an argument of a type that `load` does not take."""
+    if not isinstance(model, str | os.PathLike | Unnamed):
+        raise BadInput(f"model is {model!r}, not a name or a path: leave it out for the demo model")
+    for name, value in (("tokenizer", tokenizer), ("answers", answers)):
+        if not isinstance(value, str | os.PathLike | None):
+            raise BadInput(f"{name} is {value!r}, not the name of a file")
+    for name, value, kinds in (("session", session, str | None), ("provider", provider, str)):
+        if not isinstance(value, kinds):
+            raise BadInput(f"{name} is {value!r}, not a name")
+    for name, value in zip(("trust", "allow_fallback"), switches, strict=True):
+        if not isinstance(value, bool):
+            raise BadInput(f"{name} is {value!r}, not True or False")
+
+
+def _positive(name: str, value: Any) -> int | None:
+    """An integer above 0, of Python or of NumPy, or None. Raises `BadInput` for anything else."""
+    if value is None:
+        return None
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 1:
+        raise BadInput(f"{name} is {value!r}, not an integer of 1 or more")
+    return number
+
+
+def load_bundle(found: FoundModel) -> Bundle:
+    """The bundle of a name, checked, the demo's for `demo`. Raises `BadInput` for a checkpoint, `XaiError` for damage."""
     from xai.meter import demo
-
-    own = path is None or Path(path).is_dir()
-    if own and (tokenizer or answers or image_size is not None):
-        raise XaiError(f"{path or 'the demo model'} brings its own tokenizer, answers and image size: name a checkpoint to set them")
-    remark = demo.remark if path is None else None
-    if session == "eager" or not own:
-        if session not in (None, "eager"):
-            raise XaiError(f"a checkpoint runs in the session eager, not {session}: export it first (xai export)")
-        if path is not None and own:
-            raise XaiError(f"bundle {path} does not run in the session eager: name the checkpoint that it was made of")
-        if path is None:
-            path, tokenizer, answers = demo.WEIGHTS, demo.TOKENIZER, demo.ANSWERS
-        if provider != "cpu":
-            raise XaiError(f"the session eager runs on the cpu, not on {provider}: export the model to run it there")
-        return _load_checkpoint(Path(path), tokenizer or DEFAULT_TOKENIZER, answers, image_size, threads, remark)
-
     from xai.runtime.bundle.reader import read_bundle
+
+    if found.kind == "checkpoint":
+        raise BadInput(f"{found.name} is a file; a bundle is a folder: xai export makes one of a checkpoint")
+    return read_bundle(found.path or demo.BUNDLE, packaged=found.path is None)
+
+
+def _load_bundle(found: FoundModel, session: str | None, **options: Any) -> Explainer:
+    from xai.meter import demo
     from xai.runtime.sessions.choose import open_session
 
-    bundle = read_bundle(demo.BUNDLE if path is None else Path(path), packaged=path is None)
-    running = open_session(bundle, session, provider=provider, threads=threads, trust=trust, allow_fallback=allow_fallback)
+    bundle = load_bundle(found)
+    running = open_session(bundle, session, **options)
+    remark = demo.remark if found.kind == "demo" else None
     return _explainer(running, bundle.file("tokenizer.json"), bundle.file("answers.json"), remark)
 
 
-def _load_checkpoint(
-    path: Path,
-    tokenizer: str | Path,
+def _load_eager(
+    found: FoundModel,
+    tokenizer: str | Path | None,
     answers: str | Path | None,
     image_size: int | None,
+    heads: int | None,
+    session: str | None,
+    provider: str,
     threads: int | None,
-    remark: Remark | None,
 ) -> Explainer:
+    """METER itself in PyTorch: a checkpoint's, or the demo's."""
+    from xai.meter import demo
+
+    if session not in (None, "eager"):
+        raise BadInput(f"a checkpoint runs in the session eager, not {session}: export it first (xai export)")
+    if found.kind == "bundle":
+        raise BadInput(f"bundle {found.name} does not run in the session eager: name the checkpoint that it was made of")
+    if provider != "cpu":
+        raise BadInput(f"the session eager runs on the cpu, not on {provider}: export the model to run it there")
     try:
         import torch
 
@@ -137,7 +251,10 @@ def _load_checkpoint(
     keep_large_blocks()
     if threads is not None:
         torch.set_num_threads(threads)
-    return _explainer(EagerSession(load_meter(path, image_size)), tokenizer, answers, remark)
+    if found.path is None:
+        running = EagerSession(load_meter(demo.WEIGHTS, None))
+        return _explainer(running, demo.TOKENIZER, demo.ANSWERS, demo.remark)
+    return _explainer(EagerSession(load_meter(found.path, image_size, heads)), tokenizer or DEFAULT_TOKENIZER, answers, None)
 
 
 def _explainer(session: Session, tokenizer: str | Path, answers: str | Path | None, remark: Remark | None) -> Explainer:
@@ -146,18 +263,19 @@ def _explainer(session: Session, tokenizer: str | Path, answers: str | Path | No
     from xai.runtime.inputs.question import QuestionEncoder, load_tokenizer
 
     size = session.description
-    names = load_answers(Path(answers), size.answers) if answers else numbered_answers(size.answers)
+    names = load_answers(Path(answers), size.answers) if answers is not None else numbered_answers(size.answers)
     return Explainer(session, QuestionEncoder(load_tokenizer(tokenizer), size.max_text_tokens, size.vocab_size), names, remark)
 
 
-def identify(path: Path | None, session: str) -> dict[str, str]:
+def identify(model: str | Path, session: str) -> dict[str, str]:
     """What is run, by name and hash: of a checkpoint, or of a bundle's manifest, which holds those of its files."""
     from xai.meter import demo
 
-    if path is None:
-        file, name = (demo.WEIGHTS if session == "eager" else demo.BUNDLE / "manifest.json"), "demo"
+    found = find_model(model)
+    if found.path is None:
+        file, name = (demo.WEIGHTS if session == "eager" else demo.BUNDLE / "manifest.json"), DEMO
     else:
-        file, name = (path / "manifest.json" if path.is_dir() else path), path.name
+        file, name = (found.path / "manifest.json" if found.kind == "bundle" else found.path), found.path.name
     try:
         return {"name": name, "sha256": hash_file(file)}
     except OSError as error:

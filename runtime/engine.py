@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.base.errors import XaiError
-from xai.runtime.evidence import Evidence
-from xai.runtime.methods import Depth, Method, Options, Relevance
+from xai.runtime.evidence import Depth, Evidence
+from xai.runtime.methods import Method, Relevance
 from xai.runtime.sessions.protocol import Session
 from xai.spectral import FiedlerResult, Status, fiedler
 from xai.spectral.arrays import Array, namespace, to_device
@@ -102,20 +102,19 @@ def explain(
     questions: Sequence[NDArray[np.int64]],
     targets: Sequence[int],
     methods: Sequence[Method],
-    options: Options,
     clock: Clock | None = None,
     seeds: Sequence[int] | None = None,
 ) -> list[Answered]:
     """Answer a batch of questions and explain each answer by every method, in one pass of the evidence graph.
 
-    `image_tokens` (B, N, width), one row per question; `targets` are answer ids or `session.TOP_ANSWER`; `seeds` (B,) take
-    the place of `options.seed`.
+    `image_tokens` (B, N, width), one row per question; `targets` are answer ids or `TOP_ANSWER`; `seeds` (B,) feed the
+    method `random`, 0 where none are given.
     Raises `XaiError` where the model's output is not finite.
     """
     clock = clock or Clock()
     model = session.description
     depth = Depth(model.text_layers, model.layers)
-    needs = list(dict.fromkeys(name for method in methods for name in method.needs(depth, options)))
+    needs = list(dict.fromkeys(name for method in methods for name in method.needs(depth)))
     graphs = [name.removesuffix("/fiedler") for name in needs if name.endswith("/fiedler")]
     wanted = [name for name in needs if not name.endswith("/fiedler")] + [f"{graph}/features" for graph in graphs]
 
@@ -145,9 +144,8 @@ def explain(
             arrays = {name: _unpad(name, found[name][b], length) for name in needs if name in found}
             for graph, result in solved.items():
                 arrays[f"{graph}/fiedler"] = _nodes(graph, result.map[b], length).astype(found[f"{graph}/features"].dtype)
-            evidence = Evidence(arrays, depth.encoder, depth.cross)
-            own = options if seeds is None else options._replace(seed=seeds[b])
-            relevances = tuple(method.relevance(evidence, own) for method in methods)
+            evidence = Evidence(arrays, depth, seeds[b] if seeds is not None else 0)
+            relevances = tuple(method.relevance(evidence) for method in methods)
             for method, relevance in zip(methods, relevances, strict=True):
                 if not all(bool(namespace(part).isfinite(part).all()) for part in relevance):
                     raise XaiError(f"the relevance by {method.name} is not a number: the evidence holds NaN or infinity")

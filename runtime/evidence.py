@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from xai.spectral.arrays import Array
+
+
+class Depth(NamedTuple):
+    """Number of text-encoder layers and of cross-modal layer pairs."""
+
+    encoder: int
+    cross: int
 
 
 @dataclass(frozen=True)
@@ -22,8 +30,9 @@ class Evidence:
     """
 
     arrays: Mapping[str, Array]
-    encoder_layers: int
-    layers: int
+    depth: Depth
+    seed: int = 0
+    """Feeds the method `random` and nothing else."""
 
     def __getitem__(self, name: str) -> Array:
         return self.arrays[name]

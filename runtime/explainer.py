@@ -11,18 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai.base.description import TOP_ANSWER
 from xai.base.errors import XaiError
 from xai.runtime.answers import Answers
 from xai.runtime.engine import Answered, Clock, SolverReport, embed_texts, encode_images, explain, pad_ids
+from xai.runtime.evidence import Depth
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.inputs.encoded import EncodedImages
 from xai.runtime.inputs.image import ImageSource
 from xai.runtime.inputs.prepare import PreparedImage, ahead, prepare
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
 from xai.runtime.masking import Kept, answer_kept, image_places, text_places
-from xai.runtime.methods import LAYERS, METHODS, Depth, Method, Options, find_method
+from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_methods
 from xai.runtime.prediction import Asked, Prediction, places
-from xai.runtime.sessions.protocol import TOP_ANSWER, Session
+from xai.runtime.sessions.protocol import Session
 from xai.spectral.arrays import Array, namespace, to_numpy
 
 _FLAGS = {
@@ -78,36 +80,32 @@ class Explainer:
         self,
         image: ImageSource | PreparedImage,
         question: str,
-        method: str = "dsmi-grad",
+        method: str = DEFAULT_METHOD,
         target: str | int | None = None,
-        layers: str = "first",
         **options: Any,
     ) -> Explanation:
         """Answer `question` about `image`, and explain the answer, or `target` (an answer's name or id), by one method.
 
-        `layers` ("first" or "all") chooses the layers of the weighted spectral methods. For other options see
-        `explain_batch`. Raises `XaiError` on an input that cannot be used.
+        For the options see `explain_batch`. Raises `BadInput` on an input that cannot be used.
         """
-        return self.explain_methods(image, question, [method], target, layers, **options)[0]
+        return self.explain_methods(image, question, [method], target, **options)[0]
 
     def explain_methods(
         self,
         image: ImageSource | PreparedImage,
         question: str,
-        methods: Sequence[str] = tuple(METHODS),
+        methods: str | Sequence[str] = AS_PUBLISHED,
         target: str | int | None = None,
-        layers: str = "first",
         **options: Any,
     ) -> list[Explanation]:
         """The same answer explained by several methods: the model runs once for all."""
-        return self.explain_batch([(image, question)], methods, target, layers, **options)[0]
+        return self.explain_batch([(image, question)], methods, target, **options)[0]
 
     def explain_batch(
         self,
         pairs: Sequence[tuple[ImageSource | PreparedImage, str]],
-        methods: Sequence[str] = ("dsmi-grad",),
+        methods: str | Sequence[str] = DEFAULT_METHOD,
         target: str | int | list[str | int | None] | None = None,
-        layers: str = "first",
         *,
         top_k: int = 5,
         truncate: bool = False,
@@ -119,11 +117,9 @@ class Explainer:
         `truncate` cuts a question that is too long, `seed` + i feeds the method `random` for pair i. A list of targets or
         seeds has one for each pair.
         """
-        if layers not in LAYERS:
-            raise XaiError(f"layers must be {' or '.join(LAYERS)}, not {layers!r}")
         if not pairs:
             return []
-        chosen = [find_method(name) for name in methods]
+        chosen = find_methods(methods)
         asked = target if isinstance(target, list) else [target] * len(pairs)
         targets = [TOP_ANSWER if one is None else self.answers.find(one) for one in asked]
         seeds = seed if isinstance(seed, list) else range(seed, seed + len(pairs))
@@ -132,11 +128,11 @@ class Explainer:
             questions = [self.encoder.encode(question, truncate) for _, question in pairs]
         prepared, image_tokens = self._encode([image for image, _ in pairs], clock)
         ids = [question.ids for question in questions]
-        answered = explain(self.session, image_tokens, ids, targets, chosen, Options(layers), clock, seeds)
+        answered = explain(self.session, image_tokens, ids, targets, chosen, clock, seeds)
         timings: dict[str, float] = {}  # filled below, when the last stage has been timed, too
         with clock.time("assemble"):
             found = [
-                self._explanations(image, question, result, chosen, layers, top_k, timings)
+                self._explanations(image, question, result, chosen, top_k, timings)
                 for image, question, result in zip(prepared, questions, answered, strict=True)
             ]
         timings |= clock.milliseconds | {"total": sum(clock.milliseconds.values())}
@@ -273,8 +269,7 @@ class Explainer:
         image: PreparedImage,
         question: EncodedQuestion,
         result: Answered,
-        methods: list[Method],
-        layers: str,
+        methods: Sequence[Method],
         top_k: int,
         timings: dict[str, float],
     ) -> list[Explanation]:
@@ -287,7 +282,7 @@ class Explainer:
         notes = ([remark] if remark else []) + _truncation(question)
         found = []
         for method, relevance in zip(methods, result.relevances, strict=True):
-            used = method.needs(depth, Options(layers))
+            used = method.needs(depth)
             solver = tuple(report for report in result.solver if f"{report.graph}/fiedler" in used)
             found.append(
                 Explanation(
@@ -298,8 +293,8 @@ class Explainer:
                     answer=answer(int(logits.argmax())),
                     target=answer(result.target),
                     top=top,
-                    method=method.name,
-                    layers=layers if method.layered else None,
+                    method=method.base,
+                    layers=method.layers,
                     image_relevance=to_numpy(relevance.image).reshape(model.grid, model.grid),
                     text_relevance=to_numpy(relevance.text),
                     solver=solver,

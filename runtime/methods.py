@@ -1,22 +1,24 @@
-"""Evidence -> relevance of every text token and every image patch: the spectral methods and the baselines of spec.md.
+"""Evidence -> relevance of every text token and every image patch: the spectral methods and the baselines (docs/methods.md, Methods
+and Baselines).
 
-Every method is one pure function (evidence, options) -> Relevance. To add one, write the function, say which evidence it
-needs, and give it a row in `METHODS`.
+Every method is one pure function Evidence -> Relevance. To add one, write the function, say which evidence it needs, and give it a
+row in `METHODS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from xai.base.errors import XaiError
-from xai.runtime.evidence import Evidence
+from xai.base.errors import BadInput
+from xai.runtime.evidence import Depth, Evidence
 from xai.spectral.arrays import Array, namespace
 
-LAYERS = ("first", "all")
+FIRST, EVERY = "first", "all"
+"""The cross-modal layers that a weighted spectral method sums over: the published code's choice, and what its paper describes."""
 
 
 class Relevance(NamedTuple):
@@ -24,21 +26,6 @@ class Relevance(NamedTuple):
 
     text: Array
     image: Array
-
-
-class Options(NamedTuple):
-    """`layers`: "first" is the published behaviour of the weighted spectral methods, "all" the described one.
-    `seed` feeds `random` and nothing else."""
-
-    layers: str = "first"
-    seed: int = 0
-
-
-class Depth(NamedTuple):
-    """Number of text-encoder layers and of cross-modal layer pairs."""
-
-    encoder: int
-    cross: int
 
 
 def without_first(x: Array) -> Array:
@@ -54,45 +41,40 @@ def _pad_special(content: Array) -> Array:
     return xp.concatenate([zero, content, zero])
 
 
-def _weighted_layers(options: Options, depth: int) -> Iterable[int]:
-    return range(1) if options.layers == "first" else range(depth)
-
-
-def dsmi(evidence: Evidence, options: Options) -> Relevance:
+def dsmi(evidence: Evidence) -> Relevance:
     """|v| of the last layer's features, per stream (reference name `dsm`)."""
-    last = evidence.layers - 1
+    last = evidence.depth.cross - 1
     return Relevance(_pad_special(evidence[f"text{last}/fiedler"]), evidence[f"image{last}/fiedler"])
 
 
-def _weighted_fiedler(evidence: Evidence, options: Options, kind: str) -> Relevance:
+def _summed(depth: Depth, layers: str) -> Iterable[int]:
+    """The cross-modal layers that a weighted spectral method sums over."""
+    return range(depth.cross if layers == EVERY else 1)
+
+
+def _weighted_fiedler(kind: str, layers: str) -> Callable[[Evidence], Relevance]:
     """Sum over layers of | M |v| |, M the evidence of that kind without the special tokens' rows and columns."""
-    text = image = 0
-    for layer in _weighted_layers(options, evidence.layers):
-        text = text + abs(evidence[f"text{layer}/self/{kind}"][1:-1, 1:-1] @ evidence[f"text{layer}/fiedler"])
-        image = image + abs(evidence[f"image{layer}/self/{kind}"][1:, 1:] @ evidence[f"image{layer}/fiedler"])
-    return Relevance(_pad_special(text), image)
+
+    def relevance(evidence: Evidence) -> Relevance:
+        text = image = 0
+        for layer in _summed(evidence.depth, layers):
+            text = text + abs(evidence[f"text{layer}/self/{kind}"][1:-1, 1:-1] @ evidence[f"text{layer}/fiedler"])
+            image = image + abs(evidence[f"image{layer}/self/{kind}"][1:, 1:] @ evidence[f"image{layer}/fiedler"])
+        return Relevance(_pad_special(text), image)
+
+    return relevance
 
 
-def dsmi_grad(evidence: Evidence, options: Options) -> Relevance:
-    """Sum over layers of | mean_h relu(G) |v| | (`dsm_grad`)."""
-    return _weighted_fiedler(evidence, options, "gradient")
-
-
-def dsmi_grad_attn(evidence: Evidence, options: Options) -> Relevance:
-    """Sum over layers of | C |v| | (`dsm_grad_cam`)."""
-    return _weighted_fiedler(evidence, options, "product")
-
-
-def raw_attention(evidence: Evidence, options: Options) -> Relevance:
+def raw_attention(evidence: Evidence) -> Relevance:
     """Row 0 of the last layer's self-attention, head mean (`raw_attn`)."""
-    last = evidence.layers - 1
+    last = evidence.depth.cross - 1
     text, image = (evidence[f"{stream}{last}/self/attention"][0] for stream in ("text", "image"))
     return Relevance(without_first(text), image[1:])
 
 
-def grad_cam(evidence: Evidence, options: Options) -> Relevance:
+def grad_cam(evidence: Evidence) -> Relevance:
     """Row 0 of relu(mean_h(A * mean_qk(G))) of the last text layer: self for text, cross for image (`attn_gradcam`)."""
-    last = evidence.layers - 1
+    last = evidence.depth.cross - 1
     text, image = (evidence[f"text{last}/{site}/grad-cam"] for site in ("self", "cross"))
     return Relevance(without_first(text), image[1:])
 
@@ -107,7 +89,7 @@ def _first_row(matrices: list[Array], advance: Callable[[Array, Array], Array]) 
     return row
 
 
-def rollout(evidence: Evidence, options: Options) -> Relevance:
+def rollout(evidence: Evidence) -> Relevance:
     """Product over layers of rownorm(mean_h A + I); text starts in the text encoder."""
 
     def advance(row: Array, attention: Array) -> Array:
@@ -117,11 +99,11 @@ def rollout(evidence: Evidence, options: Options) -> Relevance:
     def attention(stream: str, count: int) -> list[Array]:
         return [evidence[f"{stream}{i}/self/attention"] for i in range(count)]
 
-    text = _first_row(attention("encoder", evidence.encoder_layers) + attention("text", evidence.layers), advance)
-    return Relevance(without_first(text), _first_row(attention("image", evidence.layers), advance)[1:])
+    text = _first_row(attention("encoder", evidence.depth.encoder) + attention("text", evidence.depth.cross), advance)
+    return Relevance(without_first(text), _first_row(attention("image", evidence.depth.cross), advance)[1:])
 
 
-def transformer_attribution(evidence: Evidence, options: Options) -> Relevance:
+def transformer_attribution(evidence: Evidence) -> Relevance:
     """R = I; R += C R over layers; text starts in the text encoder (`transformer_attr`)."""
 
     def advance(row: Array, product: Array) -> Array:
@@ -130,8 +112,8 @@ def transformer_attribution(evidence: Evidence, options: Options) -> Relevance:
     def products(stream: str, count: int) -> list[Array]:
         return [evidence[f"{stream}{i}/self/product"] for i in range(count)]
 
-    text = _first_row(products("encoder", evidence.encoder_layers) + products("text", evidence.layers), advance)
-    return Relevance(without_first(text), _first_row(products("image", evidence.layers), advance)[1:])
+    text = _first_row(products("encoder", evidence.depth.encoder) + products("text", evidence.depth.cross), advance)
+    return Relevance(without_first(text), _first_row(products("image", evidence.depth.cross), advance)[1:])
 
 
 class _Propagated:
@@ -163,7 +145,7 @@ class _Propagated:
         return self.rows(x.T).T
 
 
-def relevance_maps(evidence: Evidence, options: Options) -> Relevance:
+def relevance_maps(evidence: Evidence) -> Relevance:
     """Relevance propagated within and between the streams (`rm`; the recurrence of spec.md, Baselines).
 
     R_tt and R_ii are only ever multiplied by a thin matrix and read in row 0, so neither is formed; R_ti and R_it are thin.
@@ -173,10 +155,10 @@ def relevance_maps(evidence: Evidence, options: Options) -> Relevance:
     dtype = evidence["text0/cross/product"].dtype
     r_tt, r_ii = _Propagated(), _Propagated()
     r_ti, r_it = xp.zeros((tokens, patches), dtype), xp.zeros((patches, tokens), dtype)
-    for i in range(evidence.encoder_layers):
+    for i in range(evidence.depth.encoder):
         r_tt.add_product(evidence[f"encoder{i}/self/product"])  # R_ti is still 0
     identity = xp.eye(tokens, dtype=dtype)
-    for i in range(evidence.layers):
+    for i in range(evidence.depth.cross):
         image_self, image_cross = evidence[f"image{i}/self/product"], evidence[f"image{i}/cross/product"]
         r_ii.add_product(image_self)
         r_it = r_it + image_self @ r_it
@@ -195,41 +177,41 @@ def relevance_maps(evidence: Evidence, options: Options) -> Relevance:
     return Relevance(without_first(r_tt.rows(first_token)[0]), r_ii.rows(first_patch)[0, 1:])
 
 
-def random(evidence: Evidence, options: Options) -> Relevance:
+def random(evidence: Evidence) -> Relevance:
     """Uniform noise in [0, 1): the floor under every table. Depends on the seed and the two lengths only."""
     tokens, patches = evidence["text0/cross/product"].shape
     xp = namespace(evidence["text0/cross/product"])
-    rng = np.random.default_rng(options.seed)  # on the host: CuPy's numbers are others
+    rng = np.random.default_rng(evidence.seed)  # on the host: CuPy's numbers are others
     text, image = rng.random(tokens), rng.random(patches - 1)
     text[[0, -1]] = 0
     return Relevance(xp.asarray(text), xp.asarray(image))
 
 
-Needs = Callable[[Depth, Options], list[str]]
+Needs = Callable[[Depth], list[str]]
 
 
-def _need_fiedler(depth: Depth, options: Options) -> list[str]:
+def _need_fiedler(depth: Depth) -> list[str]:
     return [f"{stream}{depth.cross - 1}/fiedler" for stream in ("text", "image")]
 
 
-def _need_weighted(kind: str) -> Needs:
-    def needs(depth: Depth, options: Options) -> list[str]:
-        layers = _weighted_layers(options, depth.cross)
-        return [f"{stream}{i}/{part}" for i in layers for stream in ("text", "image") for part in ("fiedler", f"self/{kind}")]
+def _need_weighted(kind: str, layers: str) -> Needs:
+    def needs(depth: Depth) -> list[str]:
+        parts = ("fiedler", f"self/{kind}")
+        return [f"{stream}{i}/{part}" for i in _summed(depth, layers) for stream in ("text", "image") for part in parts]
 
     return needs
 
 
-def _need_last_attention(depth: Depth, options: Options) -> list[str]:
+def _need_last_attention(depth: Depth) -> list[str]:
     return [f"{stream}{depth.cross - 1}/self/attention" for stream in ("text", "image")]
 
 
-def _need_grad_cam(depth: Depth, options: Options) -> list[str]:
+def _need_grad_cam(depth: Depth) -> list[str]:
     return [f"text{depth.cross - 1}/{site}/grad-cam" for site in ("self", "cross")]
 
 
 def _need_every(kind: str, *, cross: bool = False) -> Needs:
-    def needs(depth: Depth, options: Options) -> list[str]:
+    def needs(depth: Depth) -> list[str]:
         names = [f"encoder{i}/self/{kind}" for i in range(depth.encoder)]
         sites = ("self", "cross") if cross else ("self",)
         return names + [f"{stream}{i}/{site}/{kind}" for i in range(depth.cross) for stream in ("text", "image") for site in sites]
@@ -237,7 +219,8 @@ def _need_every(kind: str, *, cross: bool = False) -> Needs:
     return needs
 
 
-def _need_shape(depth: Depth, options: Options) -> list[str]:
+def _need_shape(depth: Depth) -> list[str]:
+    del depth  # every model has a first pair of layers
     return ["text0/cross/product"]
 
 
@@ -247,37 +230,61 @@ class Method:
 
     name: str
     reference_name: str
-    relevance: Callable[[Evidence, Options], Relevance]
+    relevance: Callable[[Evidence], Relevance]
     needs: Needs
-    layered: bool = False
-    """Whether `Options.layers` changes the result."""
+    layers: str | None = None
+    """`FIRST` or `EVERY` of a method that has one row for either; None of the others."""
+
+    @property
+    def base(self) -> str:
+        """The name without the choice of layers, for whoever gives `layers` beside it."""
+        return self.name.partition("@")[0]
+
+
+def _weighted(name: str, reference_name: str, kind: str, layers: str) -> Method:
+    suffix = "@all" if layers == EVERY else ""
+    return Method(name + suffix, reference_name + suffix, _weighted_fiedler(kind, layers), _need_weighted(kind, layers), layers)
 
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method("dsmi", "dsm", dsmi, _need_fiedler),
-        Method("dsmi-grad", "dsm_grad", dsmi_grad, _need_weighted("gradient"), layered=True),
-        Method("dsmi-grad-attn", "dsm_grad_cam", dsmi_grad_attn, _need_weighted("product"), layered=True),
+        _weighted("dsmi-grad", "dsm_grad", "gradient", FIRST),
+        _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", FIRST),
         Method("relevance-maps", "rm", relevance_maps, _need_every("product", cross=True)),
         Method("transformer-attribution", "transformer_attr", transformer_attribution, _need_every("product")),
         Method("raw-attention", "raw_attn", raw_attention, _need_last_attention),
         Method("grad-cam", "attn_gradcam", grad_cam, _need_grad_cam),
         Method("rollout", "rollout", rollout, _need_every("attention")),
         Method("random", "random", random, _need_shape),
+        _weighted("dsmi-grad", "dsm_grad", "gradient", EVERY),
+        _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", EVERY),
     )
 }
+"""Every method by name."""
+
+AS_PUBLISHED = tuple(name for name, method in METHODS.items() if method.layers != EVERY)
+"""What `all` stands for: the methods as they were published, and the floor `random`."""
+
+DEFAULT_METHOD = "dsmi-grad"
 
 
 def find_method(name: str) -> Method:
-    """The method of that name, or of that name in the reference code. Raises `XaiError` with the valid names."""
+    """The method of that name, or of that name in the reference code. Raises `BadInput` with the valid names."""
     for method in METHODS.values():
         if name in (method.name, method.reference_name):
             return method
-    raise XaiError(f"unknown method {name!r}: choose from {', '.join(METHODS)}")
+    raise BadInput(f"unknown method {name!r}: choose from {', '.join(METHODS)}")
 
 
-def method_names(asked: Sequence[str]) -> list[str]:
-    """The methods asked for, each once, `dsmi-grad` where none is; `all` stands for every one. Raises `XaiError` as `find_method`."""
-    found = [find_method(name).name for name in asked or ("dsmi-grad",) if name != "all"]
-    return list(METHODS) if "all" in asked else list(dict.fromkeys(found))
+def find_methods(asked: str | Iterable[str]) -> tuple[Method, ...]:
+    """The methods asked for, by one name or several, each once; `all` stands for `AS_PUBLISHED`.
+
+    Raises `BadInput` on an unknown name, with the valid ones, and on none.
+    """
+    names = [asked] if isinstance(asked, str) else list(asked)
+    if not names:
+        raise BadInput("no method is named: name some, or all")
+    wanted = [name for given in names for name in (AS_PUBLISHED if given == "all" else (given,))]
+    return tuple({method.name: method for method in map(find_method, wanted)}.values())

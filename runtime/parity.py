@@ -6,7 +6,6 @@ check itself without PyTorch and without the checkpoint.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai.base.description import TOP_ANSWER, ModelDescription
 from xai.base.errors import XaiError
 from xai.runtime.engine import explain
 from xai.runtime.inputs.image import preprocess
-from xai.runtime.methods import LAYERS, METHODS, Options
-from xai.runtime.sessions.protocol import TOP_ANSWER, ModelDescription, Session
+from xai.runtime.methods import EVERY, METHODS
+from xai.runtime.sessions.protocol import Session
 
 TOLERANCES = {"logits": 1e-4, "tokens": 1e-4, "evidence": 1e-4, "relevance": 1e-3}
 """Largest error of a float32 graph, relative to the largest expected value (`compare`)."""
@@ -113,8 +113,12 @@ def name_targets(trial: Trial, expected: Sequence[Observed]) -> Trial:
     return Trial(trial.images, tuple(q._replace(target=target) for q, target in zip(trial.questions, targets, strict=True)))
 
 
-def check(session: Session, trial: Trial, expected: Sequence[Observed], with_maps: bool) -> dict[str, Measure]:
-    """Run a trial and compare with what it should give."""
+def check(session: Session, trial: Trial, expected: Sequence[Observed]) -> dict[str, Measure]:
+    """Run a trial and compare with what it should give, whole maps too where they are among that.
+
+    Raises `XaiError` where the session gives something that is not expected, or does not give what is.
+    """
+    with_maps = any(name.endswith("/attn") for name in expected[0].arrays)
     asked = trial if session.precision == "float32" else name_targets(trial, expected)
     return compare(observe(session, asked, with_maps), expected)
 
@@ -161,12 +165,13 @@ def _explain(
     """Relevances by `METHOD LAYERS/STREAM` and gaps of each question, asked as one batch."""
     ids, targets = [question.ids for question in questions], [question.target for question in questions]
     found: list[tuple[dict[str, NDArray[Any]], dict[str, float]]] = [({}, {}) for _ in questions]
-    for layers in LAYERS:
-        methods = [m for m in METHODS.values() if m.name != "random" and (m.layered or layers == LAYERS[0])]
-        for (relevances, gaps), one in zip(found, explain(session, image_tokens, ids, targets, methods, Options(layers)), strict=True):
+    compared = [method for method in METHODS.values() if method.name != "random"]
+    published, every_layer = ([m for m in compared if (m.layers == EVERY) == every] for every in (False, True))
+    for methods in (published, every_layer):  # apart: together they would leave out the graph that gives the first alone
+        for (relevances, gaps), one in zip(found, explain(session, image_tokens, ids, targets, methods), strict=True):
             gaps |= {report.graph: report.gap for report in one.solver}
             for method, relevance in zip(methods, one.relevances, strict=True):
-                name = f"{method.name} {layers}" if method.layered else method.name
+                name = f"{method.base} {method.layers}" if method.layers else method.name
                 relevances |= {f"{name}/{stream}": values for stream, values in relevance._asdict().items()}
     return found
 
@@ -174,10 +179,16 @@ def _explain(
 def compare(found: Sequence[Observed], expected: Sequence[Observed]) -> dict[str, Measure]:
     """Measures by group: `logits`, `tokens`, `evidence KIND`, `relevance METHOD`, each over all questions.
 
-    `expected` may hold samples. Fiedler vectors of a narrow gap are left out.
+    `expected` may hold samples, and relevances of fewer methods. Fiedler vectors of a narrow gap are left out. Raises `XaiError`
+    where the names do not fit otherwise: what is not compared would pass.
     """
     measures: dict[str, Measure] = {}
     for ours, theirs in zip(found, expected, strict=True):
+        others = {name for name in ours.arrays if not name.startswith("relevance/")} ^ {
+            name for name in theirs.arrays if not name.startswith("relevance/") or name not in ours.arrays
+        }
+        if others:
+            raise XaiError(f"the outputs to compare with do not fit this model, {min(others)} for one: export the bundle again")
         floor = FLOOR * max(float(abs(v).max(initial=0)) for name, v in theirs.arrays.items() if name.endswith(("/gradient", "/grad")))
         for name, wanted in theirs.arrays.items():
             if _is_unstable(name, theirs.gaps):
@@ -198,7 +209,7 @@ def failures(measures: Mapping[str, Measure], precision: str) -> list[str]:
 
 
 def _measure(found: NDArray[Any], wanted: NDArray[Any], floor: float) -> Measure:
-    if found.shape != wanted.shape or not np.isfinite(found).all():
+    if found.shape != wanted.shape or not (np.isfinite(found).all() and np.isfinite(wanted).all()):
         return Measure(float("inf"), -1.0)
     a, b = found.astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
     size = float(abs(b).max(initial=0))
@@ -242,8 +253,8 @@ def save_trial(path: Path, trial: Trial, expected: Sequence[Observed]) -> None:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def load_trial(path: Path) -> tuple[Trial, list[Observed]]:
-    """Read what `save_trial` wrote. Raises `XaiError` where it cannot."""
+def load_trial(path: Path, model: ModelDescription) -> tuple[Trial, list[Observed]]:
+    """Read what `save_trial` wrote. Raises `XaiError` where it cannot, and where the questions are not such as that model takes."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             content = {name: file[name] for name in file.files}
@@ -251,11 +262,43 @@ def load_trial(path: Path) -> tuple[Trial, list[Observed]]:
         expected: list[Observed] = []
         while f"{len(questions)}/ids" in content:
             i = len(questions)
-            questions.append(Question(int(content[f"{i}/image"]), content[f"{i}/ids"], int(content[f"{i}/target"])))
+            questions.append(Question(content[f"{i}/image"].item(), content[f"{i}/ids"], content[f"{i}/target"].item()))
             arrays, gaps = (
                 {name.removeprefix(p): v for name, v in content.items() if name.startswith(p)} for p in (f"{i}/arrays/", f"{i}/gaps/")
             )
             expected.append(Observed(arrays, {name: float(gap) for name, gap in gaps.items()}))
-        return Trial(content["images"], tuple(questions)), expected
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        trial = Trial(content["images"], tuple(questions))
+    except Exception as error:  # of zipfile, zlib or NumPy, whatever a damaged file makes them raise
         raise XaiError(f"{path} holds no questions and answers: export the bundle again") from error
+    if problem := _find_problem(trial, expected, model):
+        raise XaiError(f"{path} holds {problem}: export the bundle again")
+    return trial, expected
+
+
+def _find_problem(trial: Trial, expected: Sequence[Observed], model: ModelDescription) -> str | None:
+    """What of a trial that was read cannot be asked or compared, in words."""
+    images = trial.images
+    if images.dtype != np.uint8 or images.shape[1:] != (model.image_size, model.image_size, 3):
+        return f"images {images.dtype}{list(images.shape)}, not such as the model sees"
+    if len(trial.questions) <= max(BATCHED):
+        return f"{len(trial.questions)} questions, not {len(LENGTHS)}"
+    for i, (image, ids, target) in enumerate(trial.questions):
+        if type(image) is not int or not 0 <= image < len(images):
+            return f"question {i} on an image that is not there"
+        if type(target) is not int or not TOP_ANSWER <= target < model.answers:
+            return f"question {i} with a target that is no answer"
+        fits = ids.dtype == np.int64 and ids.ndim == 1 and 2 <= len(ids) <= model.max_text_tokens
+        if not fits or ids.min() < 0 or ids.max() >= model.vocab_size:
+            return f"question {i} with tokens that the model does not take"
+    for i, observed in enumerate(expected):
+        if wrong := [name for name, value in observed.arrays.items() if value.dtype.kind != "f"]:
+            return f"{wrong[0]} of question {i}, which is no array of numbers"
+        if not any(name.startswith("relevance/") for name in observed.arrays):
+            return f"no relevance of question {i}"
+    return None
+
+
+def parity_table(name: str, measures: Mapping[str, Measure]) -> str:
+    """Lines of text: a group, its largest relative error, its smallest cosine."""
+    rows = [f"{name:<36} {'error':>9} {'cosine':>9}"]
+    return "\n".join(rows + [f"  {group:<34} {measure.error:9.1e} {measure.cosine:9.6f}" for group, measure in measures.items()])

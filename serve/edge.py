@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from xai.base.messages import is_quiet
 from xai.serve.errors import GONE, Refusal
 from xai.serve.gauges import Gauges
 from xai.serve.lifecycle import Life
@@ -104,7 +105,8 @@ class Edge:
         if reason := scope["state"].get("reason"):
             self.gauges.rejected.labels(reason).inc()
         line = {"method": scope["method"], "path": path, "status": status, "ms": round(1e3 * seconds, 1), "id": request_id}
-        self._log({**line, "reason": reason} if reason else line)
+        if not is_quiet():
+            self._log({**line, "reason": reason} if reason else line)
 
 
 def log_text(line: dict[str, Any]) -> None:

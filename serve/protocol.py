@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from xai.base.errors import XaiError
 from xai.base.reading import parse_json
 from xai.base.text import one_line
+from xai.runtime.methods import DEFAULT_METHOD
 from xai.serve.errors import GONE, Refusal, bad_input, malformed
 from xai.serve.served import Picture
 from xai.serve.settings import MAX_QUESTION
@@ -55,10 +56,10 @@ class ExplainRequest(Question):
     target: str | int | None = Field(None, description="Explain this answer (name or id) instead of the model's own.")
 
     def asked_methods(self) -> list[str]:
-        """The methods' names, none for the default. Raises `Refusal` where both fields are given."""
+        """The methods' names. Raises `Refusal` where both fields are given."""
         if self.method is not None and self.methods is not None:
             raise bad_input("method and methods are both given: send one of them")
-        return [self.method] if self.method is not None else self.methods or []
+        return [self.method] if self.method is not None else self.methods or [DEFAULT_METHOD]
 
 
 class AnswerRequest(Question):

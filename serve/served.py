@@ -21,7 +21,7 @@ from xai.runtime.explainer import Explainer
 from xai.runtime.explanation import Explanation
 from xai.runtime.inputs.encoded import EncodedImages
 from xai.runtime.inputs.prepare import PreparedImage
-from xai.runtime.methods import METHODS, method_names
+from xai.runtime.methods import METHODS, find_methods
 from xai.runtime.prediction import Asked, Prediction
 from xai.serve.errors import Refusal, bad_input
 from xai.serve.gauges import Gauges
@@ -92,7 +92,7 @@ class Served:
     ) -> Passed[Result]:
         """The explanations of one answer. Raises `Refusal` on an input that cannot be used."""
         with _refusing():
-            names = tuple(method_names(methods))
+            names = tuple(method.name for method in find_methods(methods))
             self.explainer.check(question, target)
         image = await self._decode(picture)
         with self._timed(self._gauges.explain):

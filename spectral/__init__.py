@@ -1,8 +1,14 @@
-"""Fiedler vectors of feature graphs: arrays in, arrays out."""
+"""Fiedler vectors of feature graphs: arrays in, arrays out. SciPy is loaded when the first of these names is asked for."""
 
-from xai.spectral.affinity import colour, cosine_relu, nearest_neighbours, threshold
-from xai.spectral.result import Certificate, FiedlerResult, Method, Status
-from xai.spectral.solve import fiedler
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xai.spectral.affinity import colour, cosine_relu, nearest_neighbours, threshold
+    from xai.spectral.result import Certificate, FiedlerResult, Method, Status
+    from xai.spectral.solve import fiedler
 
 __all__ = [
     "Certificate",
@@ -15,3 +21,16 @@ __all__ = [
     "nearest_neighbours",
     "threshold",
 ]
+
+_HOMES = {"affinity": ("colour", "cosine_relu", "nearest_neighbours", "threshold"), "solve": ("fiedler",)}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((home for home, names in _HOMES.items() if name in names), "result")
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-import scipy.sparse
-import scipy.sparse.linalg
 
 Array = Any
 """An array of the library that `namespace` names: numpy.ndarray or cupy.ndarray."""
@@ -32,6 +31,8 @@ def namespace(array: Array) -> ModuleType:
 def sparse_namespace(array: Array) -> ModuleType:
     """The sparse library that goes with an array or sparse matrix, its `linalg` included."""
     if namespace(array) is np:
+        import scipy.sparse.linalg  # late: it takes longer to load than NumPy
+
         return scipy.sparse
     import cupyx.scipy.sparse.linalg
 
@@ -40,7 +41,8 @@ def sparse_namespace(array: Array) -> ModuleType:
 
 def is_sparse(value: object) -> bool:
     """Whether `value` is a matrix of scipy.sparse or cupyx.scipy.sparse."""
-    return scipy.sparse.issparse(value) or type(value).__module__.startswith("cupyx.scipy.sparse")
+    loaded = sys.modules.get("scipy.sparse")  # who holds such a matrix has loaded it
+    return (loaded is not None and loaded.issparse(value)) or type(value).__module__.startswith("cupyx.scipy.sparse")
 
 
 def to_numpy(array: Array) -> Array:

@@ -146,7 +146,7 @@ class Golden:
 
     @property
     def cli_options(self) -> list[str]:
-        files = ["--checkpoint", str(self.checkpoint), "--tokenizer", str(self.tokenizer), "--answers", str(self.answers)]
+        files = ["--model", str(self.checkpoint), "--tokenizer", str(self.tokenizer), "--answers", str(self.answers)]
         return [*files, "--image-size", str(self.image_size)]
 
 

@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from xai.base.description import TOP_ANSWER
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.engine import encode_images, explain
 from xai.runtime.inputs.image import open_image, preprocess
-from xai.runtime.methods import LAYERS, METHODS, Options
+from xai.runtime.methods import METHODS
 from xai.runtime.sessions.choose import open_session
-from xai.runtime.sessions.protocol import TOP_ANSWER, Session
+from xai.runtime.sessions.protocol import Session
 
 
 def run(session: str, place: Path, folder: Path, case: int, out: Path) -> dict[str, Any]:
@@ -49,16 +50,15 @@ def main(name: str, place: Path, folder: Path, case: int, out: Path) -> None:
     pixels, _ = preprocess(open_image(folder / content["image"]), session.description)
     tokens = encode_images(session, pixels[None])
     arrays, gaps, seconds = {}, {}, {}
-    for layers in LAYERS:
+    for layers in ("first", "all"):
         began = loaded if layers == "first" else time.perf_counter()
-        methods = [m for m in METHODS.values() if m.name != "random" and (layers == "first" or m.layered)]
-        (found,) = explain(session, tokens, [np.array(content["ids"])], [TOP_ANSWER], methods, Options(layers))
+        methods = [m for m in METHODS.values() if m.name != "random" and (m.layers == "all") == (layers == "all")]
+        (found,) = explain(session, tokens, [np.array(content["ids"])], [TOP_ANSWER], methods)
         seconds[layers] = time.perf_counter() - began
         gaps |= {report.graph: report.gap for report in found.solver}
         arrays["logits"] = found.logits
         for method, relevance in zip(methods, found.relevances, strict=True):
-            key = method.reference_name + ("@all" if layers == "all" else "")
-            arrays[f"{key}/text"], arrays[f"{key}/image"] = relevance
+            arrays[f"{method.reference_name}/text"], arrays[f"{method.reference_name}/image"] = relevance
         if layers == "first":
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     np.savez(out, **arrays)

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from xai.cli import main
-from xai.runtime.methods import METHODS
+from xai.runtime.methods import AS_PUBLISHED
 
 QUESTION = "t19 t18 t96"
 
@@ -62,7 +62,7 @@ def test_every_output_format(run, tiny, tmp_path, methods) -> None:
     arguments = [a for m in methods for a in ("--method", m)] + [a for o in outputs for a in ("-o", o)]
     result = run(tiny.image(0), QUESTION, *arguments, "--json", "out2.json")
     assert result.exit_code == 0, result.output
-    names = list(METHODS) if methods == ["all"] else ["dsmi", "relevance-maps"][: len(methods)]
+    names = list(AS_PUBLISHED) if methods == ["all"] else ["dsmi", "relevance-maps"][: len(methods)]
     for file in ("out.json", "out2.json"):
         content = json.loads((tmp_path / file).read_text())
         assert content["schema_version"] == 1
@@ -92,6 +92,17 @@ def test_json_schema(run, tiny) -> None:
     assert content["session"] == "eager"
     assert content["precision"] == "float32"
     assert content["timings_ms"]["total"] > 0
+
+
+def test_layers_all_is_another_way_to_write_the_methods_that_sum_all_layers(run, tiny) -> None:
+    def explanations(*arguments):
+        return json.loads(run(tiny.image(0), QUESTION, *arguments, "--json", "-").stdout)["explanations"]
+
+    (short,), (full,) = explanations("--layers", "all"), explanations("-m", "dsmi-grad@all")
+    assert (full["method"], full["layers"]) == ("dsmi-grad", "all")
+    assert short == full != explanations()[0]
+    both = explanations("-m", "dsm_grad", "-m", "rollout", "-m", "dsmi-grad@all", "--layers", "all")
+    assert [(e["method"], e["layers"]) for e in both] == [("dsmi-grad", "all"), ("rollout", None)]
 
 
 def test_several_images_a_folder_and_standard_input(run, tiny, tmp_path) -> None:
@@ -172,8 +183,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(run, tiny, tmp_path, argum
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--checkpoint", "none.ckpt", "checkpoint none.ckpt does not exist"),
-        ("--checkpoint", "text.txt", "text.txt is not a readable checkpoint"),
+        ("--model", "none.ckpt", "model none.ckpt does not exist"),
+        ("--model", "text.txt", "text.txt is not a readable checkpoint"),
         ("--answers", "none.json", "answer file none.json does not exist"),
         ("--answers", "few.json", "few.json has 1 names, the classifier 17 rows"),
         ("--tokenizer", "text.txt", "text.txt is not a tokenizer"),

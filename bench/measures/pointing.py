@@ -64,20 +64,18 @@ def pointing_samples(seed: int, count: int) -> list[tuple[Scene, Question]]:
 def pointing_game(
     explainer: Explainer, seed: int, count: int, batch: int = 16, track: Callable[[Sequence[int]], Iterable[int]] = iter
 ) -> Pointing:
-    """Play with every method, and with both layer choices of the methods that have one; `track` may show the batches pass."""
+    """Play with every method; `track` may show the batches pass."""
     grid = explainer.session.description.grid
     played = pointing_samples(seed, count)
-    layered = [name for name, method in METHODS.items() if method.layered]
-    variants = (*METHODS, *(f"{name}@all" for name in layered))
+    variants = tuple(METHODS)
     hits, energy, correct = [], [], []
     for start in track(range(0, count, batch)):
         part = played[start : start + batch]
         pairs = [(scene.draw(SCENE_SIDE), question.text) for scene, question in part]
-        first = explainer.explain_batch(pairs, tuple(METHODS), seed=seed + start)
-        every = explainer.explain_batch(pairs, layered, layers="all")
-        for (scene, question), some, rest in zip(part, first, every, strict=True):
+        explained = explainer.explain_batch(pairs, variants, seed=seed + start)
+        for (scene, question), some in zip(part, explained, strict=True):
             covered = truth(scene, question, grid)
-            maps = [e.image_relevance for e in (*some, *rest)]
+            maps = [e.image_relevance for e in some]
             hits.append([is_hit(m, covered) for m in maps])
             energy.append([energy_inside(m, covered) for m in maps])
             correct.append(some[0].answer.text == question.answer)

@@ -8,12 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xai.base.description import TOP_ANSWER
 from xai.bench.perturb.plan import Memory, QuestionPlan, batches
 from xai.bench.perturb.variants import Variant
 from xai.runtime.engine import Answered, embed_texts, encode_images, explain, pad_ids
+from xai.runtime.evidence import Depth
 from xai.runtime.masking import Kept, answer_kept, image_places, text_places
-from xai.runtime.methods import Depth, Options, Relevance
-from xai.runtime.sessions.protocol import TOP_ANSWER, Session
+from xai.runtime.methods import Relevance
+from xai.runtime.sessions.protocol import Session
 from xai.spectral import Status
 from xai.spectral.arrays import Array, namespace, to_numpy
 
@@ -72,14 +74,14 @@ def explain_questions(
         part = slice(start, start + rows)
         ids = questions.ids[part]
         images = questions.image_tokens[namespace(questions.image_tokens).asarray(questions.rows[part])]
-        for one in explain(session, images, ids, [TOP_ANSWER] * len(ids), methods, Options(), seeds=seeds[part]):
+        for one in explain(session, images, ids, [TOP_ANSWER] * len(ids), methods, seeds=seeds[part]):
             logits = np.asarray(to_numpy(one.logits), np.float64)
             found.append(Explained(logits, one.relevances, tuple(_flags(one, variant, depth) for variant in variants)))
     return found
 
 
 def _flags(answered: Answered, variant: Variant, depth: Depth) -> dict[str, str]:
-    used = variant.method.needs(depth, Options())
+    used = variant.method.needs(depth)
     simple = Status.CONVERGED.name.lower()
     return {r.graph: r.status for r in answered.solver if f"{r.graph}/fiedler" in used and r.status != simple}
 

@@ -19,6 +19,7 @@ from xai.bench.perturb.results import Chunk
 from xai.bench.perturb.run import Measured, Request, prepare, run_chunk
 from xai.bench.perturb.variants import FLOOR
 from xai.runtime.explainer import Explainer
+from xai.runtime.methods import METHODS
 
 TIE = 1e-5
 """Scores scaled to [0, 1] that differ by less may change places: float32 sums them in another order."""
@@ -94,7 +95,7 @@ def cross_check(explainer: Explainer, reference: Explainer, found: Sequence[Samp
             theirs: Perturbed | None = None
             with with_parameter_gradients(model):
                 try:
-                    theirs = perturb(model, pixels, ids, variant.method.reference_name, variant.layers, modality, sign)
+                    theirs = perturb(model, pixels, ids, METHODS[variant.method.base].reference_name, variant.layers, modality, sign)
                 except ReferenceFails:
                     checked.fails_in_reference.append(name)
             checked.reference_seconds += time.perf_counter() - start

@@ -226,7 +226,7 @@ def _lines(measured: Measured, request: Request, names: Sequence[str], grid: int
             "index": measured.prepared.index,
             "question_id": sample.question_id,
             "image": sample.image,
-            "method": variant.method.name,
+            "method": variant.method.base,
             "layers": variant.layers,
             "modality": modality,
             "sign": sign,

@@ -13,7 +13,7 @@ from xai.bench.latency.inputs import Inputs, photos, scenes
 from xai.bench.latency.measure import LEAST, Plan, measure, statistics
 from xai.bench.machine import peak_memory_mb
 from xai.models.load import ModelOptions, identify
-from xai.runtime.methods import METHODS
+from xai.runtime.methods import AS_PUBLISHED, METHODS
 
 ONE = "dsmi-grad"
 """The method that is measured alone, here and in the published procedure."""
@@ -38,7 +38,7 @@ def describe_model(model: ModelOptions) -> dict[str, Any]:
     explainer = model.open()
     description = explainer.session.description
     return {
-        **identify(model.place, explainer.session.name),
+        **identify(model.model, explainer.session.name),
         "image_size": description.image_size,
         "patches": description.grid**2,
         "layers": description.layers,
@@ -53,11 +53,10 @@ def measure_parity(model: ModelOptions) -> dict[str, Any]:
     from xai.runtime.parity import check, failures, load_trial
     from xai.runtime.sessions.choose import open_session
 
-    assert model.bundle is not None
-    bundle = read_bundle(model.bundle)
-    trial, expected = load_trial(bundle.file(PARITY))
+    bundle = read_bundle(Path(model.model))
+    trial, expected = load_trial(bundle.file(PARITY), bundle.manifest.model)
     session = open_session(bundle, model.session, provider=model.provider, threads=model.threads, trust=model.trust)
-    measures = check(session, trial, expected, with_maps=False)
+    measures = check(session, trial, expected)
     return {"groups": {name: list(value) for name, value in measures.items()}, "failed": failures(measures, session.precision)}
 
 
@@ -67,9 +66,9 @@ def measure_latency(model: ModelOptions, demo: bool, batches: tuple[int, ...], s
     start = time.perf_counter()
     explainer = model.open()
     loaded = time.perf_counter() - start
-    identity = identify(model.place, explainer.session.name)
+    identity = identify(model.model, explainer.session.name)
     found: dict[str, Any] = {"load_seconds": loaded}
-    for name, methods in (("one", (ONE,)), ("all", tuple(METHODS))):
+    for name, methods in (("one", (ONE,)), ("all", AS_PUBLISHED)):
         found[name] = []
         for size in batches:
             if found[name] and size * LEAST * found[name][0]["total"]["p50"] > 1e3 * seconds:

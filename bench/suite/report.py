@@ -204,7 +204,7 @@ def performance(reports: Mapping[str, Report]) -> str:
         parts.append(
             f"**{name}**: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; GPU {machine['gpu']}. "
             f"Model {model['name']}, {model['image_size']} px; {report['date']}, xai {report['xai']}. The whole report: "
-            f"[`benchmarks/results/{name}/report.md`](benchmarks/results/{name}/report.md)."
+            f"[`benchmarks/results/{name}/report.md`](../benchmarks/results/{name}/report.md)."
         )
         parts.append(aligned(LATENCY_HEADS, latency_rows(report), words=3))
         parts.append(" ".join([reference_line(report), *_sentences(report)]))

@@ -84,7 +84,8 @@ class Suite:
         self.quick = quick
         self.budget = QUICK if quick else FULL
         self.progress = progress
-        self.demo = options.place is None
+        self.kind = options.find().kind
+        self.demo = self.kind == "demo"
 
     def run(self) -> dict[str, Any]:
         """The report, ready for JSON. Raises `XaiError` where the model cannot be opened; later failures are in the report."""
@@ -92,7 +93,7 @@ class Suite:
         self.progress("the model")
         model = isolated(describe_model, self.options, seconds=self.budget.limit)
         with self._work_folder() as work:
-            runners = self._export(work) if self.options.bundle is None else self._of_bundle()
+            runners = self._of_bundle() if self.kind == "bundle" else self._export(work)
             latency = [self._latency(runner) for runner in (*runners, *_on_gpu(runners))]
             reference = self._reference()
             for row in latency:
@@ -136,16 +137,16 @@ class Suite:
             if not reason:
                 self.progress(f"export {precision}")
             bundle, why = work / precision, reason
-            files = replace(self.options, checkpoint=None, threads=None, trust=False).arguments()
+            named = replace(self.options, threads=None, trust=False).arguments()
             form = "both" if len(formats) > 1 else formats[0]
-            wanted = ["-o", str(bundle), "--precision", precision, "--format", form, "--force", *files]
+            wanted = ["-o", str(bundle), "--precision", precision, "--format", form, "--force"]
             if not reason:
                 try:
-                    command("export", str(self.options.checkpoint or "demo"), *wanted, seconds=self.budget.limit)
+                    command("export", *named, *wanted, seconds=self.budget.limit)
                 except XaiError as error:
                     why = f"export failed: {error}"
             for format in formats:
-                model = ModelOptions(bundle=bundle, session=format, threads=self.options.threads, trust=format == "torchscript")
+                model = ModelOptions(str(bundle), session=format, threads=self.options.threads, trust=format == "torchscript")
                 runners.append(Runner(format, precision, None if why else model, why))
         if reason and self.demo:  # it comes with a bundle
             runners[1] = Runner("onnx", "float32", replace(self.options, session="onnx"))
@@ -153,8 +154,7 @@ class Suite:
 
     def _of_bundle(self) -> list[Runner]:
         """What a given bundle holds."""
-        assert self.options.bundle is not None
-        manifest = read_bundle(self.options.bundle).manifest
+        manifest = read_bundle(Path(self.options.model)).manifest
         runners = [Runner("eager", "float32", None, "a bundle does not run in the session eager: give the checkpoint")]
         for session in SESSIONS:
             model: ModelOptions | None = replace(self.options, session=session)
@@ -180,10 +180,10 @@ class Suite:
         row = {"session": runner.session, "precision": runner.precision}
         if runner.model is None:
             return row | {"not_run": runner.not_run}
-        if runner.model.bundle is None:  # the demo's own, without PyTorch
+        if runner.model.is_demo:  # its own bundle, without PyTorch
             return row | {"not_run": "its bundle was checked when it was exported: `xai verify` runs that again"}
-        if self.options.bundle is None:
-            return row | dict(read_certificate(runner.model.bundle, runner.session))
+        if self.kind != "bundle":
+            return row | dict(read_certificate(Path(runner.model.model), runner.session))
         return row | self._try(f"parity: {runner.name}", measure_parity, runner.model)
 
     def _latency(self, runner: Runner) -> dict[str, Any]:
@@ -196,7 +196,7 @@ class Suite:
         )
 
     def _reference(self) -> dict[str, Any]:
-        if self.options.bundle is not None:
+        if self.kind == "bundle":
             return {"not_run": "the published procedure cannot run a bundle: give the checkpoint"}
         if importlib.util.find_spec("torch") is None:
             return {"not_run": "torch is not installed: pip install 'xai-vqa[export]'"}

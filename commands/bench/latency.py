@@ -70,7 +70,7 @@ def latency(
     from xai.bench.latency.inputs import given, photos, scenes
     from xai.bench.latency.measure import Plan, measure, table
     from xai.models.load import identify
-    from xai.runtime.methods import method_names
+    from xai.runtime.methods import DEFAULT_METHOD, find_methods
 
     if iterations and duration:
         raise click.UsageError("name --iterations or --duration, not both")
@@ -81,16 +81,17 @@ def latency(
         raise XaiError(f"cannot save {chart}: its name must end with .png")
     if chart is not None and chart == json_file:
         raise XaiError(f"{chart} cannot be both the report and the chart: choose another name")
-    plan = Plan(tuple(method_names(methods)), batches, iterations, duration or 10.0, warmup, not no_render)
+    names = tuple(method.name for method in find_methods(methods or DEFAULT_METHOD))
+    plan = Plan(names, batches, iterations, duration or 10.0, warmup, not no_render)
     count = max(batches)
-    inputs = given(images, question, count) if images else (photos if model.place else scenes)(count, question)
+    inputs = given(images, question, count) if images else (scenes if model.is_demo else photos)(count, question)
 
     start = time.perf_counter()
     explainer = model.open()
     load_seconds = time.perf_counter() - start
     if question is not None:
         explainer.check(question)
-    identity = identify(model.place, explainer.session.name)
+    identity = identify(model.model, explainer.session.name)
     report = measure(explainer, identity, inputs, plan, load_seconds, model.threads, lambda text: click.echo(text, err=True))
     printed = json_file == DASH
     click.echo(table(report), err=printed)

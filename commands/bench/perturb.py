@@ -51,7 +51,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 
 
 @click.command()
-@model_options()
+@model_options(reference=True)
 @click.option(
     "--data", default="scenes", show_default=True, metavar="scenes|easy-vqa|DIR", help="Questions; see README for what DIR holds."
 )
@@ -78,7 +78,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     "--cross-check",
     type=click.IntRange(1),
     metavar="N",
-    help="Compare N questions with the published procedure; a bundle needs --checkpoint, too.",
+    help="Compare N questions with the published procedure; a bundle needs --reference, too.",
 )
 @click.option(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR", help="Folder for the results."
@@ -86,6 +86,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.option("--json", "as_json", is_flag=True, help="Print table.json instead of table.md.")
 def perturb(
     model: ModelOptions,
+    reference: ModelOptions | None,
     data: str,
     methods: str,
     modality: tuple[str, ...],
@@ -114,15 +115,15 @@ def perturb(
 
     variants = find_variants(_names(methods))
     found = by_image(load_samples(data, samples, seed))
-    if model.bundle and model.checkpoint and not cross_check:
-        raise click.UsageError("name a bundle or a checkpoint, not both; --cross-check N compares them")
-    explainer = (_bundle_alone(model) if model.bundle else model).open()
-    reference = _reference(explainer, model) if cross_check else explainer
+    if reference and not cross_check:
+        raise click.UsageError("--reference is for --cross-check N, which compares with it")
+    explainer = model.open()
+    compared = _reference(explainer, model, reference) if cross_check else explainer
     measured = measure(explainer.session, round(memory * GIBIBYTE))
     questions = batch or measured.questions(1 + explainer.session.description.grid**2)
     request = Request(variants, measured, questions, modality, sign, seed)
     folder = RunFolder(output)
-    asked = settings(explainer, identify(model.place, explainer.session.name), data, seed, found, request)
+    asked = settings(explainer, identify(model.model, explainer.session.name), data, seed, found, request)
     folder.open(asked, about(), shard, resume)
     if asked["unknown_labels"]:
         click.echo(f"Warning: {asked['unknown_labels']} questions have no true answer that the model can give: they score 0", err=True)
@@ -139,7 +140,7 @@ def perturb(
         click.echo(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each)", err=True)
     _finish(folder, explainer, found, request)
     if cross_check:
-        _cross_check(explainer, reference, found[:cross_check], request, folder)
+        _cross_check(explainer, compared, found[:cross_check], request, folder)
     _print(folder, as_json)
 
 
@@ -158,18 +159,15 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
     _print(merged, as_json)
 
 
-def _bundle_alone(model: ModelOptions) -> ModelOptions:
-    """With a bundle, the checkpoint and its files are those of the reference."""
-    return replace(model, checkpoint=None, tokenizer=None, answers=None, image_size=None) if model.checkpoint else model
-
-
-def _reference(explainer: Explainer, model: ModelOptions) -> Explainer:
+def _reference(explainer: Explainer, model: ModelOptions, reference: ModelOptions | None) -> Explainer:
     """What runs the published procedure: the same model in eager PyTorch."""
+    if reference is not None:
+        return reference.open()
     if explainer.session.name == "eager":
         return explainer
-    if model.bundle and not model.checkpoint:
-        raise XaiError("--cross-check runs the published procedure, which a bundle cannot: add --checkpoint FILE")
-    return replace(model, bundle=None, session="eager").open()
+    if not model.is_demo:
+        raise XaiError("--cross-check runs the published procedure, which a bundle cannot: add --reference CHECKPOINT")
+    return replace(model, session="eager").open()
 
 
 def _progress() -> Callable[[int, int], None]:

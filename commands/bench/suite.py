@@ -26,7 +26,7 @@ def suite(model: ModelOptions, output: Path, quick: bool) -> None:
     from xai.bench.suite.report import markdown
     from xai.bench.suite.suite import Suite
 
-    model.check()
+    model.find()
     if (output / "report.json").exists():
         raise XaiError(f"{output} holds a report already: name another folder")
     report = Suite(model, output, quick, lambda text: click.echo(f"{text} ...", err=True)).run()

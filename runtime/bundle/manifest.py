@@ -1,23 +1,28 @@
-"""A bundle's table of contents, and the reader that trusts nothing in a bundle it has not checked.
+"""A bundle's table of contents: what is in `manifest.json`, and how it vouches for itself.
 
-A bundle is a folder (design.md, Bundle): `manifest.json`, `tokenizer.json`, `answers.json`, `parity.npz`, one ONNX file per
+A bundle is a folder (docs/formats.md, Bundle): `manifest.json`, `tokenizer.json`, `answers.json`, `parity.npz`, one ONNX file per
 graph with all weights in `weights.bin`, and `graphs.pt` for TorchScript. No file may be missing, altered, added, a link, or
 called by a name that is not listed here.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from xai.base.description import Heads, ModelDescription
 from xai.base.errors import XaiError
 
 FORMAT = "xai-bundle"
 VERSION = 1
 """Raised with every change that an older reader would misread."""
+
+HASH = "content_sha256"
+"""The manifest's field that covers all others."""
 
 MANIFEST, TOKENIZER, ANSWERS, PARITY, WEIGHTS, TORCHSCRIPT = (
     "manifest.json",
@@ -31,10 +36,10 @@ GRAPHS = ("encode_image", "embed_text", "answer", "evidence", "evidence_all", "m
 """`evidence` gives what every method needs at its default options, `evidence_all` what any could ask for, `maps` is optional."""
 
 FORMATS = ("onnx", "torchscript")
-PRECISIONS = ("float32", "float16", "bfloat16", "int8")
-MAX_MANIFEST_BYTES = 16_000_000
+FORMATS_OF = {"float32": FORMATS, "float16": ("onnx",), "bfloat16": ("torchscript",), "int8": ("onnx",)}
+"""Where each precision runs: ONNX Runtime has no bfloat16 products on a CPU, PyTorch no fast float16 ones."""
 
-T = TypeVar("T")
+PRECISIONS = tuple(FORMATS_OF)
 
 
 def onnx_file(graph: str) -> str:
@@ -44,21 +49,6 @@ def onnx_file(graph: str) -> str:
 
 FILES = frozenset({TOKENIZER, ANSWERS, PARITY, WEIGHTS, TORCHSCRIPT, *map(onnx_file, GRAPHS)})
 """Every name that a manifest may list."""
-
-
-@dataclass(frozen=True)
-class BundleModel:
-    """What the runtime must know of a model (`runtime.session.ModelDescription`). Lengths count pixels, patches or tokens."""
-
-    image_size: int
-    grid: int
-    image_mean: tuple[float, float, float]
-    image_std: tuple[float, float, float]
-    max_text_tokens: int
-    vocab_size: int
-    text_layers: int
-    layers: int
-    answers: int
 
 
 @dataclass(frozen=True)
@@ -87,9 +77,10 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that `manifest.json` says. `parity` is the certificate of `xai.export.parity`, for people to read."""
+    """Everything that `manifest.json` says but for its own hash. `parity` is the certificate of `xai.export.bundle`, for people to read."""
 
-    model: BundleModel
+    model: ModelDescription
+    heads: Heads
     precision: str
     formats: tuple[str, ...]
     opset: int | None
@@ -100,7 +91,14 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of `manifest.json`."""
-        return json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1) + "\n"
+        content = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        return json.dumps({**content, HASH: hash_content(content)}, indent=1, allow_nan=False) + "\n"
+
+
+def hash_content(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest's content but for its hash, as JSON without spaces, in its own order, which graphs depend on."""
+    rest = {name: value for name, value in content.items() if name != HASH}
+    return hashlib.sha256(json.dumps(rest, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

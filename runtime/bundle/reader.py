@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import stat
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from xai.base.description import HEADS_FROM, Heads, ModelDescription
 from xai.base.errors import XaiError
 from xai.base.files import hash_file
+from xai.base.reading import MEGABYTE, Fields, read_json
+from xai.runtime.bundle.graphs import check_graphs
 from xai.runtime.bundle.manifest import (
     FILES,
     FORMAT,
     FORMATS,
+    FORMATS_OF,
     GRAPHS,
+    HASH,
     MANIFEST,
-    MAX_MANIFEST_BYTES,
-    PRECISIONS,
     VERSION,
     Bundle,
-    BundleModel,
     FileRecord,
     GraphSpec,
     Manifest,
     TensorSpec,
+    hash_content,
 )
 
-T = TypeVar("T")
+MOST = 16 * MEGABYTE
+"""Bytes of a manifest; METER's takes 100 kB."""
+
+LARGEST = 2**31
+"""Of any length or count in a manifest."""
+
+COLOURS = ("image_mean", "image_std")
+"""Of a model, what is stored for each colour."""
+
+ADVICE = "export the bundle again"
 
 
 def is_bundle(path: Path) -> bool:
@@ -78,83 +88,91 @@ def _parse(folder: Path) -> Manifest:
         raise XaiError(f"{folder} is a file, not a bundle; a bundle is a folder with a {MANIFEST}: unpack it first")
     if not path.is_file() or path.is_symlink():
         raise XaiError(f"{folder} is not a bundle: it has no {MANIFEST} of its own")
-    if path.stat().st_size > MAX_MANIFEST_BYTES:
-        raise XaiError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes: it is no manifest")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
-        raise XaiError(f"{path} cannot be read: {error}") from error
-    return _Fields(path, "", content).manifest()
+    fields = Fields(read_json(path, MOST), str(path), ADVICE)
+    if fields.get("format", str) != FORMAT:
+        raise XaiError(f"{path} is not the manifest of a bundle")
+    if (version := fields.get("version", int)) != VERSION:
+        advice = "install a newer xai" if version > VERSION else "export it again"
+        raise XaiError(f"{path} has format version {str(version)[:20]}, this xai reads version {VERSION}: {advice}")
+    if fields.get(HASH, str) != hash_content(fields.content):
+        raise XaiError(f"{path} was altered after it was written, says its {HASH}: copy or export the bundle again")
+    return _manifest(fields)
 
 
-class _Fields:
-    """A JSON object that is read field by field, each of the type it must have."""
+def _manifest(fields: Fields) -> Manifest:
+    fields.only("format", "version", "model", "heads", "precision", "formats", "opset", "graphs", "files", "parity", "written_by", HASH)
+    for kind, allowed in (("files", FILES), ("graphs", GRAPHS)):
+        if unknown := [name for name in fields.get(kind, dict) if name not in allowed]:
+            raise XaiError(f"{fields.where} names the {kind[:-1]} {unknown[0]!r}, which no bundle may have: do not use it")
+    model, heads = _model(fields.inner("model")), fields.inner("heads")
+    graphs = {name: _graph(one) for name, one in _each(fields.inner("graphs"))}
+    cross_modal, said_by = heads.integer("cross_modal", 1, LARGEST), heads.among("said_by", HEADS_FROM)
+    check_graphs(model, cross_modal, graphs, fields.where)
+    precision = str(fields.among("precision", tuple(FORMATS_OF)))
+    return Manifest(
+        model=model,
+        heads=Heads(cross_modal, str(said_by)),
+        precision=precision,
+        formats=_formats(fields, FORMATS_OF[precision]),
+        opset=None if fields.get("opset", int, type(None)) is None else fields.integer("opset", 1, LARGEST),
+        graphs=graphs,
+        files={name: FileRecord(one.get("sha256", str), one.integer("bytes")) for name, one in _each(fields.inner("files"))},
+        parity=_parity(fields.inner("parity")),
+        written_by={name: fields.inner("written_by").get(name, str) for name in fields.get("written_by", dict)},
+    )
 
-    def __init__(self, path: Path, where: str, content: object) -> None:
-        self.path, self.where = path, where
-        if not isinstance(content, dict):
-            raise XaiError(f"{path}: {where or 'the content'} is not an object: the bundle is damaged, export it again")
-        self.content: dict[str, object] = content
 
-    def get(self, name: str, kind: type[T]) -> T:
-        value = self.content.get(name)
-        if type(value) is not kind:
-            raise XaiError(f"{self.path}: {self.where}{name} is missing or not of type {kind.__name__}: export the bundle again")
-        return value
+def _each(fields: Fields) -> list[tuple[str, Fields]]:
+    return [(name, fields.inner(name)) for name in fields.content]
 
-    def inner(self, name: str) -> _Fields:
-        return _Fields(self.path, f"{self.where}{name}.", self.get(name, dict))
 
-    def each(self, read: Callable[[_Fields], T]) -> dict[str, T]:
-        return {name: read(self.inner(name)) for name in self.content}
+def _formats(fields: Fields, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    names = fields.items("formats", str)
+    if not names or len(set(names)) < len(names) or (set(names) - set(allowed)):
+        raise fields.refuse("formats", f"is {names}, not some of {', '.join(allowed)}, as the precision allows")
+    return tuple(name for name in FORMATS if name in names)
 
-    def items(self, name: str, *kinds: type) -> tuple[Any, ...]:
-        items = self.get(name, list)
-        if any(type(item) not in kinds for item in items):
-            raise XaiError(f"{self.path}: {self.where}{name} holds something of the wrong type: export the bundle again")
-        return tuple(items)
 
-    def among(self, names: tuple[object, ...], allowed: tuple[str, ...] | frozenset[str], what: str) -> None:
-        if unknown := [name for name in names if name not in allowed]:
-            raise XaiError(f"{self.path} names the {what} {unknown[0]!r}, which no bundle may have: do not use it")
+def _model(fields: Fields) -> ModelDescription:
+    names = tuple(ModelDescription.__dataclass_fields__)
+    fields.only(*names)
+    mean, std = (_triple(fields, name) for name in COLOURS)
+    if min(std) <= 0:
+        raise fields.refuse("image_std", "is not above zero")
+    sizes = {name: fields.integer(name, 1, LARGEST) for name in names if name not in COLOURS}
+    return ModelDescription(image_mean=mean, image_std=std, **sizes)
 
-    def manifest(self) -> Manifest:
-        if self.get("format", str) != FORMAT:
-            raise XaiError(f"{self.path} is not the manifest of a bundle")
-        if (version := self.get("version", int)) != VERSION:
-            advice = "install a newer xai" if version > VERSION else "export it again"
-            raise XaiError(f"{self.path} has format version {version}, this xai reads version {VERSION}: {advice}")
-        files = self.inner("files").each(lambda fields: FileRecord(fields.get("sha256", str), fields.get("bytes", int)))
-        graphs = self.inner("graphs").each(lambda fields: GraphSpec(fields.inner("inputs").tensors(), fields.inner("outputs").tensors()))
-        formats, precision = self.items("formats", str), self.get("precision", str)
-        self.among(tuple(files), FILES, "file")
-        self.among(tuple(graphs), GRAPHS, "graph")
-        self.among(formats, FORMATS, "format")
-        self.among((precision,), PRECISIONS, "precision")
-        return Manifest(
-            model=self.inner("model").model(),
-            precision=precision,
-            formats=formats,
-            opset=None if self.content.get("opset") is None else self.get("opset", int),
-            graphs=graphs,
-            files=files,
-            parity=self.get("parity", dict),
-            written_by={name: str(value) for name, value in self.get("written_by", dict).items()},
-        )
 
-    def model(self) -> BundleModel:
-        mean, std = (self.triple(name) for name in ("image_mean", "image_std"))
-        numbers = ("image_size", "grid", "max_text_tokens", "vocab_size", "text_layers", "layers", "answers")
-        found = {name: self.get(name, int) for name in numbers}
-        if wrong := [name for name, value in found.items() if value < 1]:
-            raise XaiError(f"{self.path}: {self.where}{wrong[0]} is not a positive number: export the bundle again")
-        return BundleModel(image_mean=mean, image_std=std, **found)
+def _triple(fields: Fields, name: str) -> tuple[float, float, float]:
+    values = fields.items(name, float, int)
+    if len(values) != 3 or not all(abs(value) < LARGEST for value in values):
+        raise fields.refuse(name, "does not hold three numbers")
+    return values[0], values[1], values[2]
 
-    def triple(self, name: str) -> tuple[float, float, float]:
-        values = self.items(name, float, int)
-        if len(values) != 3:
-            raise XaiError(f"{self.path}: {self.where}{name} does not have three numbers: export the bundle again")
-        return values[0], values[1], values[2]
 
-    def tensors(self) -> dict[str, TensorSpec]:
-        return self.each(lambda fields: TensorSpec(fields.get("dtype", str), fields.items("axes", int, str)))
+def _graph(fields: Fields) -> GraphSpec:
+    fields.only("inputs", "outputs")
+    return GraphSpec(_tensors(fields.inner("inputs")), _tensors(fields.inner("outputs")))
+
+
+def _tensors(fields: Fields) -> dict[str, TensorSpec]:
+    found = {}
+    for name, tensor in _each(fields):
+        tensor.only("dtype", "axes")
+        axes: list[int | str] = tensor.items("axes", int, str)
+        if any(isinstance(axis, int) and not 1 <= axis <= LARGEST for axis in axes):
+            raise tensor.refuse("axes", "holds a length out of range")
+        found[name] = TensorSpec(tensor.get("dtype", str), tuple(axes))
+    return found
+
+
+def _parity(fields: Fields) -> dict[str, Any]:
+    """The certificate, if there is one: its measures are numbers, as whoever shows them expects."""
+    if not fields.content:
+        return {}
+    fields.items("forced", str)
+    for _, groups in _each(fields.inner("formats")):
+        for _, measure in _each(groups):
+            measure.number("error", 0)
+            measure.number("cosine")
+    return fields.content

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from xai.base.description import ModelDescription
 from xai.base.errors import XaiError
-from xai.runtime.sessions.protocol import ModelDescription
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded: a few kilobytes can unpack to gigabytes."""

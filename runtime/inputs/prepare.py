@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai.base.description import ModelDescription
 from xai.runtime.inputs.image import Crop, ImageSource, open_image, preprocess, source_name
-from xai.runtime.sessions.protocol import ModelDescription
 
 THREADS = min(2, os.cpu_count() or 1)
 """That decode: Pillow lets go of Python's lock while it does, and the model keeps the other cores busy."""

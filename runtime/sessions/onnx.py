@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
-from xai.base.errors import XaiError
+from xai.base.errors import XaiError, first_line
 from xai.runtime.bundle.manifest import Bundle, onnx_file
+from xai.runtime.sessions.check import Declared, check_outputs, check_tensors
 from xai.runtime.sessions.protocol import check_gpu
 from xai.spectral.arrays import Array, namespace, synchronised
 
@@ -30,23 +30,12 @@ DEVICES = {1: "cpu", 2: "cuda"}
 NO_LOG = 4
 """What goes wrong is raised; ONNX Runtime would print it as well."""
 
-RUNTIME_ERRORS = (
-    errors.EPFail,
-    errors.EngineError,
-    errors.Fail,
-    errors.InvalidArgument,
-    errors.InvalidGraph,
-    errors.InvalidProtobuf,
-    errors.NoModel,
-    errors.NoSuchFile,
-    errors.NotImplemented,
-    errors.RuntimeException,
-    RuntimeError,  # from runs with bound arrays
-)
+TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
+"""NumPy's names of ONNX Runtime's types, of those that a manifest knows."""
 
 
 class OnnxSession:
-    """Runs a bundle's graphs; each is loaded when it is first asked for (`runtime.session.Session`).
+    """Runs a bundle's graphs; each is loaded when it is first asked for (`runtime.sessions.protocol.Session`).
 
     `provider` is a short or full name; `threads` counts those of one operator, None leaves it to ONNX Runtime.
     Raises `XaiError` where the bundle has no ONNX graphs, and, unless `allow_fallback`, where ONNX Runtime would run another
@@ -93,7 +82,8 @@ class OnnxSession:
         name = self.bundle.resolve(graph, outputs)
         session = self._session(name)
         stored = [value.name for value in session.get_outputs()]
-        names = dict(zip(self.bundle.manifest.graphs[name].outputs, stored, strict=True))
+        spec = self.bundle.manifest.graphs[name]
+        names = dict(zip(spec.outputs, stored, strict=True))
         wanted = list(names) if outputs is None else list(outputs)
         xp, device = np, ("cpu", 0)
         binding = session.io_binding()
@@ -110,9 +100,11 @@ class OnnxSession:
             for key in wanted:
                 binding.bind_output(names[key], *device)
             session.run_with_iobinding(binding)
-        except RUNTIME_ERRORS as error:
-            raise XaiError(f"ONNX Runtime cannot run graph {name} of {self.bundle.folder}: {_first_line(error)}") from error
-        return {key: xp.from_dlpack(value) for key, value in zip(wanted, binding.get_outputs(), strict=True)}
+        except Exception as error:  # a dozen types of its own, and Python's where its words are not UTF-8
+            raise XaiError(f"ONNX Runtime cannot run graph {name} of {self.bundle.folder}: {first_line(error)}") from error
+        found = {key: xp.from_dlpack(value) for key, value in zip(wanted, binding.get_outputs(), strict=True)}
+        check_outputs(spec, inputs, found, f"graph {name} of {self.bundle.folder}")
+        return found
 
     def _session(self, graph: str) -> onnxruntime.InferenceSession:
         with self._lock:
@@ -132,14 +124,28 @@ class OnnxSession:
             options.profile_file_prefix = str(self.profiles / graph)
         path = self.bundle.file(onnx_file(graph))
         try:
-            # By path: of a session made from bytes, ONNX Runtime would look for the weights in the current folder.
-            session = onnxruntime.InferenceSession(path, options, providers=self._providers())
-        except RUNTIME_ERRORS as error:
-            raise XaiError(f"ONNX Runtime cannot load {path}: {_first_line(error)}") from error
+            session = self._open(path, options)
+            spec = self.bundle.manifest.graphs[graph]
+            for side, values, wanted in (("input", session.get_inputs(), spec.inputs), ("output", session.get_outputs(), spec.outputs)):
+                check_tensors([Declared(v.name, TYPES.get(v.type, v.type), v.shape) for v in values], wanted, side, str(path))
+        except XaiError:
+            raise
+        except Exception as error:  # as in `run`
+            raise XaiError(f"ONNX Runtime cannot load {path}: {first_line(error)}") from error
         used = session.get_providers()[0]
         if used != self.asked and not self.allow_fallback:
             raise XaiError(f"ONNX Runtime runs {path.name} on {used}, not on {self.asked}: see `xai doctor`, or ask for --provider cpu")
         return session
+
+    def _open(self, path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+        # By path: of a session made from bytes, ONNX Runtime would look for the weights in the current folder.
+        # Its own fallback would print what it does, and do it unasked.
+        try:
+            return onnxruntime.InferenceSession(path, options, providers=self._providers(), enable_fallback=False)
+        except Exception:
+            if not self.allow_fallback or self.asked == CPU:
+                raise
+            return onnxruntime.InferenceSession(path, options, providers=[CPU], enable_fallback=False)
 
     def _providers(self) -> list[str | tuple[str, dict[str, str]]]:
         """What ONNX Runtime may use, in order; by default its CUDA provider would round float32 factors to TF32."""
@@ -159,7 +165,3 @@ def find_provider(name: str) -> str:
         short = [key for key, value in PROVIDERS.items() if value in available]
         raise XaiError(f"this onnxruntime has no provider {name!r}, only {', '.join(short)}; a GPU needs onnxruntime-gpu: see `xai doctor`")
     return provider
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

@@ -5,48 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from xai.base.description import ModelDescription
 from xai.base.errors import XaiError
 from xai.spectral.arrays import Array, gpu_state
-
-TOP_ANSWER = -1
-"""As a target: whatever answer scores highest."""
-
-
-class ModelDescription(Protocol):
-    """The sizes of a model that the runtime works with."""
-
-    @property
-    def image_size(self) -> int:
-        """Side of the input image, in pixels."""
-
-    @property
-    def grid(self) -> int:
-        """Patches along one side of the image."""
-
-    @property
-    def image_mean(self) -> tuple[float, float, float]: ...
-
-    @property
-    def image_std(self) -> tuple[float, float, float]: ...
-
-    @property
-    def max_text_tokens(self) -> int:
-        """Longest question, special tokens included."""
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    @property
-    def text_layers(self) -> int:
-        """Layers of the text encoder."""
-
-    @property
-    def layers(self) -> int:
-        """Cross-modal layer pairs."""
-
-    @property
-    def answers(self) -> int:
-        """Rows of the answer classifier."""
 
 
 class Session(Protocol):

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.dlpack import from_dlpack
 
-from xai.base.errors import XaiError
+from xai.base.errors import XaiError, first_line
 from xai.base.process import keep_large_blocks
-from xai.runtime.bundle.manifest import TORCHSCRIPT, Bundle
+from xai.runtime.bundle.manifest import TORCHSCRIPT, Bundle, GraphSpec
+from xai.runtime.sessions.check import check_outputs
 from xai.runtime.sessions.protocol import check_gpu
 from xai.spectral.arrays import Array, namespace
 
@@ -22,7 +24,7 @@ DEVICES = ("cpu", "cuda")
 
 
 class TorchScriptSession:
-    """Runs a bundle's graphs (`runtime.session.Session`) on `provider`, one of `DEVICES`.
+    """Runs a bundle's graphs (`runtime.sessions.protocol.Session`) on `provider`, one of `DEVICES`.
 
     `threads` sets PyTorch's threads, which is a setting of the process as `keep_large_blocks` is; None leaves them.
     Raises `XaiError` where the bundle has no TorchScript, unless `trust`, and where PyTorch or CuPy cannot use that device.
@@ -48,8 +50,10 @@ class TorchScriptSession:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
                 self._module = torch.jit.load(path, map_location=self.device)
-        except RuntimeError as error:
-            raise XaiError(f"PyTorch cannot load {path}: {str(error).strip().splitlines()[0]}") from error
+        except Exception as error:  # a damaged file may end in any
+            raise XaiError(f"PyTorch cannot load {path}: {first_line(error)}") from error
+        for name, spec in bundle.manifest.graphs.items():
+            _check_method(self._module, name, spec, path)
 
     def run(self, graph: str, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Run a graph; `outputs` names what to return, all of it where None."""
@@ -60,19 +64,32 @@ class TorchScriptSession:
             # By default cuDNN would round the factors of float32 convolutions to TF32.
             with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
                 values = getattr(self._module, name)(*tensors)
-        except (RuntimeError, IndexError) as error:
-            raise XaiError(f"PyTorch cannot run graph {name} of {self.bundle.folder}: {str(error).strip().splitlines()[-1]}") from error
+        except Exception as error:  # whatever the code in the file raises
+            last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            raise XaiError(f"PyTorch cannot run graph {name} of {self.bundle.folder}: {last[0]}") from error
         found = dict(zip(spec.outputs, values, strict=True))
         libraries = [namespace(value) for value in inputs.values()]
         xp = next((library for library in libraries if library is not np), np)
         wanted = spec.outputs if outputs is None else outputs
         # PyTorch's default stream is CuPy's, too: nothing waits between them.
-        return {key: found[key].cpu().numpy() if xp is np else xp.from_dlpack(found[key]) for key in wanted}
+        arrays = {key: found[key].cpu().numpy() if xp is np else xp.from_dlpack(found[key]) for key in wanted}
+        check_outputs(spec, inputs, arrays, f"graph {name} of {self.bundle.folder}")
+        return arrays
 
     def _tensor(self, value: Array) -> torch.Tensor:
         if namespace(value) is np:
             return torch.from_numpy(np.ascontiguousarray(value)).to(self.device)
         return from_dlpack(value)
+
+
+def _check_method(module: torch.jit.ScriptModule, name: str, spec: GraphSpec, path: Path) -> None:
+    """Raise `XaiError` unless the file has a method for a graph that takes and gives as many tensors as its manifest says."""
+    schema = getattr(getattr(module, name, None), "schema", None)
+    if schema is None:
+        raise XaiError(f"{path} has no graph {name}, which its manifest describes: export the bundle again")
+    given, returned = ([one.type.annotation_str for one in side] for side in (schema.arguments[1:], schema.returns))
+    if given != ["Tensor"] * len(spec.inputs) or returned != [f"Tuple[{', '.join(['Tensor'] * len(spec.outputs))}]"]:
+        raise XaiError(f"{path}: graph {name} does not take and give as many tensors as its manifest says: export the bundle again")
 
 
 def _check_device(name: str) -> None:

@@ -6,12 +6,15 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xai.base.errors import XaiError
 from xai.base.files import check_folder, json_bytes, write
-from xai.runtime.explanation import Explanation, to_json
+
+if TYPE_CHECKING:
+    from xai.runtime.explanation import Explanation
 
 
 def save(explanations: Sequence[Explanation], path: Path) -> None:
@@ -43,7 +46,7 @@ def check_suffix(path: Path) -> None:
         raise XaiError(f"cannot save {path}: its name must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
 
 
-# What draws is imported when it is needed: matplotlib takes longer to load than the rest.
+# What draws and what computes is imported when it is needed: a name is refused before SciPy and matplotlib are loaded.
 
 
 def _png(explanations: Sequence[Explanation]) -> bytes:
@@ -63,11 +66,15 @@ def _html(explanations: Sequence[Explanation]) -> bytes:
 
 
 def _json(explanations: Sequence[Explanation]) -> bytes:
+    from xai.runtime.explanation import to_json
+
     return json_bytes(to_json(explanations), indent=1)
 
 
 def _npz(explanations: Sequence[Explanation]) -> bytes:
     """`image_relevance` (methods, h, w), `text_relevance` (methods, T), `methods`, `token_ids`, `tokens`; the rest in `json`."""
+    from xai.runtime.explanation import to_json
+
     rest = to_json(explanations)
     token_ids, tokens = rest.pop("token_ids"), rest.pop("tokens")
     for explanation in rest["explanations"]:

@@ -15,7 +15,7 @@ from xai.meter.session import EagerSession
 from xai.runtime.bundle.manifest import FORMATS, Bundle
 from xai.runtime.engine import encode_images, explain
 from xai.runtime.inputs.image import open_image, preprocess
-from xai.runtime.methods import LAYERS, METHODS, Options
+from xai.runtime.methods import METHODS
 from xai.runtime.parity import MIN_GAP
 from xai.runtime.sessions.choose import open_session
 from xai.runtime.sessions.protocol import Session
@@ -108,9 +108,9 @@ def test_a_padded_batch_equals_single_runs(exported_session: Session, eager: Eag
     tokens = rng.standard_normal((3, 37, eager.model.config.vision_width), dtype=np.float32)
     questions = [np.array([0, *rng.integers(4, 120, n), 2]) for n in (1, 9, 4)]
     methods = [method for method in METHODS.values() if method.name != "random"]
-    together = explain(exported_session, tokens, questions, [-1, 2, -1], methods, Options("all"))
+    together = explain(exported_session, tokens, questions, [-1, 2, -1], methods)
     for b, target in enumerate([-1, 2, -1]):
-        alone = explain(exported_session, tokens[b : b + 1], [questions[b]], [target], methods, Options("all"))[0]
+        alone = explain(exported_session, tokens[b : b + 1], [questions[b]], [target], methods)[0]
         assert error(together[b].logits, alone.logits) <= 1e-5
         gaps = {stream: min([r.gap for r in alone.solver if r.graph.startswith(stream)]) for stream in ("text", "image")}
         for method, ours, single in zip(methods, together[b].relevances, alone.relevances, strict=True):
@@ -132,13 +132,13 @@ def test_bundles_meet_the_references_tolerances(
     for i, case in enumerate(golden.cases):
         pixels, _ = preprocess(open_image(golden.image(i)), session.description)
         tokens, ids = encode_images(session, pixels[None]), np.array(case["ids"])
-        for layers in LAYERS:
-            methods = [m for m in METHODS.values() if m.name != "random" and (m.layered or layers == "first")]
-            one = explain(session, tokens, [ids], [-1], methods, Options(layers))[0]
+        for layers in ("first", "all"):
+            methods = [m for m in METHODS.values() if m.name != "random" and (m.layers == "all") == (layers == "all")]
+            one = explain(session, tokens, [ids], [-1], methods)[0]
             assert abs(one.logits - golden.expected[f"{i}/logits"]).max() <= 1e-4
             for method, relevance in zip(methods, one.relevances, strict=True):
                 for stream in ("text", "image"):
-                    key = f"{i}/{method.reference_name}{'@all' if layers == 'all' else ''}/{stream}"
+                    key = f"{i}/{method.reference_name}/{stream}"
                     narrow = [r for r in one.solver if r.graph.startswith(stream) and r.gap < MIN_GAP]
                     if key in golden.expected and not (method.name.startswith("dsmi") and narrow):
                         found, wanted = getattr(relevance, stream), golden.expected[key]

@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from xai.base.errors import XaiError
 from xai.meter.checkpoint import load_meter, read_checkpoint, save_meter
+from xai.meter.config import HEAD_WIDTH, PUBLISHED_HEADS, MeterConfig
 from xai.meter.vision import resize_positions
 
 
@@ -27,7 +31,8 @@ def changed(state: dict[str, Tensor], tmp_path: Path) -> Callable[..., Path]:
     def write(**changes: Tensor | None) -> Path:
         tensors = state | {name.replace("__", "."): value for name, value in changes.items()}
         path = tmp_path / "changed.pt"
-        torch.save({name: t for name, t in tensors.items() if t is not None}, path)
+        content = {"state_dict": {name: t for name, t in tensors.items() if t is not None}}
+        torch.save(content | {"hyper_parameters": {"config": {"num_heads": 4}}}, path)
         return path
 
     return write
@@ -51,10 +56,149 @@ def test_reads_a_lightning_checkpoint_whose_classes_are_not_installed(tiny) -> N
     assert not any(p.requires_grad for p in model.parameters())
 
 
-def test_heads_come_from_the_width_where_the_file_does_not_tell(state, tmp_path) -> None:
-    torch.save(state, tmp_path / "bare.pt")
-    with pytest.warns(UserWarning, match="left out"):
-        assert load_meter(tmp_path / "bare.pt").config.heads == 1
+@pytest.fixture
+def sized(state, tmp_path) -> Callable[..., Path]:
+    """Writes a checkpoint, as a file of its kind says (or does not say) how many heads it has."""
+
+    def write(kind: str, heads: object) -> Path:
+        path = tmp_path / f"sized.{'safetensors' if kind == 'safetensors' else 'ckpt'}"
+        if kind == "safetensors":
+            save_file({name: t.clone() for name, t in state.items()}, path, metadata=None if heads is None else {"num_heads": str(heads)})
+        else:
+            said = {} if heads is None else {"hyper_parameters": {"config": {"num_heads": heads}}}
+            torch.save({"state_dict": state, **said}, path, pickle_protocol=4)
+        return path
+
+    return write
+
+
+KINDS = ["safetensors", "lightning"]
+
+
+@pytest.mark.filterwarnings("ignore:.*left out")
+@pytest.mark.parametrize("kind", KINDS)
+def test_heads_are_the_files_own_or_those_asked_for(sized, kind) -> None:
+    own, asked = load_meter(sized(kind, 4)), load_meter(sized(kind, None), heads=2)
+    assert (own.config.heads, own.config.heads_from) == (4, "checkpoint")
+    assert (asked.config.heads, asked.config.heads_from) == (2, "option")
+    with pytest.raises(XaiError, match=r"has 4 cross-modal heads, as it says itself, not the 2"):
+        load_meter(sized(kind, 4), heads=2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_heads_are_not_guessed_for_a_width_that_was_not_published(sized, kind) -> None:
+    with pytest.raises(XaiError, match=r"does not say how many heads .* no METER of width 64 was published: say how many with --heads N"):
+        load_meter(sized(kind, None))
+
+
+@pytest.mark.filterwarnings("ignore:.*left out")
+def test_heads_of_the_published_width_are_assumed_with_a_warning(monkeypatch, sized) -> None:
+    monkeypatch.setitem(PUBLISHED_HEADS, 64, 8)
+    words = r"does not say how many heads .* 8 are assumed, as the published METER of width 64 has; --heads N says another"
+    with pytest.warns(UserWarning, match=words):
+        model = load_meter(sized("safetensors", None))
+    assert (model.config.heads, model.config.heads_from) == (8, "published")
+    assert PUBLISHED_HEADS[768] == 768 // HEAD_WIDTH
+
+
+NONSENSE = ["4", "x", 4.0, [4], True, 0, -4, 65, 10**5000, 2**70, b"4"]
+
+
+@pytest.mark.filterwarnings("ignore:.*left out")
+@pytest.mark.parametrize("value", NONSENSE, ids=[f"{type(value).__name__}{i}" for i, value in enumerate(NONSENSE)])
+def test_a_number_of_heads_that_is_none_is_refused_until_somebody_says_another(sized, value) -> None:
+    path = sized("lightning", value)
+    with pytest.raises(XaiError, match="num_heads that is no number of heads") as raised:
+        load_meter(path)
+    assert len(str(raised.value)) < 300
+    assert load_meter(path, heads=4).config.heads == 4
+
+
+@pytest.mark.parametrize("value", ["x", "4.0", "-4", "0", "65", "٤", "", "9" * 5000])
+def test_text_that_is_no_number_of_heads_is_refused(sized, value) -> None:
+    with pytest.raises(XaiError, match="num_heads that is no number of heads") as raised:
+        load_meter(sized("safetensors", value))
+    assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize("heads", [3, 65])
+def test_heads_must_divide_the_width(sized, heads) -> None:
+    with pytest.raises(XaiError, match=f"hidden width 64 does not divide into {heads} attention heads"):
+        load_meter(sized("safetensors", None), heads=heads)
+
+
+def test_the_encoders_heads_are_64_wide_or_refused() -> None:
+    sizes = {"image_size": 32, "patch_size": 8, "vision_layers": 1, "vision_mlp": 8, "vocab_size": 9, "max_positions": 9, "text_layers": 1}
+    sizes |= {"text_mlp": 8, "hidden": 8, "heads": 2, "layers": 1, "mlp": 8, "answers": 2}
+    assert MeterConfig(vision_width=128, text_width=64, **sizes).vision_heads == 2
+    for widths in ({"vision_width": 130, "text_width": 64}, {"vision_width": 64, "text_width": 32}):
+        with pytest.raises(ValueError, match="does not divide into attention heads of 64"):
+            MeterConfig(**widths, **sizes)
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0xFF
+    path.write_bytes(content)
+
+
+def test_a_damaged_weight_is_found_by_its_checksum(tiny, tmp_path) -> None:
+    path = Path(shutil.copy(tiny.checkpoint, tmp_path / "damaged.ckpt"))
+    with zipfile.ZipFile(path) as archive:
+        part = max(archive.infolist(), key=lambda part: part.file_size)
+    flip(path, part.header_offset + 200 + part.file_size // 2)
+    with pytest.raises(XaiError, match=f"damaged.ckpt is damaged: its part {part.filename} is not what its checksum says"):
+        load_meter(path)
+
+
+def test_any_byte_of_the_archives_directory_is_one_line_or_the_same_weights(tiny, tmp_path) -> None:
+    path = tmp_path / "damaged.ckpt"
+    content = tiny.checkpoint.read_bytes()
+    with zipfile.ZipFile(tiny.checkpoint) as archive:
+        start = archive.start_dir
+    whole, refused = read_checkpoint(tiny.checkpoint).tensors, 0
+    for place in np.random.default_rng(0).choice(np.arange(start, len(content)), 60, replace=False):
+        path.write_bytes(content)
+        flip(path, int(place))
+        try:
+            found = read_checkpoint(path).tensors
+        except XaiError as error:
+            assert "\n" not in str(error)
+            refused += 1
+        else:  # a date, a flag of the file system
+            assert all(torch.equal(found[name], value) for name, value in whole.items())
+    assert refused > 20
+
+
+def test_an_archive_without_checksums_is_read_with_a_warning(state, tmp_path) -> None:
+    with torch.utils.serialization.config.patch({"save.compute_crc32": False}):
+        torch.save(state, tmp_path / "unchecked.pt")
+    with pytest.warns(UserWarning, match="saved without checksums"):
+        found = read_checkpoint(tmp_path / "unchecked.pt")
+    assert all(torch.equal(found.tensors[name], value) for name, value in state.items())
+
+
+def test_a_compressed_archive_is_refused(tiny, tmp_path) -> None:
+    with zipfile.ZipFile(tiny.checkpoint) as whole, zipfile.ZipFile(tmp_path / "small.ckpt", "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    with pytest.raises(XaiError, match="compressed archive"):
+        load_meter(tmp_path / "small.ckpt")
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.uint8, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_weights_that_are_no_floating_point_numbers_are_refused(changed, state, dtype) -> None:
+    name = "cross_modal_text_pooler.dense.weight"
+    with pytest.raises(XaiError, match=rf"holds {name} as {str(dtype).removeprefix('torch.')}, not as floating-point weights"):
+        load_meter(changed(cross_modal_text_pooler__dense__weight=state[name].to(dtype)))
+
+
+@pytest.mark.filterwarnings("ignore:.*left out")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_weights_of_another_floating_point_type_are_read(changed, state, dtype) -> None:
+    name = "cross_modal_text_pooler.dense.weight"
+    found = load_meter(changed(cross_modal_text_pooler__dense__weight=state[name].to(dtype))).state_dict()[name]
+    assert torch.equal(found, state[name].to(dtype).float())
 
 
 def test_safetensors_round_trip(tiny, tmp_path, recwarn) -> None:
@@ -85,7 +229,7 @@ def test_a_hostile_pickle_does_not_run(tmp_path, state, legacy, inside) -> None:
             load_meter(path)
     else:
         with pytest.warns(UserWarning, match="left out"):
-            load_meter(path)
+            load_meter(path, heads=4)
     assert not trace.exists()
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from xai.base.description import TOP_ANSWER
 from xai.meter.attention import merge_heads, split_heads
 from xai.meter.layer import Stream
-from xai.meter.session import TOP_ANSWER, EagerSession
+from xai.meter.session import EagerSession
 from xai.runtime.engine import pad_ids
 from xai.runtime.inputs.image import open_image, preprocess
-from xai.runtime.sessions import protocol as session
 
 
 def fuse_inputs(golden, cases, targets=None):
@@ -143,10 +143,6 @@ def test_nothing_is_left_on_the_model_and_no_parameter_has_a_gradient(tiny) -> N
     assert attributes == {name: set(vars(module)) for name, module in model.named_modules()}
     assert all(p.grad is None and not p.requires_grad for p in model.parameters())
     assert not any(module._forward_hooks or module._backward_hooks for module in model.modules())
-
-
-def test_the_rooms_mean_the_same_by_the_top_answer() -> None:
-    assert TOP_ANSWER == session.TOP_ANSWER
 
 
 def test_only_the_outputs_asked_for_come_back(tiny) -> None:

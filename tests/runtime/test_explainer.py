@@ -36,11 +36,10 @@ def same(a, b) -> bool:
 def test_one_padded_batch_equals_single_runs(tiny, explainer) -> None:
     pairs = [(tiny.image(c), case["question"]) for c, case in enumerate(tiny.cases)]
     names = [name for name in METHODS if name != "random"]
-    for layers in ("first", "all"):
-        batch = explainer.explain_batch(pairs, names, layers=layers)
-        for (image, question), found in zip(pairs, batch, strict=True):
-            for a, b in zip(found, explainer.explain_methods(image, question, names, layers=layers), strict=True):
-                assert same(a, b), (question, a.method)
+    batch = explainer.explain_batch(pairs, names)
+    for (image, question), found in zip(pairs, batch, strict=True):
+        for a, b in zip(found, explainer.explain_methods(image, question, names), strict=True):
+            assert same(a, b), (question, a.method, a.layers)
 
 
 def test_equal_images_are_encoded_once(tiny, explainer, monkeypatch) -> None:
@@ -111,7 +110,7 @@ def test_short_questions_and_plain_images_give_finite_flagged_results(explainer,
     if picture == "noise":
         image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8))
     question = " ".join(f"t{5 + i}" for i in range(words))
-    for e in explainer.explain_methods(image, question, layers="all"):
+    for e in explainer.explain_methods(image, question, list(METHODS)):
         assert np.isfinite(e.image_relevance).all()
         assert np.isfinite(e.text_relevance).all()
         assert (e.image_relevance >= 0).all()
@@ -125,8 +124,6 @@ def test_wrong_arguments_are_named(tiny, explainer) -> None:
     image = tiny.image(0)
     with pytest.raises(XaiError, match="unknown method 'lime'"):
         explainer.explain(image, "t5", "lime")
-    with pytest.raises(XaiError, match="layers must be first or all, not 'last'"):
-        explainer.explain(image, "t5", layers="last")
     with pytest.raises(XaiError, match="does not know the answer 'maybe'"):
         explainer.explain(image, "t5", target="maybe")
     assert explainer.explain_batch([]) == []

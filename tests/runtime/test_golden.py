@@ -17,10 +17,9 @@ MIN_GAP = 1e-3  # a Fiedler vector is only defined as well as its eigengap is op
 
 def variants(explainer, image, question):
     """Explanations by reference key, such as `dsm_grad@all`."""
-    names = [method.name for method in REFERENCE_METHODS]
-    first = explainer.explain_methods(image, question, names)
-    every = explainer.explain_methods(image, question, [m.name for m in REFERENCE_METHODS if m.layered], layers="all")
-    return {_key(e.method, e.layers): e for e in first + every}
+    first, every = ([m.name for m in REFERENCE_METHODS if (m.layers == "all") == whole] for whole in (False, True))
+    found = explainer.explain_methods(image, question, first) + explainer.explain_methods(image, question, every)
+    return {_key(e.method, e.layers): e for e in found}
 
 
 def _key(method: str, layers: str | None) -> str:

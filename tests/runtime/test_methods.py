@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xai.base.errors import XaiError
-from xai.runtime.evidence import Evidence
-from xai.runtime.methods import METHODS, Depth, Options, find_method
+from xai.base.errors import BadInput, XaiError
+from xai.runtime.evidence import Depth, Evidence
+from xai.runtime.methods import AS_PUBLISHED, METHODS, find_method, find_methods
 
-ENCODER, LAYERS = 2, 3
+ENCODER, LAYERS = DEPTH = Depth(2, 3)
 
 
 @pytest.fixture(params=[(4, 7), (9, 26), (3, 2)])
@@ -28,7 +28,7 @@ def evidence(request) -> Evidence:
     for i in range(LAYERS):
         arrays[f"text{i}/fiedler"], arrays[f"image{i}/fiedler"] = rng.random(t - 2), rng.random(n - 1)
         arrays[f"text{i}/self/grad-cam"], arrays[f"text{i}/cross/grad-cam"] = rng.random(t), rng.random(n)
-    return Evidence(arrays, ENCODER, LAYERS)
+    return Evidence(arrays, DEPTH)
 
 
 def dropped(relevance: np.ndarray, stream: str) -> np.ndarray:
@@ -54,7 +54,7 @@ def test_relevance_maps_equal_the_recurrence_with_full_matrices(evidence) -> Non
         c, x = evidence[f"text{i}/self/product"], evidence[f"text{i}/cross/product"]
         r_tt, r_ti = r_tt + c @ r_tt, r_ti + c @ r_ti
         r_ti, r_tt = r_ti + r_tt.T @ (x @ r_ii), r_tt + x @ r_it
-    check(METHODS["relevance-maps"].relevance(evidence, Options()), r_tt[0], r_ii[0])
+    check(METHODS["relevance-maps"].relevance(evidence), r_tt[0], r_ii[0])
 
 
 @pytest.mark.parametrize(("name", "kind", "normalised"), [("rollout", "attention", True), ("transformer-attribution", "product", False)])
@@ -67,7 +67,7 @@ def test_chains_equal_products_of_full_matrices(evidence, name, kind, normalised
 
     encoder = [f"encoder{i}/self/{kind}" for i in range(ENCODER)]
     text, image = ([f"{stream}{i}/self/{kind}" for i in range(LAYERS)] for stream in ("text", "image"))
-    check(METHODS[name].relevance(evidence, Options()), product(encoder + text), product(image))
+    check(METHODS[name].relevance(evidence), product(encoder + text), product(image))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("dsmi-grad", "gradient"), ("dsmi-grad-attn", "product")])
@@ -76,8 +76,8 @@ def test_weighted_spectral_methods_sum_the_layers_asked_for(evidence, name, kind
         text = np.abs(evidence[f"text{i}/self/{kind}"][1:-1, 1:-1] @ evidence[f"text{i}/fiedler"])
         return text, np.abs(evidence[f"image{i}/self/{kind}"][1:, 1:] @ evidence[f"image{i}/fiedler"])
 
-    for layers, used in (("first", [0]), ("all", range(LAYERS))):
-        found = METHODS[name].relevance(evidence, Options(layers))
+    for row, used in ((name, [0]), (f"{name}@all", range(LAYERS))):
+        found = METHODS[row].relevance(evidence)
         text, image = (sum(parts) for parts in zip(*(layer(i) for i in used), strict=True))
         assert np.allclose(found.text, [0, *text, 0])
         assert np.allclose(found.image, image)
@@ -85,25 +85,23 @@ def test_weighted_spectral_methods_sum_the_layers_asked_for(evidence, name, kind
 
 def test_methods_read_what_they_say_they_need_and_no_more(evidence) -> None:
     for method in METHODS.values():
-        for layers in ("first", "all"):
-            options = Options(layers)
-            needs = method.needs(Depth(ENCODER, LAYERS), options)
-            assert len(needs) == len(set(needs))
-            some = Evidence({name: evidence[name] for name in needs}, ENCODER, LAYERS)
-            found, full = method.relevance(some, options), method.relevance(evidence, options)
-            assert np.array_equal(found.text, full.text)
-            assert np.array_equal(found.image, full.image)
-            for name in needs:
-                missing = Evidence({n: a for n, a in some.arrays.items() if n != name}, ENCODER, LAYERS)
-                with pytest.raises(KeyError):
-                    method.relevance(missing, options)
+        needs = method.needs(DEPTH)
+        assert len(needs) == len(set(needs))
+        some = Evidence({name: evidence[name] for name in needs}, DEPTH)
+        found, full = method.relevance(some), method.relevance(evidence)
+        assert np.array_equal(found.text, full.text)
+        assert np.array_equal(found.image, full.image)
+        for name in needs:
+            missing = Evidence({n: a for n, a in some.arrays.items() if n != name}, DEPTH)
+            with pytest.raises(KeyError):
+                method.relevance(missing)
 
 
 def test_every_method_gives_finite_relevance_of_the_right_shape_and_changes_nothing(evidence) -> None:
     t, n = evidence["text0/cross/product"].shape
     before = {name: array.copy() for name, array in evidence.arrays.items()}
     for method in METHODS.values():
-        text, image = method.relevance(evidence, Options("all"))
+        text, image = method.relevance(evidence)
         assert text.shape == (t,)
         assert image.shape == (n - 1,)
         assert text[0] == 0
@@ -112,9 +110,9 @@ def test_every_method_gives_finite_relevance_of_the_right_shape_and_changes_noth
 
 
 def test_random_depends_on_the_seed_alone(evidence) -> None:
-    method = METHODS["random"].relevance
-    assert np.array_equal(method(evidence, Options(seed=3)).image, method(evidence, Options(seed=3)).image)
-    assert not np.array_equal(method(evidence, Options(seed=3)).image, method(evidence, Options(seed=4)).image)
+    three, again, four = (METHODS["random"].relevance(Evidence(evidence.arrays, DEPTH, seed)).image for seed in (3, 3, 4))
+    assert np.array_equal(three, again)
+    assert not np.array_equal(three, four)
 
 
 def test_reference_names_are_aliases_and_others_are_refused() -> None:
@@ -122,3 +120,16 @@ def test_reference_names_are_aliases_and_others_are_refused() -> None:
         assert find_method(method.name) is find_method(method.reference_name) is method
     with pytest.raises(XaiError, match="unknown method 'gradcam': choose from dsmi, dsmi-grad"):
         find_method("gradcam")
+
+
+def test_all_stands_for_the_nine_as_published_and_each_comes_once() -> None:
+    assert len(AS_PUBLISHED) == 9 and set(METHODS) - set(AS_PUBLISHED) == {"dsmi-grad@all", "dsmi-grad-attn@all"}
+    names = [method.name for method in find_methods(["rm", "all", "dsm_grad@all", "relevance-maps"])]
+    assert names == ["relevance-maps", *(name for name in AS_PUBLISHED if name != "relevance-maps"), "dsmi-grad@all"]
+    assert find_methods("rollout") == find_methods(["rollout"]) == (METHODS["rollout"],)
+    assert [method.name for method in find_methods("all")] == list(AS_PUBLISHED)
+    for name in ("rollout@all", "dsmi-grad@last", "dsmi-grad@first"):
+        with pytest.raises(BadInput, match=f"unknown method '{name}': choose from dsmi, .*dsmi-grad@all"):
+            find_methods([name])
+    with pytest.raises(BadInput, match="no method is named"):
+        find_methods([])

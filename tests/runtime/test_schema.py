@@ -16,8 +16,9 @@ from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 from PIL import Image
 
+from xai.base.description import HEADS_FROM
 from xai.cli import main
-from xai.runtime.bundle.manifest import FILES, FORMAT, FORMATS, GRAPHS, PRECISIONS, VERSION
+from xai.runtime.bundle.manifest import FILES, FORMAT, FORMATS, GRAPHS, HASH, PRECISIONS, VERSION
 from xai.runtime.explanation import SCHEMA_VERSION
 from xai.runtime.methods import LAYERS, METHODS
 from xai.runtime.sessions.choose import SESSIONS
@@ -226,6 +227,9 @@ def test_a_wrong_value_of_an_explanation_is_refused(explained, path, value) -> N
         (("model", "grid"), 0),
         (("model", "image_std"), [0.2, 0.2]),
         (("model", "image_std", 0), 0),
+        (("heads", "cross_modal"), 0),
+        (("heads", "said_by"), "nobody"),
+        (("content_sha256",), "0" * 63),
         (("precision",), "float64"),
         (("formats",), []),
         (("formats",), ["onnx", "onnx"]),
@@ -270,6 +274,8 @@ def test_the_schemas_name_what_the_code_names() -> None:
     assert [name for name in METHODS if not pattern.match(name.removesuffix("@all"))] == []
     properties = manifest["properties"]
     assert (properties["format"]["const"], properties["version"]["const"]) == (FORMAT, VERSION)
+    assert manifest["$defs"]["heads"]["properties"]["said_by"]["enum"] == list(HEADS_FROM)
+    assert properties[HASH]
     assert (properties["precision"]["enum"], properties["formats"]["items"]["enum"]) == (list(PRECISIONS), list(FORMATS))
     assert properties["graphs"]["propertyNames"]["enum"] == list(GRAPHS)
     assert set(properties["files"]["propertyNames"]["enum"]) == FILES

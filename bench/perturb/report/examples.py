@@ -73,13 +73,8 @@ def make(explainer: Explainer, samples: Sequence[Sample], scores: Scores, varian
 
 
 def _explain(explainer: Explainer, sample: Sample, variants: Sequence[Variant], seed: int) -> dict[str, Explanation]:
-    found: dict[str, Explanation] = {}
-    for layers in dict.fromkeys(variant.layers or "first" for variant in variants):
-        some = [v for v in variants if (v.layers or "first") == layers]
-        names = [v.method.name for v in some]
-        explained = explainer.explain_methods(sample.picture(), sample.question, names, layers=layers, seed=seed)
-        found |= {v.name: e for v, e in zip(some, explained, strict=True)}
-    return {variant.name: found[variant.name] for variant in variants}
+    names = [variant.name for variant in variants]
+    return dict(zip(names, explainer.explain_methods(sample.picture(), sample.question, names, seed=seed), strict=True))
 
 
 def _crop(explanation: Explanation) -> Image.Image:

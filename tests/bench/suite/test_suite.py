@@ -151,9 +151,9 @@ def test_the_published_procedure_is_timed() -> None:
 
 
 def test_the_readmes_section_is_what_the_committed_reports_give() -> None:
-    readme = ROOT / "README.md"
+    readme = ROOT / "docs" / "performance.md"
     text = readme.read_text(encoding="utf-8")
-    assert text == with_section(text, performance(read_reports(ROOT / "benchmarks" / "results"))), "run: python benchmarks/readme.py"
+    assert text == with_section(text, performance(read_reports(ROOT / "benchmarks" / "results"))), "run: python benchmarks/performance.py"
 
 
 def test_the_readmes_section_is_replaced_and_nothing_else(tmp_path) -> None:
@@ -165,7 +165,7 @@ def test_the_readmes_section_is_replaced_and_nothing_else(tmp_path) -> None:
     (tmp_path / "here" / "report.json").write_text('{"kind": "latency"}')
     with pytest.raises(XaiError, match="not a report of `xai bench suite`"):
         read_reports(tmp_path)
-    assert callable(runpy.run_path(str(ROOT / "benchmarks" / "readme.py"))["main"])
+    assert callable(runpy.run_path(str(ROOT / "benchmarks" / "performance.py"))["main"])
 
 
 @pytest.mark.slow

@@ -12,23 +12,30 @@ from typing import Any
 import numpy as np
 import pytest
 
+from xai.base.description import Heads, ModelDescription
 from xai.base.errors import XaiError
-from xai.runtime.bundle.manifest import MANIFEST, VERSION, BundleModel, FileRecord, GraphSpec, Manifest, TensorSpec
+from xai.runtime.bundle.graphs import Widths, describe_graphs
+from xai.runtime.bundle.manifest import HASH, MANIFEST, VERSION, FileRecord, Manifest, hash_content
 from xai.runtime.bundle.reader import is_bundle, read_bundle
 
 CONTENT = {"tokenizer.json": b"{}", "answers.json": b'["yes", "no"]', "answer.onnx": b"graph", "weights.bin": bytes(range(256)) * 4}
-MODEL = BundleModel(32, 4, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), 10, 50, 2, 3, 2)
+MODEL = ModelDescription(32, 4, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), 10, 50, 2, 3, 2)
+GRAPHS = describe_graphs(MODEL, Widths(64, 128, 48, 3, 2), ["logits", "target", "image0/features", "text1/cross/product"], with_maps=True)
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> Path:
+    """Whatever it says, under a hash that fits it."""
+    (folder / MANIFEST).write_text(json.dumps(content | {HASH: hash_content(content)}))
+    return folder
 
 
 def write_bundle(folder: Path, content: dict[str, bytes], **changes: Any) -> Path:
     folder.mkdir()
     for name, data in content.items():
         (folder / name).write_bytes(data)
-    graphs = {"answer": GraphSpec({"x": TensorSpec("float32", ("batch", 3))}, {"logits": TensorSpec("float32", ("batch", 2))})}
     files = {name: FileRecord(hashlib.sha256(data).hexdigest(), len(data)) for name, data in content.items()}
-    manifest = Manifest(MODEL, "float32", ("onnx",), 20, graphs, files, {}, {"xai-vqa": "0"})
-    (folder / MANIFEST).write_text(json.dumps(json.loads(manifest.to_json()) | changes))
-    return folder
+    manifest = Manifest(MODEL, Heads(3, "option"), "float32", ("onnx",), 20, GRAPHS, files, {}, {"xai-vqa": "0"})
+    return write_manifest(folder, json.loads(manifest.to_json()) | changes)
 
 
 @pytest.fixture
@@ -49,7 +56,8 @@ def test_a_whole_bundle_is_read(folder: Path) -> None:
     assert is_bundle(folder)
     bundle = read_bundle(folder)
     assert bundle.manifest.model == MODEL
-    assert bundle.manifest.graphs["answer"].inputs["x"].axes == ("batch", 3)
+    assert bundle.manifest.graphs == GRAPHS
+    assert bundle.manifest.heads == Heads(3, "option")
     assert bundle.file("weights.bin").read_bytes() == CONTENT["weights.bin"]
     with pytest.raises(XaiError, match=r"graphs\.pt"):
         bundle.file("graphs.pt")
@@ -74,8 +82,8 @@ def test_a_flipped_byte_in_the_manifest_never_passes_for_another_bundle(folder: 
             found = read_bundle(folder).manifest
         except XaiError as error:
             assert "\n" not in str(error)
-        else:  # a number, a version of a package, an axis: nothing that a file's name or hash depends on
-            assert found.files == whole.files
+        else:  # white space, or another way to write the same text
+            assert found == whole
 
 
 @pytest.mark.parametrize("name", CONTENT)
@@ -139,21 +147,115 @@ def test_another_format_version(tmp_path: Path, version: int, advice: str) -> No
         {"files": {"weights.bin": {"sha256": 3, "bytes": 0}}},
         {"graphs": {"boom": {"inputs": {}, "outputs": {}}}},
         {"graphs": {"answer": {"inputs": {"x": {"dtype": "float32", "axes": [1.5]}}, "outputs": {}}}},
+        {"graphs": {}},
         {"precision": "float8"},
+        {"precision": "float16", "formats": ["torchscript"]},
         {"formats": ["pickle"]},
         {"formats": [1]},
+        {"formats": []},
+        {"formats": ["onnx", "onnx"]},
         {"opset": "20"},
+        {"opset": 0},
         {"model": {}},
+        {"model": vars(MODEL) | {"grid": 5}},
+        {"model": vars(MODEL) | {"layers": 2}},
+        {"model": vars(MODEL) | {"text_layers": 4}},
+        {"model": vars(MODEL) | {"image_std": [0, 1, 1]}},
+        {"model": vars(MODEL) | {"image_mean": [0, 1]}},
+        {"model": vars(MODEL) | {"hidden": 3}},
+        {"heads": None},
+        {"heads": {"cross_modal": 4, "said_by": "checkpoint"}},
+        {"heads": {"cross_modal": 3, "said_by": "nobody"}},
         {"parity": None},
+        {"parity": {"forced": [], "formats": {"onnx": {"logits": {"error": "none", "cosine": 1}}}}},
+        {"parity": {"forced": [1], "formats": {}}},
+        {"written_by": {"torch": 2}},
+        {"more": 1},
     ],
 )
 def test_a_manifest_of_wrong_fields(tmp_path: Path, changes: dict[str, Any]) -> None:
     refused(write_bundle(tmp_path / "bundle", CONTENT, **changes), MANIFEST)
 
 
+def change_graphs(graphs: dict[str, Any], change: str) -> None:
+    """One of the ways in which what a manifest says of its graphs may not fit its model."""
+    match change:
+        case "an output gone":
+            del graphs["evidence_all"]["outputs"]["image1/self/gradient"]
+        case "outputs in another order":
+            outputs = graphs["maps"]["outputs"]
+            outputs["logits"] = outputs.pop("logits")
+        case "an input of another name":
+            graphs["answer"]["inputs"]["picture"] = graphs["answer"]["inputs"].pop("image_tokens")
+        case "an output that no graph gives":
+            graphs["evidence"]["outputs"]["image9/features"] = {"dtype": "float32", "axes": ["batch", "image", 48]}
+        case "an axis of another length":
+            graphs["embed_text"]["outputs"]["text_embeddings"]["axes"][2] = 64
+        case "an axis of another name":
+            graphs["answer"]["inputs"]["text_mask"]["axes"][1] = "image"
+        case "a free axis that is fixed":
+            graphs["evidence"]["outputs"]["image0/features"]["axes"][0] = 1
+        case "another type":
+            graphs["evidence"]["inputs"]["target"]["dtype"] = "int32"
+        case "a length of zero":
+            graphs["encode_image"]["outputs"]["image_tokens"]["axes"][2] = 0
+        case "two swapped":
+            graphs["answer"], graphs["evidence"] = graphs["evidence"], graphs["answer"]
+        case "one missing":
+            del graphs["evidence_all"]
+
+
+CHANGES = [
+    "an output gone",
+    "outputs in another order",
+    "an input of another name",
+    "an output that no graph gives",
+    "an axis of another length",
+    "an axis of another name",
+    "a free axis that is fixed",
+    "another type",
+    "a length of zero",
+    "two swapped",
+    "one missing",
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_graphs_that_are_not_the_models(folder: Path, change: str) -> None:
+    content = json.loads((folder / MANIFEST).read_text())
+    change_graphs(content["graphs"], change)
+    refused(write_manifest(folder, content), MANIFEST, "export the bundle again")
+
+
 @pytest.mark.parametrize("field", ["image_size", "answers", "layers"])
 def test_a_model_without_size(tmp_path: Path, field: str) -> None:
     refused(write_bundle(tmp_path / "bundle", CONTENT, model=vars(MODEL) | {field: 0}), field)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("model", "image_mean"), [0.4, 0.5, 0.5]),
+        (("written_by", "xai-vqa"), "9"),
+        (("parity", "forced"), []),
+        (("graphs", "evidence", "outputs"), {}),
+        ((HASH,), "0" * 64),
+        ((HASH,), None),
+    ],
+)
+def test_an_altered_manifest_says_so_itself(folder: Path, path: tuple[str, ...], value: object) -> None:
+    content = json.loads((folder / MANIFEST).read_text())
+    place = content
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    (folder / MANIFEST).write_text(json.dumps(content))
+    refused(folder, MANIFEST, HASH)
+
+
+def test_the_hash_covers_the_order_that_graphs_depend_on() -> None:
+    one, other = {"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"d": 3, "c": 2}}
+    assert hash_content(one) == hash_content(one | {HASH: "anything"}) != hash_content(other)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\xff", '{"format": "xai-bundle"}', "[" * 100_000])

@@ -13,7 +13,7 @@ import pytest
 
 import xai
 from xai.runtime.engine import encode_images, explain
-from xai.runtime.methods import METHODS, Options
+from xai.runtime.methods import METHODS
 
 
 class OnDevice(np.ndarray):
@@ -43,7 +43,7 @@ def test_nothing_visits_the_host_between_the_graphs(monkeypatch: pytest.MonkeyPa
     runs = []
     for each in (session, DeviceSession(session)):
         tokens = encode_images(each, pixels)
-        runs.append(explain(each, tokens, questions, [-1, 3], methods, Options("all"), seeds=[1, 2]))
+        runs.append(explain(each, tokens, questions, [-1, 3], methods, seeds=[1, 2]))
     assert isinstance(tokens, OnDevice)
     for host, device in zip(*runs, strict=True):
         assert device.target == host.target

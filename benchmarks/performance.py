@@ -1,4 +1,4 @@
-"""Writes the README's section on performance from `benchmarks/results/*/report.json`: `python benchmarks/readme.py`."""
+"""Writes the machines of docs/performance.md from `benchmarks/results/*/report.json`: `python benchmarks/performance.py`."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ ROOT = Path(__file__).parents[1]
 
 def main() -> None:
     """Replace the section."""
-    readme = ROOT / "README.md"
+    page = ROOT / "docs" / "performance.md"
     section = performance(read_reports(ROOT / "benchmarks" / "results"))
-    readme.write_text(with_section(readme.read_text(encoding="utf-8"), section), encoding="utf-8")
+    page.write_text(with_section(page.read_text(encoding="utf-8"), section), encoding="utf-8")
 
 
 if __name__ == "__main__":

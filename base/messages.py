@@ -1,0 +1,16 @@
+"""What is said beside the result, on standard error: warnings, notes, steps. `logging` decides who hears it.
+
+The logger `xai` is at WARNING by default; `--quiet` sets it to ERROR, `--verbose` to INFO.
+"""
+
+from __future__ import annotations
+
+import logging
+
+LOG = logging.getLogger("xai")
+"""Steps go to `LOG.info`, warnings to `LOG.warning`; in Python they end where the program's own logging sends them."""
+
+
+def is_quiet() -> bool:
+    """Whether nothing but results and errors is wanted."""
+    return not LOG.isEnabledFor(logging.WARNING)

@@ -1,0 +1,148 @@
+"""The command `xai explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from xai.base.errors import XaiError
+from xai.base.progress import track
+from xai.base.text import one_line
+from xai.commands.explain.asked import Asked, method_names
+from xai.commands.explain.images import find_images, image_source, split_question
+from xai.commands.explain.outputs import (
+    check_paths,
+    is_standard_output,
+    json_lines_path,
+    log_times,
+    make_folders,
+    output_paths,
+    print_line,
+    print_solver,
+    print_whole,
+)
+from xai.commands.options import model_options
+from xai.models.load import ModelOptions
+
+if TYPE_CHECKING:
+    from xai.runtime.explanation import Explanation
+
+
+@click.command()
+@click.argument("given", nargs=-1, metavar="IMAGE... QUESTION")
+@model_options()
+@click.option("-m", "--method", "methods", multiple=True, metavar="NAME|all", help="Method; may be repeated.  [default: dsmi-grad]")
+@click.option("--solver-report", is_flag=True, help="Also print how each graph was solved, and how sure that is.")
+@click.option("--layers", type=click.Choice(["first", "all"]), default="first", show_default=True, help="`all` is short for NAME@all.")
+@click.option("--target", metavar="ANSWER", help="Explain this answer (name or id) instead of the model's own.")
+@click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Answers to list.")
+@click.option("--truncate", is_flag=True, help="Cut a question that is longer than the model takes.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the method `random`.")
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="OUT",
+    help="Write a picture, page or file of numbers, by its suffix; may be repeated. For several images a folder/, or a name with {name}.",
+)
+@click.option("--json", "json_file", metavar="FILE|-", help="Write the JSON object here; one object a line for several images or pairs.")
+@click.option(
+    "--pairs",
+    metavar="FILE",
+    help="Explain the pairs of this JSONL or CSV file (image, question, optional target and id) instead; with --json, a line each.",
+)
+@click.option("--resume", is_flag=True, help="With --pairs: go on with the lines that are in the --json file.")
+@click.option("--skip-broken", is_flag=True, help="With --pairs: note pairs that cannot be explained, instead of stopping.")
+def explain(
+    given: tuple[str, ...],
+    model: ModelOptions,
+    methods: tuple[str, ...],
+    layers: str,
+    target: str | None,
+    top_k: int,
+    truncate: bool,
+    seed: int,
+    pairs: str | None,
+    resume: bool,
+    skip_broken: bool,
+    **shown: Any,
+) -> None:
+    """Answer QUESTION about each IMAGE, and show which regions and words made the answer.
+
+    IMAGE is a file, a folder of images, or - for standard input.
+    """
+    asked = Asked(method_names(methods, layers), target, top_k, truncate, seed)
+    if pairs is not None:
+        from xai.commands.explain.pairs import check_usage, explain_pairs
+
+        check_usage(given, shown)
+        explain_pairs(model, pairs, asked, shown["json_file"], resume, skip_broken)
+        return
+    for option, wanted in (("--resume", resume), ("--skip-broken", skip_broken)):
+        if wanted:
+            raise click.UsageError(f"{option} is for --pairs")
+    names, question = split_question(given)
+    _explain_images(model, find_images(names), question, asked, **shown)
+
+
+def _explain_images(
+    model: ModelOptions,
+    images: Sequence[str],
+    question: str,
+    asked: Asked,
+    outputs: Sequence[str],
+    json_file: str | None,
+    solver_report: bool,
+) -> None:
+    """Every image with the one question. Of several, the broken ones are named and the others done."""
+    paths, lines, printed = output_paths(outputs, images), json_lines_path(json_file), is_standard_output(json_file)
+    check_paths(paths, lines, outputs)
+    model.find()
+
+    from xai.base.files import json_bytes, write
+    from xai.runtime.explanation import to_json
+    from xai.runtime.inputs.prepare import ahead
+    from xai.runtime.show.save import render
+
+    explainer = model.open()
+    explainer.check(question, asked.target, asked.truncate)
+    one = len(images) == 1
+    objects: list[bytes] = []
+    images_ahead = ahead(lambda name: explainer.prepare(image_source(name)), images)
+    for name, image in zip(track(images, "Explaining"), images_ahead, strict=True):
+        try:
+            found = asked.explain(explainer, image.result(), question)
+            objects.append(json_bytes(to_json(found), indent=1 if one else None))
+            contents = {path: render(found, path) for path in paths[name]}
+            if lines and one:
+                contents[lines] = objects[0]
+            make_folders(outputs)
+            write(contents)
+        except XaiError as error:
+            if one:
+                raise
+            click.echo(f"Error: {one_line(str(error))}", err=True)
+            continue
+        if printed:
+            click.echo(objects[-1], nl=False)
+        else:
+            _print(found, list(contents), brief=bool(outputs or json_file), solver_report=solver_report)
+        log_times(found)
+    if lines and not one:
+        write({lines: b"".join(objects)})
+        click.echo(f"{len(objects)} JSON lines -> {one_line(str(lines))}")
+    if len(objects) < len(images):
+        raise XaiError(f"{len(images) - len(objects)} of {len(images)} images could not be explained")
+
+
+def _print(found: list[Explanation], written: Sequence[Path], brief: bool, solver_report: bool) -> None:
+    if brief:
+        print_line(found, written)
+    else:
+        print_whole(found)
+    if solver_report:
+        print_solver(found)

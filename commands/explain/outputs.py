@@ -1,0 +1,127 @@
+"""Where `xai explain` puts what it found: files, JSON lines, the terminal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from xai.base.errors import BadInput, XaiError
+from xai.base.files import STANDARD_OUTPUT, check_folder, descriptor
+from xai.base.messages import LOG, is_quiet
+from xai.base.text import one_line, percent
+from xai.commands.explain.images import DASH
+
+if TYPE_CHECKING:
+    from xai.runtime.explanation import Explanation
+
+NAME_FIELD = "{name}"
+"""Stands for an image's name in the name of an output."""
+
+
+def is_standard_output(name: str | Path | None) -> bool:
+    """Whether `-`, /dev/stdout or another name of standard output is given."""
+    return name is not None and (str(name) == DASH or descriptor(Path(name)) == STANDARD_OUTPUT)
+
+
+def output_paths(outputs: Sequence[str], images: Sequence[str]) -> dict[str, list[Path]]:
+    """Where each image's explanation goes."""
+    paths: dict[str, list[Path]] = {}
+    for image in images:
+        stem = "stdin" if image == DASH else Path(image).stem
+        paths[image] = []
+        for output in dict.fromkeys(outputs):
+            if not output:
+                raise BadInput("an output name is empty: name a file or a folder/")
+            folder = _is_folder(output)
+            paths[image].append(Path(output) / f"{stem}.png" if folder else Path(output.replace(NAME_FIELD, stem)))
+    return paths
+
+
+def _is_folder(output: str) -> bool:
+    return output.endswith("/") or os.path.isdir(output)  # noqa: PTH112 - Path.is_dir fails on a name that is too long
+
+
+def json_lines_path(name: str | None) -> Path | None:
+    """The file that --json names; None for standard output, or for none. Raises `BadInput` for an empty name."""
+    if name == "":
+        raise BadInput("the name after --json is empty: name a file, or - for standard output")
+    return None if name is None or is_standard_output(name) else Path(name)
+
+
+def check_paths(paths: Mapping[str, Sequence[Path]], lines: Path | None, outputs: Sequence[str]) -> None:
+    """Refuse, before any work, what cannot be written, what two would be written to, and what is read."""
+    from xai.runtime.show.save import check, check_suffix
+
+    new_folders = {Path(output) for output in outputs if output.endswith("/")}
+    every = [path for found in paths.values() for path in found]
+    for path in every:
+        check_suffix(path)
+        if path.parent.is_dir() or path.parent not in new_folders:
+            check(path)
+    if lines:
+        check_folder(lines)
+        every.append(lines)
+    read = {Path(image).resolve() for image in paths if image != DASH}
+    written: set[Path] = set()
+    for path in every:
+        place = path.resolve()
+        if place in read:
+            raise BadInput(f"{path} is one of the images: choose another name")
+        if place in written:
+            same = [image for image, found in paths.items() if path in found]
+            alike = len(same) > 1 and Path(same[0]).stem == Path(same[1]).stem
+            way = f"{same[0]} and {same[1]} have one name, explain them apart" if alike else f"use {NAME_FIELD} in the name, or other names"
+            raise BadInput(f"more than one explanation would be written to {path}: {way}")
+        written.add(place)
+
+
+def make_folders(outputs: Sequence[str]) -> None:
+    """Make the folders that end with a slash. Raises `XaiError` where that fails."""
+    for output in outputs:
+        if output.endswith("/"):
+            try:
+                Path(output).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise XaiError(f"cannot make folder {output}: {error.strerror}") from error
+
+
+def print_line(explanations: Sequence[Explanation], paths: Sequence[Path]) -> None:
+    """One line for an image: its answer, and the files that were written; what is to be noted on standard error."""
+    first = explanations[0]
+    written = "".join(f" -> {path}" for path in paths)
+    click.echo(one_line(f"{first.image_name}: {first.answer.text} ({percent(first.answer.probability)}){written}"))
+    noted: dict[str, list[str]] = {}
+    for explanation in explanations:
+        for note in explanation.notes:
+            noted.setdefault(note, []).append(explanation.method)
+    for note, methods in noted.items() if not is_quiet() else ():
+        whose = f"{', '.join(methods)}: " if len(methods) < len(explanations) else ""
+        click.echo(f"Note: {whose}{one_line(note)}", err=True)
+
+
+def print_whole(explanations: Sequence[Explanation]) -> None:
+    """The explanations themselves, drawn for a terminal."""
+    from rich.console import Console
+
+    from xai.runtime.show.terminal import show
+
+    show(explanations, Console())
+
+
+def print_solver(explanations: Sequence[Explanation]) -> None:
+    """How each graph was solved; numbers that are cut off are of no use, so that the table may be wider than the terminal."""
+    from rich.console import Console
+
+    from xai.runtime.show.terminal import show_solver
+
+    show_solver(explanations, Console(width=max(Console().width, 130)))
+
+
+def log_times(explanations: Sequence[Explanation]) -> None:
+    """Say, to whoever wants to hear of it, where the time went."""
+    first = explanations[0]
+    LOG.info("%s: %s", first.image_name, ", ".join(f"{name} {taken:.1f} ms" for name, taken in first.timings_ms.items()))

@@ -1,0 +1,157 @@
+"""`xai explain --pairs`: a file of images and questions in, a JSON line for each out, as they are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from xai.base.errors import XaiError
+from xai.base.files import is_stream, json_bytes
+from xai.base.messages import LOG
+from xai.base.progress import track
+from xai.base.reading import Fields
+from xai.base.text import one_line
+from xai.commands.explain.asked import Asked
+from xai.commands.explain.lines import Lines, open_lines
+from xai.commands.explain.outputs import json_lines_path, log_times
+from xai.commands.explain.pair_file import Pair, read_pairs
+from xai.models.load import ModelOptions, identify
+
+if TYPE_CHECKING:
+    from xai.runtime.explainer import Explainer
+    from xai.runtime.explanation import Explanation
+    from xai.runtime.inputs.prepare import PreparedImage
+
+    Result = list[Explanation] | XaiError
+    """Of a pair: its explanations, or why there are none."""
+
+TOGETHER = 4
+"""Pairs that are explained as one batch. A resumed run cuts the file at the same places, so that it computes the same numbers."""
+
+
+def check_usage(given: Sequence[str], shown: Mapping[str, Any]) -> None:
+    """Raises `click.UsageError` for what --pairs does not go with, and where it is not said where the lines go."""
+    if given:
+        raise click.UsageError(f"--pairs brings images and questions: leave out {given[0]!r}")
+    if shown["outputs"] or shown["solver_report"]:
+        raise click.UsageError("--pairs writes JSON lines only: leave out -o and --solver-report")
+    if shown["json_file"] is None:
+        raise click.UsageError("say where the lines of --pairs go: --json FILE, or --json - for standard output")
+
+
+def explain_pairs(model: ModelOptions, file: str, asked: Asked, json_file: str, resume: bool, skip_broken: bool) -> None:
+    """Explain every pair of a file; write a line for each. Raises `XaiError` at the first that cannot be, unless `skip_broken`."""
+    path = json_lines_path(json_file)
+    if resume and (path is None or is_stream(path)):
+        raise click.UsageError("--resume needs a file that --json names")
+    pairs = read_pairs(Path(file))
+    model.find()
+    with open_lines(path, resume) as lines:
+        explainer = model.open()
+        own = explainer.session
+        run = [identify(model.model, own.name), own.name, own.precision, own.provider, asked.methods, asked.top_k]
+        keys = [pair.key([*run, asked.target, asked.truncate, asked.seed]) for pair in pairs]
+        done = _check_done(lines, pairs, keys)
+        try:
+            broken = _write_lines(lines, _explained(explainer, pairs, asked, done, skip_broken), pairs[done:], keys[done:])
+        except KeyboardInterrupt as error:
+            raise XaiError(
+                f"stopped; what is done lies in {path}: go on with the same command and --resume" if path else "stopped"
+            ) from error
+    if broken:
+        LOG.warning("%d of %d pairs could not be explained: their lines say why", broken, len(pairs))
+    if path is not None:
+        click.echo(one_line(f"{len(pairs)} pairs -> {path}"))
+
+
+def _check_done(lines: Lines, pairs: Sequence[Pair], keys: Sequence[str]) -> int:
+    """How many lines are there already. Raises `XaiError` where one is not of its pair, of this model and of these options."""
+    count = 0
+    for where, line in lines.done():
+        fields = Fields(line, where, "name another file for --json, or leave out --resume and remove it")
+        if count == len(pairs):
+            raise fields.refuse("pair", f"is {count + 1}, and there are {len(pairs)} pairs")
+        if fields.integer("pair", 1) != count + 1 or fields.get("id", str, int, type(None)) != pairs[count].id:
+            raise fields.refuse("pair", f"is not that of {pairs[count].where}")
+        if fields.get("key", str) != keys[count]:
+            raise fields.refuse("key", f"tells of another pair, model or option than {pairs[count].where}")
+        count += 1
+    return count
+
+
+def _write_lines(lines: Lines, results: Iterator[Result], pairs: Sequence[Pair], keys: Sequence[str]) -> int:
+    """Write a line for each pair as its result comes; returns how many could not be explained."""
+    from xai.runtime.explanation import to_json
+
+    broken = 0
+    for pair, key, result in zip(track(pairs, "Explaining"), keys, results, strict=True):
+        if isinstance(result, XaiError):
+            broken += 1
+            LOG.warning("%s: %s", pair.where, result)
+            content = {"image": str(pair.path), "question": pair.question, "error": one_line(str(result))}
+        else:
+            content = to_json(result)
+            log_times(result)
+        lines.write(json_bytes({"pair": pair.number, "id": pair.id, "key": key, **content}))
+    return broken
+
+
+def _explained(explainer: Explainer, pairs: Sequence[Pair], asked: Asked, done: int, skip_broken: bool) -> Iterator[Result]:
+    """The results of the pairs behind the first `done`, in order. Questions and targets are all checked before the first is explained.
+
+    Raises the first `XaiError`, with its pair's line, unless `skip_broken`: it is that pair's result then.
+    """
+    from xai.runtime.inputs.prepare import ahead
+
+    def broken(pair: Pair, error: XaiError) -> XaiError:
+        if not skip_broken and pair.number > done:
+            raise XaiError(f"{pair.where}: {error}; --skip-broken leaves such pairs out") from error
+        return error
+
+    first = done - done % TOGETHER
+    refused: dict[int, XaiError] = {}
+    for pair in pairs[first:]:
+        try:
+            explainer.check(pair.question, asked.target_of(pair.target), asked.truncate)
+        except XaiError as error:
+            refused[pair.number] = broken(pair, error)
+    images = ahead(lambda pair: explainer.prepare(pair.path), [pair for pair in pairs[first:] if pair.number not in refused])
+    prepared: dict[int, PreparedImage] = {}
+    for start in range(first, len(pairs), TOGETHER):
+        block = pairs[start : start + TOGETHER]
+        results: dict[int, Result] = {pair.number: refused[pair.number] for pair in block if pair.number in refused}
+        prepared.clear()
+        for pair in block:
+            try:
+                if pair.number not in results:
+                    prepared[pair.number] = next(images).result()
+            except XaiError as error:
+                results[pair.number] = broken(pair, error)
+        for (usable, target), group in groupby(block, lambda pair: (pair.number in prepared, asked.target_of(pair.target))):
+            if usable:
+                results |= _explain_group(explainer, list(group), prepared, asked, target, broken)
+        yield from (results[pair.number] for pair in block if pair.number > done)
+
+
+def _explain_group(
+    explainer: Explainer,
+    group: Sequence[Pair],
+    prepared: Mapping[int, PreparedImage],
+    asked: Asked,
+    target: str | int | None,
+    broken: Callable[[Pair, XaiError], XaiError],
+) -> dict[int, Result]:
+    """Pairs that follow each other and have their target in common, as one batch; one by one where that fails."""
+    images = [(prepared[pair.number], pair.question) for pair in group]
+    try:
+        found = asked.explain_batch(explainer, images, target, asked.seed + group[0].number - 1)
+    except XaiError as error:
+        if len(group) == 1:
+            return {group[0].number: broken(group[0], error)}
+        alone = [_explain_group(explainer, [pair], prepared, asked, target, broken) for pair in group]
+        return {number: result for one in alone for number, result in one.items()}
+    return {pair.number: result for pair, result in zip(group, found, strict=True)}

@@ -96,7 +96,8 @@ def name_models(models: Sequence[str]) -> dict[str, str]:
     for model in models or [default_model()]:
         name, mark, path = model.partition("=")
         if not mark:
-            name, path = Path(model).resolve().stem, model
+            place = Path(model).resolve()
+            name, path = (place.name if place.is_dir() else place.stem), model
         if not NAME.fullmatch(name):
             raise XaiError(f"model {model} cannot be called {name!r}: give it a name of letters and digits, as NAME={path}")
         if name in found:

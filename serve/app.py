@@ -54,7 +54,6 @@ def build(explainers: Mapping[str, Explainer], settings: Settings, life: Life) -
         title="xai",
         version=XAI_VERSION,
         summary="Why a vision-and-language model gave its answer.",
-        root_path=settings.root_path,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -115,8 +114,12 @@ def _add_page(app: FastAPI) -> None:
         return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return Response(page(app.openapi()), media_type="text/html", headers={"Content-Security-Policy": PAGE_STYLE_POLICY})
+    async def docs(request: Request) -> Response:
+        return Response(
+            page(app.openapi(), str(request.base_url).rstrip("/")),
+            media_type="text/html",
+            headers={"Content-Security-Policy": PAGE_STYLE_POLICY},
+        )
 
 
 def _add_errors(app: FastAPI) -> None:

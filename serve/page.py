@@ -30,10 +30,9 @@ curl -F image=@photo.png -F question="What color is the circle?" -H "Accept: ima
 curl -F image=@photo.png -F question="What color is the circle?" -F without_patches=0,1,2 {server}/v1/answer"""
 
 
-def page(schema: dict[str, Any]) -> str:
-    """The page for an OpenAPI description."""
+def page(schema: dict[str, Any], server: str) -> str:
+    """The page for an OpenAPI description, of the server at this URL."""
     parts = schema.get("components", {}).get("schemas", {})
-    server = (schema.get("servers") or [{"url": ""}])[0]["url"]
     body = "\n".join(
         _operation(verb, path, operation, parts) for path, verbs in schema["paths"].items() for verb, operation in verbs.items()
     )
@@ -43,7 +42,7 @@ def page(schema: dict[str, Any]) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
         f"<h1>{escape(title)}</h1><p>{escape(schema['info'].get('summary', ''))} "
         f'Machines read <a href="openapi.json">openapi.json</a>.</p>'
-        f"<pre>{escape(EXAMPLES.format(server=server or 'http://127.0.0.1:8000'))}</pre>\n{body}</body></html>\n"
+        f"<pre>{escape(EXAMPLES.format(server=server))}</pre>\n{body}</body></html>\n"
     )
 
 

@@ -45,9 +45,11 @@ class Running:
 @contextmanager
 def run_server(explainers: dict[str, Explainer], wait: bool = True, **changes: object) -> Iterator[Running]:
     settings = Settings(port=0, drain_pause=0, **changes)
-    life, bound = Life(), listen(settings)
+    life = Life()
+    app = build(explainers, settings, life)
+    bound = listen(settings)
     url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-    thread = threading.Thread(target=lifecycle.serve, args=(build(explainers, settings, life), life, settings, bound), daemon=True)
+    thread = threading.Thread(target=lifecycle.serve, args=(app, life, settings, bound), daemon=True)
     thread.start()
     headers = {"Authorization": f"Bearer {settings.keys[0].decode()}"} if settings.keys else {}
     with httpx.Client(base_url=url, timeout=60, headers=headers, trust_env=False) as client:
@@ -58,6 +60,7 @@ def run_server(explainers: dict[str, Explainer], wait: bool = True, **changes: o
         finally:
             life.draining = True
     thread.join(30)
+    bound.close()
     assert not thread.is_alive()
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,7 +170,7 @@ def test_keys(demo, tmp_path, serving) -> None:
         assert server.ask().status_code == 200
         assert server.client.get("/metrics").status_code == 200
         stranger = httpx.Client(base_url=server.url, trust_env=False)
-        for headers in ({}, {"Authorization": "Bearer first"}, {"Authorization": "Basic first-key"}, {"X-API-Key": "é"}):
+        for headers in ({}, {"Authorization": "Bearer first"}, {"Authorization": "Basic first-key"}, {"X-API-Key": "é".encode()}):
             for path in ("/v1/explain", "/metrics", "/v1/nothing"):
                 refused = stranger.get(path, headers=headers)
                 assert (refused.status_code, refused.json()["code"]) == (401, "key")
@@ -209,9 +209,9 @@ def test_no_page(demo, serving) -> None:
 def test_below_a_path(demo, serving) -> None:
     with serving({"demo": demo}, root_path="/xai", keys=(b"k",)) as server:
         assert server.client.get("/").headers["location"] == "/xai/docs"
-        assert server.client.get("/xai/readyz").status_code == 200
         assert httpx.get(f"{server.url}/readyz").status_code == 200
         assert server.client.get("/openapi.json").json()["servers"] == [{"url": "/xai"}]
+        assert f"{server.url}/xai/v1/explain" in server.client.get("/docs").text
 
 
 def test_two_models_are_told_apart(demo, direct, serving) -> None:
@@ -233,14 +233,18 @@ def test_questions_and_pictures_are_not_logged(demo, capfd, serving) -> None:
 
 
 @pytest.fixture
-def start(until) -> Callable[..., tuple[subprocess.Popen, str]]:
+def start(until) -> Iterator[Callable[..., tuple[subprocess.Popen, str]]]:
     """`xai serve` as a process, once it is ready."""
+    processes: list[subprocess.Popen] = []
+    threads: list[threading.Thread] = []
 
     def begin(*arguments: str) -> tuple[subprocess.Popen, str]:
         process = subprocess.Popen([sys.executable, "-m", "xai", "serve", "--port", "0", *arguments], stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
         url = process.stderr.readline().split()[2]
-        threading.Thread(target=process.stderr.read, daemon=True).start()
+        processes.append(process)
+        threads.append(threading.Thread(target=process.stderr.read))
+        threads[-1].start()
 
         def ready() -> bool:
             try:
@@ -251,7 +255,12 @@ def start(until) -> Callable[..., tuple[subprocess.Popen, str]]:
         until(ready)
         return process, url
 
-    return begin
+    yield begin
+    for process, thread in zip(processes, threads, strict=True):
+        process.kill()
+        process.wait(10)
+        thread.join(10)
+        process.stderr.close()
 
 
 def test_sigterm_under_load_loses_none_that_was_accepted(until, start) -> None:

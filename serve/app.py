@@ -18,15 +18,15 @@ from xai.base.errors import XaiError
 from xai.base.versions import XAI_VERSION
 from xai.runtime.explainer import Explainer
 from xai.runtime.inputs.prepare import THREADS
-from xai.serve import describe, v1
+from xai.serve.asking import Models
 from xai.serve.edge import Edge
-from xai.serve.errors import Refusal, unavailable
+from xai.serve.errors import Refusal
 from xai.serve.gauges import CONTENT_TYPE, Gauges
 from xai.serve.lifecycle import Life
-from xai.serve.page import PAGE_STYLE_POLICY, page
+from xai.serve.routes import describe, kserve, oip, v1
+from xai.serve.routes.page import PAGE_STYLE_POLICY, page
 from xai.serve.served import Served, Threads, refusal
 from xai.serve.settings import Settings
-from xai.serve.v1 import Models
 
 STATUS: dict[str, Any] = {
     "application/json": {"schema": {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}}
@@ -59,7 +59,8 @@ def build(explainers: Mapping[str, Explainer], settings: Settings, life: Life) -
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.include_router(v1.routes(models))
+    for protocol in (v1, kserve, oip):
+        app.include_router(protocol.routes(models))
     _add_health(app, models, gauges)
     _add_errors(app)
     _describe(app, bool(settings.keys))
@@ -94,9 +95,7 @@ def _add_health(app: FastAPI, models: Models, gauges: Gauges) -> None:
 
     @app.get("/readyz", tags=["health"], summary="Whether to send requests here", responses={**well, **describe.down()})
     async def readyz() -> JSONResponse:
-        if models.life.draining:
-            raise unavailable("draining", "the server is shutting down")
-        models.life.check()
+        models.life.check_ready()
         return JSONResponse({"status": "ready"})
 
     text: dict[int | str, dict[str, Any]] = {

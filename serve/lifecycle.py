@@ -40,6 +40,12 @@ class Life:
         if not self.ready:
             raise unavailable("not_ready", "the server is still loading its models: try again")
 
+    def check_ready(self) -> None:
+        """Raises `Refusal` (503) where new requests should go to another server, though this one may still take them."""
+        if self.draining:
+            raise unavailable("draining", "the server is shutting down: send this to another one")
+        self.check()
+
 
 def listen(settings: Settings) -> socket.socket:
     """A bound socket. Raises `XaiError` where the address cannot be used."""

@@ -157,3 +157,84 @@ def answering() -> dict[str, Any]:
 def down() -> dict[int | str, dict[str, Any]]:
     """The response of a server that is not ready."""
     return {code: response for code, response in problems(503).items() if code == 503}
+
+
+def _said(description: str, schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    return {200: {"description": description, "content": {JSON: {"schema": schema}}}}
+
+
+def open_object(*names: str) -> dict[int | str, dict[str, Any]]:
+    """The response of a route that gives an object with at least these fields."""
+    return _said("As the protocol says.", {"type": "object", "required": list(names)})
+
+
+def listing(name: str) -> dict[int | str, dict[str, Any]]:
+    """The response of a route that gives a list of names."""
+    return {**_said("Names.", {"type": "object", "properties": {name: TEXTS}, "required": [name]}), **problems()}
+
+
+def model_state() -> dict[int | str, dict[str, Any]]:
+    """The response of `/v1/models/{model}`."""
+    state = {"type": "object", "properties": {"name": {"type": "string"}, "ready": {"type": "boolean"}}, "required": ["name", "ready"]}
+    return {**_said("Its state.", state), **problems(404)}
+
+
+def instances(kind: type[BaseModel], name: str, component: str) -> dict[str, Any]:
+    """The description of a route of KServe v1 that takes instances."""
+    asked = {"type": "array", "minItems": 1, "items": {"$ref": f"{COMPONENTS}{kind.__name__}"}}
+    body = {"type": "object", "properties": {"instances": asked}, "required": ["instances"], "additionalProperties": False}
+    listed = {"type": "array", "items": {"$ref": f"{COMPONENTS}{component}"}}
+    said = {"type": "object", "properties": {name: listed}, "required": [name]}
+    example = {"instances": [{"image": PIXEL, "question": "Is there a circle?"}]}
+    extra = {"requestBody": {"required": True, "content": {JSON: {"schema": body, "example": example}}}}
+    return {"openapi_extra": extra, "responses": {**_said("One for each instance, in order.", said), **problems(*ASKING)}}
+
+
+def inference() -> dict[str, Any]:
+    """The description of `/v2/models/{model}/infer` and of its extension."""
+    tensor = {
+        "type": "object",
+        "properties": {
+            "name": {"enum": ["image", "question"]},
+            "datatype": {"const": "BYTES"},
+            "shape": {"const": [1]},
+            "data": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1},
+            "parameters": {"type": "object"},
+        },
+        "required": ["name", "datatype", "shape", "data"],
+    }
+    wanted = {
+        "type": "array",
+        "items": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+        "maxItems": 16,
+    }
+    body = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string"},
+            "parameters": {"type": "object"},
+            "inputs": {"type": "array", "items": tensor, "minItems": 2, "maxItems": 2},
+            "outputs": wanted,
+        },
+        "required": ["inputs"],
+        "additionalProperties": False,
+    }
+    output = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "datatype": {"enum": ["BYTES", "FP32"]},
+            "shape": {"type": "array", "items": {"type": "integer"}},
+            "data": {"type": "array"},
+        },
+        "required": ["name", "datatype", "shape", "data"],
+    }
+    said = {
+        "type": "object",
+        "properties": {"model_name": {"type": "string"}, "id": {"type": "string"}, "outputs": {"type": "array", "items": output}},
+        "required": ["model_name", "outputs"],
+    }
+    texts = [("image", PIXEL), ("question", "Is there a circle?")]
+    example = {"inputs": [{"name": name, "datatype": "BYTES", "shape": [1], "data": [text]} for name, text in texts]}
+    extra = {"requestBody": {"required": True, "content": {JSON: {"schema": body, "example": example}}}}
+    return {"openapi_extra": extra, "responses": {**_said("Tensors.", said), **problems(*ASKING)}}

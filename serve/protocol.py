@@ -155,6 +155,12 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def check_json(request: Request) -> None:
+    """Raises `Refusal` (415) where the body says that it is not JSON. Some clients of KServe's protocols say nothing."""
+    if (media := media_type(request)) not in ("", JSON):
+        raise Refusal(415, "media_type", f"the body is {media}: send {JSON}")
+
+
 class _InMemory(MultiPartParser):
     """Keeps files in memory, whose size was checked: the file system may be read-only."""
 

@@ -12,16 +12,15 @@ from starlette.responses import JSONResponse
 
 from xai.runtime.explanation import to_json
 from xai.serve.asking import Models
-from xai.serve.errors import Refusal, bad_input
+from xai.serve.errors import bad_input
 from xai.serve.protocol import (
-    JSON,
     AnswerRequest,
     Deadline,
     ExplainRequest,
     Question,
     check,
+    check_json,
     decode_image,
-    media_type,
     read_body,
     read_json,
     within,
@@ -60,8 +59,7 @@ def routes(models: Models) -> APIRouter:
     async def handle(request: Request, name: str, kind: type[Q], answer: Handle[Q]) -> list[dict[str, Any]]:
         clock = Deadline(settings.deadline)
         models.find(name)
-        if (media := media_type(request)) != JSON:
-            raise Refusal(415, "media_type", f"the body is {media or 'of no type'}: send {JSON}")
+        check_json(request)
         content = await read_json(await read_body(request, settings.max_body, clock.left()))
         asked = instances(content, kind, settings.max_batch)
         return await within(request, clock.left(), _all([answer(name, one, picture) for one, picture in asked]))

@@ -6,7 +6,7 @@ whole explanation as JSON. https://github.com/kserve/open-inference-protocol, sp
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from fastapi import APIRouter
@@ -17,9 +17,13 @@ from xai.base.files import json_bytes
 from xai.base.versions import XAI_VERSION
 from xai.runtime.explanation import Explanation, to_json
 from xai.serve.asking import Models
-from xai.serve.errors import Refusal, bad_input
-from xai.serve.protocol import JSON, AnswerRequest, Deadline, ExplainRequest, check, decode_image, media_type, read_body, read_json, within
+from xai.serve.errors import bad_input, malformed
+from xai.serve.protocol import AnswerRequest, Deadline, ExplainRequest, check, check_json, decode_image, read_body, read_json, within
 from xai.serve.routes import describe
+from xai.serve.served import Picture
+
+HEADER = "Inference-Header-Content-Length"
+"""Of the protocol's extension for binary tensors: `image` is then the file itself. Answers come as JSON."""
 
 EXTENSION = "xai_explain"
 
@@ -39,11 +43,13 @@ def routes(models: Models) -> APIRouter:
     async def handle(request: Request, name: str, outputs: tuple[str, ...]) -> JSONResponse:
         clock = Deadline(settings.deadline)
         models.find(name)
-        if "inference-header-content-length" in request.headers or media_type(request) != JSON:
-            raise Refusal(415, "media_type", f"the body is not {JSON} alone: send tensors as JSON (binary_data=False)")
-        content = await read_json(await read_body(request, settings.max_body, clock.left()))
-        asked, wanted, request_id = read(content, outputs)
-        picture = decode_image(asked.image)
+        head = request.headers.get(HEADER)
+        if head is None:
+            check_json(request)
+        body = await read_body(request, settings.max_body, clock.left())
+        length = _length(head, len(body))
+        asked, wanted, request_id, file = read(await read_json(body[:length]), outputs, body[length:])
+        picture = decode_image(asked.image) if file is None else Picture(file)
         if wanted == [ANSWER]:
             plain = check(AnswerRequest, {"image": asked.image, "question": asked.question, "top_k": asked.top_k})
             prediction = await within(request, clock.left(), models.answered(name, plain, picture))
@@ -107,8 +113,17 @@ def describe_model(name: str, grid: int) -> dict[str, Any]:
     return {"name": name, "versions": [], "platform": "xai", "inputs": inputs, "outputs": outputs}
 
 
-def read(content: Any, possible: tuple[str, ...]) -> tuple[ExplainRequest, list[str], str | None]:
-    """What a body asks, the outputs that it wants of the possible ones, and its id. Raises `Refusal`."""
+class Wanted(NamedTuple):
+    """What a body asks, the outputs that it wants, its id, and the picture's file where it came as a binary tensor."""
+
+    asked: ExplainRequest
+    outputs: list[str]
+    id: str | None
+    file: bytes | None
+
+
+def read(content: Any, possible: tuple[str, ...], binary: bytes) -> Wanted:
+    """What a body says, whose binary tensors follow its JSON. Raises `Refusal`."""
     if not isinstance(content, dict):
         raise bad_input("the body is not an object: send one with 'inputs'")
     if others := sorted(content.keys() - {"id", "parameters", "inputs", "outputs"}):
@@ -117,12 +132,17 @@ def read(content: Any, possible: tuple[str, ...]) -> tuple[ExplainRequest, list[
     if not isinstance(request_id, str | None):
         raise bad_input("the body: 'id' is not text")
     fields: dict[str, Any] = {}
+    file: bytes | None = None
     for tensor in _objects(content, "inputs"):
         name = tensor["name"]
         if name not in ("image", "question") or name in fields:
             raise bad_input(f"the body has an input {name[:80]!r}: send image and question, each once")
         if tensor.get("datatype") != "BYTES" or tensor.get("shape") != [1]:
             raise bad_input(f"input {name}: its datatype must be BYTES and its shape [1]")
+        if "data" not in tensor and (size := _binary_size(tensor, len(binary))):
+            element, binary = _element(binary[:size], name), binary[size:]
+            fields[name], file = ("file", element) if name == "image" else (_question(element), file)
+            continue
         data = tensor.get("data")
         if not (isinstance(data, list) and len(data) == 1 and isinstance(data[0], str)):
             raise bad_input(f"input {name}: its data must be one text, as JSON: an image in base64")
@@ -134,7 +154,42 @@ def read(content: Any, possible: tuple[str, ...]) -> tuple[ExplainRequest, list[
     wanted = [output["name"] for output in _objects(content, "outputs")] if "outputs" in content else list(possible)
     if unknown := [name for name in wanted if name not in possible]:
         raise bad_input(f"there is no output {unknown[0][:80]!r}: ask for {', '.join(possible)}")
-    return check(ExplainRequest, fields), list(dict.fromkeys(wanted)) or list(possible), request_id
+    if binary:
+        raise malformed(f"{len(binary)} bytes follow that belong to no tensor")
+    return Wanted(check(ExplainRequest, fields), list(dict.fromkeys(wanted)) or list(possible), request_id, file)
+
+
+def _length(head: str | None, length: int) -> int:
+    """Bytes of JSON before the binary tensors."""
+    if head is None:
+        return length
+    if not (head.isascii() and head.isdecimal() and len(head) < 12 and int(head) <= length):
+        raise malformed(f"the header {HEADER} is not a number of bytes within the body")
+    return int(head)
+
+
+def _binary_size(tensor: dict[str, Any], left: int) -> int:
+    parameters = tensor.get("parameters")
+    size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+    if size is None:
+        return 0
+    if type(size) is not int or not 4 <= size <= left:
+        raise malformed(f"input {tensor['name']}: its binary_data_size is not a number of bytes that follow")
+    return size
+
+
+def _element(content: bytes, name: str) -> bytes:
+    """The one element of a binary tensor of BYTES: four bytes of length, little-endian, before it."""
+    if int.from_bytes(content[:4], "little") != len(content) - 4:
+        raise malformed(f"input {name}: its bytes are not one element with its length before it")
+    return content[4:]
+
+
+def _question(element: bytes) -> str:
+    try:
+        return element.decode()
+    except UnicodeDecodeError as error:
+        raise malformed("input question: it is not text in UTF-8") from error
 
 
 def _objects(content: dict[str, Any], name: str) -> list[dict[str, Any]]:

@@ -127,6 +127,38 @@ def test_oip_refuses_what_is_wrong(server, change, status, sentence) -> None:
     assert sentence in response.json()["error"]
 
 
-def test_oip_refuses_binary_tensors_by_name(server) -> None:
-    refused = server.client.post("/v2/models/demo/infer", content=b"{}", headers={"Inference-Header-Content-Length": "2"})
-    assert (refused.status_code, "binary_data=False" in refused.json()["error"]) == (415, True)
+def binary(*inputs: tuple[str, bytes], size: int = 0, length: int = 0) -> dict:
+    """A request of binary tensors; `size` and `length` are added to what is true."""
+    tensors = [
+        {"name": name, "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(data) + 4 + size}} for name, data in inputs
+    ]
+    head = json.dumps({"inputs": tensors}).encode()
+    body = head + b"".join(len(data).to_bytes(4, "little") + data for _, data in inputs)
+    return {"content": body, "headers": {"Inference-Header-Content-Length": str(len(head) + length)}}
+
+
+def test_oip_takes_the_file_as_a_binary_tensor(server, expected) -> None:
+    file = (EXAMPLES / "scene1.png").read_bytes()
+    for inputs in ((("image", file), ("question", QUESTION.encode())), (("question", QUESTION.encode()), ("image", file))):
+        response = server.client.post("/v2/models/demo/infer", **binary(*inputs))
+        assert response.status_code == 200, response.text
+        close(response.json()["outputs"][1]["data"], expected.image_relevance)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (binary(("image", b"x"), ("question", b"is it")), 415),
+        (binary(("image", b"x"), ("question", b"\xff")), 400),
+        (binary(("image", b"xyz"), ("question", b"q"), size=1), 400),
+        (binary(("image", b"xyz"), ("question", b"q"), size=-1), 400),
+        (binary(("image", b"xyz"), ("question", b"q"), size=10**9), 400),
+        (binary(("image", b"x"), length=10**6), 400),
+        (binary(("image", b"x"), length=-1), 400),
+        ({"content": b"{}", "headers": {"Inference-Header-Content-Length": "x"}}, 400),
+        ({"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 415),
+    ],
+)
+def test_oip_refuses_binary_tensors_that_do_not_fit(server, request_, status) -> None:
+    response = server.client.post("/v2/models/demo/infer", **request_)
+    assert response.status_code == status, response.text

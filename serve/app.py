@@ -63,7 +63,7 @@ def build(explainers: Mapping[str, Explainer], settings: Settings, life: Life) -
         app.include_router(protocol.routes(models))
     _add_health(app, models, gauges)
     _add_errors(app)
-    _describe(app, bool(settings.keys))
+    _describe(app, list(served), bool(settings.keys))
     if settings.page:
         _add_page(app)
     if settings.cors_origins:
@@ -141,13 +141,14 @@ def _add_errors(app: FastAPI) -> None:
         return answer(request, Refusal(error.status_code, "route", sentence, dict(error.headers or {})))
 
 
-def _describe(app: FastAPI, locked: bool) -> None:
-    """Add our schemas, and the key, to what FastAPI knows."""
+def _describe(app: FastAPI, names: list[str], locked: bool) -> None:
+    """Add our schemas, the models' names and the key to what FastAPI knows."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = generate()
+            describe.name_models(schema, names)
             parts = schema.setdefault("components", {})
             parts["schemas"] = {**parts.get("schemas", {}), **describe.components()}
             if locked:

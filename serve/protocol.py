@@ -7,7 +7,7 @@ import base64
 import binascii
 import time
 from collections.abc import AsyncGenerator, Coroutine
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
@@ -31,6 +31,8 @@ MAX_FIELD_BYTES = 64_000
 """Of one field of a form that is no file."""
 DATA_TYPES = ("image/png", "image/jpeg", "image/webp")
 
+Number = Annotated[int, Field(ge=0)]
+
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
@@ -42,8 +44,12 @@ class _Request(BaseModel):
 class Question(_Request):
     """What every request says: a picture and a question."""
 
-    image: str = Field(description="PNG, JPEG or WebP, in base64 or as a data URI. The server fetches nothing.", min_length=1)
-    question: str = Field(description="The question.", min_length=1, max_length=MAX_QUESTION)
+    image: str = Field(
+        description="PNG, JPEG or WebP, in base64 or as a data URI. The server fetches nothing.",
+        min_length=1,
+        json_schema_extra={"format": "picture"},
+    )
+    question: str = Field(description="The question.", min_length=1, max_length=MAX_QUESTION, json_schema_extra={"format": "question"})
     top_k: int = Field(5, description="How many answers to list.", ge=1, le=1000)
     model: str | None = Field(None, description="Name of the model; needed only where several are served.")
 
@@ -65,8 +71,8 @@ class ExplainRequest(Question):
 class AnswerRequest(Question):
     """A question to be answered, perhaps with parts left out."""
 
-    without_patches: list[int] = Field([], description="Patches left out, by number: row by row from 0.", max_length=MOST_TOKENS)
-    without_words: list[int] = Field([], description="Words of the question left out, by number from 0.", max_length=MOST_TOKENS)
+    without_patches: list[Number] = Field([], description="Patches left out, by number: row by row from 0.", max_length=MOST_TOKENS)
+    without_words: list[Number] = Field([], description="Words of the question left out, by number from 0.", max_length=MOST_TOKENS)
 
 
 class Deadline:

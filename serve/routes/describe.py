@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 from xai.serve.forms import FORMS
 from xai.serve.protocol import JSON, MULTIPART, AnswerRequest, ExplainRequest
 
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAGUlEQVR4nGP4z8BAEmIgTfmohlENQ0YDAOFi/wG8VRe+AAAAAElFTkSuQmCC"
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAGklEQVR42mM8ISfHQApgYiARjGoY1TB0NAAATx8BJMixHB8AAAAASUVORK5CYII="
 """A picture for examples: 16 x 16 pixels of red."""
 
 SENTENCES = {
@@ -124,7 +125,7 @@ def _form(kind: type[BaseModel]) -> dict[str, Any]:
         elif name == "image":
             fields[name] = {"type": "string", "format": "binary", "description": "The file: PNG, JPEG or WebP."}
         elif name == "question":
-            fields[name] |= {"minLength": 1, "maxLength": field["maxLength"]}
+            fields[name] |= {"minLength": 1, "maxLength": field["maxLength"], "format": "question"}
         elif name.startswith("without_"):
             fields[name] |= {"pattern": r"^([0-9]{1,6}(,[0-9]{1,6})*)?$"}
     return {"type": "object", "properties": fields, "required": ["image", "question"], "additionalProperties": False}
@@ -154,6 +155,15 @@ def answering() -> dict[str, Any]:
     return {"openapi_extra": asking(AnswerRequest), "responses": {**answered, **problems(*ASKING)}}
 
 
+def name_models(schema: dict[str, Any], names: Sequence[str]) -> None:
+    """Say in an OpenAPI description which models its paths may name."""
+    for verbs in schema["paths"].values():
+        for operation in verbs.values():
+            for parameter in operation.get("parameters", ()):
+                if parameter["name"] == "model":
+                    parameter["schema"] = {"enum": list(names)}
+
+
 def down() -> dict[int | str, dict[str, Any]]:
     """The response of a server that is not ready."""
     return {code: response for code, response in problems(503).items() if code == 503}
@@ -179,9 +189,9 @@ def model_state() -> dict[int | str, dict[str, Any]]:
     return {**_said("Its state.", state), **problems(404)}
 
 
-def instances(kind: type[BaseModel], name: str, component: str) -> dict[str, Any]:
+def instances(kind: type[BaseModel], name: str, component: str, most: int) -> dict[str, Any]:
     """The description of a route of KServe v1 that takes instances."""
-    asked = {"type": "array", "minItems": 1, "items": {"$ref": f"{COMPONENTS}{kind.__name__}"}}
+    asked = {"type": "array", "minItems": 1, "maxItems": most, "items": {"$ref": f"{COMPONENTS}{kind.__name__}"}}
     body = {"type": "object", "properties": {"instances": asked}, "required": ["instances"], "additionalProperties": False}
     listed = {"type": "array", "items": {"$ref": f"{COMPONENTS}{component}"}}
     said = {"type": "object", "properties": {name: listed}, "required": [name]}
@@ -190,19 +200,17 @@ def instances(kind: type[BaseModel], name: str, component: str) -> dict[str, Any
     return {"openapi_extra": extra, "responses": {**_said("One for each instance, in order.", said), **problems(*ASKING)}}
 
 
+def _input(name: str) -> dict[str, Any]:
+    """One tensor of a request, as JSON: its text has the format of the field of that name in `/v1/explain`."""
+    data = {"type": "array", "prefixItems": [ExplainRequest.model_json_schema()["properties"][name]], "minItems": 1, "maxItems": 1}
+    properties = {"name": {"const": name}, "datatype": {"const": "BYTES"}, "shape": {"const": [1]}, "data": data}
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
 def inference() -> dict[str, Any]:
     """The description of `/v2/models/{model}/infer` and of its extension."""
-    tensor = {
-        "type": "object",
-        "properties": {
-            "name": {"enum": ["image", "question"]},
-            "datatype": {"const": "BYTES"},
-            "shape": {"const": [1]},
-            "data": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1},
-            "parameters": {"type": "object"},
-        },
-        "required": ["name", "datatype", "shape", "data"],
-    }
+    image, question = (_input(name) for name in ("image", "question"))
+    pairs = [{"type": "array", "prefixItems": pair, "minItems": 2, "maxItems": 2} for pair in ([image, question], [question, image])]
     wanted = {
         "type": "array",
         "items": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
@@ -213,7 +221,7 @@ def inference() -> dict[str, Any]:
         "properties": {
             "id": {"type": "string"},
             "parameters": {"type": "object"},
-            "inputs": {"type": "array", "items": tensor, "minItems": 2, "maxItems": 2},
+            "inputs": {"anyOf": pairs},
             "outputs": wanted,
         },
         "required": ["inputs"],

@@ -74,20 +74,27 @@ def routes(models: Models) -> APIRouter:
     async def names() -> JSONResponse:
         return JSONResponse({"models": list(models.served)})
 
-    @router.get("/v1/models/{model}", summary="Whether a model is ready", responses=describe.model_state())
-    async def state(model: str) -> JSONResponse:
-        """KServe's `ready` is true once the model has explained something."""
-        return JSONResponse({"name": model, "ready": models.named(model).ready})
-
-    @router.post("/v1/models/{model}:predict", summary="Answer", **describe.instances(AnswerRequest, "predictions", "Prediction"))
+    @router.post(
+        "/v1/models/{model}:predict", summary="Answer", **describe.instances(AnswerRequest, "predictions", "Prediction", settings.max_batch)
+    )
     async def predict_route(model: str, request: Request) -> JSONResponse:
         """Answer every instance; one that cannot be used refuses the request."""
         return JSONResponse({"predictions": await handle(request, model, AnswerRequest, predict)})
 
-    @router.post("/v1/models/{model}:explain", summary="Explain", **describe.instances(ExplainRequest, "explanations", "Explanation"))
+    @router.post(
+        "/v1/models/{model}:explain",
+        summary="Explain",
+        **describe.instances(ExplainRequest, "explanations", "Explanation", settings.max_batch),
+    )
     async def explain_route(model: str, request: Request) -> JSONResponse:
         """Explain every instance; one that cannot be used refuses the request."""
         return JSONResponse({"explanations": await handle(request, model, ExplainRequest, explain)})
+
+    # Last: its path would take the two above.
+    @router.get("/v1/models/{model}", summary="Whether a model is ready", responses=describe.model_state())
+    async def state(model: str) -> JSONResponse:
+        """KServe's `ready` is true once the model has explained something."""
+        return JSONResponse({"name": model, "ready": models.named(model).ready})
 
     return router
 

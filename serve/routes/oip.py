@@ -129,7 +129,7 @@ def read(content: Any, possible: tuple[str, ...], binary: bytes) -> Wanted:
     if others := sorted(content.keys() - {"id", "parameters", "inputs", "outputs"}):
         raise bad_input(f"the body: {others[0]!r} is not a field that belongs here")
     request_id = content.get("id")
-    if not isinstance(request_id, str | None):
+    if "id" in content and not isinstance(request_id, str):
         raise bad_input("the body: 'id' is not text")
     fields: dict[str, Any] = {}
     file: bytes | None = None

@@ -118,6 +118,7 @@ def test_oip_answers_without_explaining(server, expected) -> None:
         ({"parameters": {"target": "zebra"}}, 422, "zebra"),
         ({"parameters": {"top_k": "x"}}, 422, "'top_k'"),
         ({"id": 3}, 422, "'id'"),
+        ({"id": None}, 422, "'id'"),
         ({"more": 3}, 422, "'more'"),
     ],
 )

@@ -220,6 +220,7 @@ def inference() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "id": {"type": "string"},
+            "model_name": {"type": "string", "description": "As in the path; it may be left out."},
             "parameters": {"type": "object"},
             "inputs": {"anyOf": pairs},
             "outputs": wanted,

@@ -48,7 +48,10 @@ def routes(models: Models) -> APIRouter:
             check_json(request)
         body = await read_body(request, settings.max_body, clock.left())
         length = _length(head, len(body))
-        asked, wanted, request_id, file = read(await read_json(body[:length]), outputs, body[length:])
+        content = await read_json(body[:length])
+        asked, wanted, request_id, file = read(content, outputs, body[length:])
+        if content.get("model_name", name) != name:  # KServe's client repeats it there
+            raise bad_input(f"the body names another model than the path, {name}: leave it out of the body")
         picture = decode_image(asked.image) if file is None else Picture(file)
         if wanted == [ANSWER]:
             plain = check(AnswerRequest, {"image": asked.image, "question": asked.question, "top_k": asked.top_k})
@@ -126,7 +129,7 @@ def read(content: Any, possible: tuple[str, ...], binary: bytes) -> Wanted:
     """What a body says, whose binary tensors follow its JSON. Raises `Refusal`."""
     if not isinstance(content, dict):
         raise bad_input("the body is not an object: send one with 'inputs'")
-    if others := sorted(content.keys() - {"id", "parameters", "inputs", "outputs"}):
+    if others := sorted(content.keys() - {"id", "model_name", "parameters", "inputs", "outputs"}):
         raise bad_input(f"the body: {others[0]!r} is not a field that belongs here")
     request_id = content.get("id")
     if "id" in content and not isinstance(request_id, str):

@@ -84,7 +84,7 @@ def test_oip_metadata_and_health(server, expected) -> None:
 
 
 def test_oip_infers_and_explains(server, expected) -> None:
-    response = infer(server, id="7", parameters={"method": "dsmi-grad", "binary_data_output": False})
+    response = infer(server, id="7", model_name="demo", parameters={"method": "dsmi-grad", "binary_data_output": False})
     assert response.status_code == 200, response.text
     content = response.json()
     assert (content["model_name"], content["id"]) == ("demo", "7")
@@ -120,6 +120,8 @@ def test_oip_answers_without_explaining(server, expected) -> None:
         ({"id": 3}, 422, "'id'"),
         ({"id": None}, 422, "'id'"),
         ({"more": 3}, 422, "'more'"),
+        ({"model_name": "other"}, 422, "another model"),
+        ({"model_name": 3}, 422, "another model"),
     ],
 )
 def test_oip_refuses_what_is_wrong(server, change, status, sentence) -> None:

@@ -10,3 +10,7 @@ from xai.base.versions import XAI_VERSION as __version__
 from xai.models.load import load
 
 __all__ = ["BadInput", "XaiError", "__version__", "load"]
+
+
+def __dir__() -> list[str]:
+    return __all__

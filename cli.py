@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -94,8 +95,8 @@ def _messages() -> Iterator[None]:
         LOG.setLevel(level)
 
 
-def _log_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    if issubclass(category, UserWarning):
+def _log_warning(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
+    if issubclass(category, UserWarning) and Path(filename).parent.name != "PIL":  # of a picture that is then used, or refused
         LOG.warning("%s", message)
 
 

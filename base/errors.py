@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from xai.base.text import one_line
+
 
 class XaiError(ValueError):
     """Something cannot be done. The message is one line that names the input, what is wrong and what to do.
 
     Raised as such for damage: a bundle, a checkpoint, a results folder or an installation that is not what it should be.
+    A name in it that holds line breaks does not break the line.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class BadInput(XaiError):

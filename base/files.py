@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput, XaiError
 
 STANDARD_OUTPUT = 1
 """The number of its descriptor."""
@@ -19,9 +19,9 @@ STANDARD_OUTPUT = 1
 
 def descriptor(path: Path) -> int | None:
     """The number of the open file that a path stands for, such as 1 for /dev/stdout and 63 for /dev/fd/63; None for any other path."""
-    own = Path("/proc/self/fd").resolve()
+    own = os.path.realpath("/proc/self/fd")
     for _ in range(8):  # links to links
-        if path.name.isdecimal() and path.parent.resolve() == own:
+        if path.name.isdecimal() and len(path.name) < 10 and os.path.realpath(path.parent) == own:
             return int(path.name)
         if not path.is_symlink():
             return None
@@ -29,13 +29,24 @@ def descriptor(path: Path) -> int | None:
     return None
 
 
+def is_standard_output(name: str | Path) -> bool:
+    """Whether `-`, /dev/stdout or another name of standard output is given."""
+    return str(name) == "-" or descriptor(Path(name)) == STANDARD_OUTPUT
+
+
 def is_stream(path: Path) -> bool:
     """Whether a path stands for an open file, a pipe or a device: written to as it is, not replaced."""
     return descriptor(path) is not None or (path.exists() and not path.is_file() and not path.is_dir())
 
 
+def _check_name(path: Path) -> None:
+    if "\0" in str(path):
+        raise BadInput(f"cannot save {path}: its name holds a NUL character")
+
+
 def check_folder(path: Path) -> None:
     """Raises `XaiError` where the folder that `path` names does not exist, may not be written to, or `path` is one itself."""
+    _check_name(path)
     try:
         if is_stream(path):
             if descriptor(path) is None and not os.access(path, os.W_OK):
@@ -58,12 +69,14 @@ def write(contents: Mapping[Path, bytes]) -> None:
     where that fails.
     """
     waiting: dict[Path, Path] = {}
+    for path in contents:
+        _check_name(path)
     try:
         for path, content in contents.items():
             if is_stream(path):
                 _write_stream(path, content)
                 continue
-            target = path.resolve()
+            target = Path(os.path.realpath(path))
             waiting[target] = target.with_name(f".xai-{secrets.token_hex(8)}")  # short: a name may be as long as it can be
             waiting[target].write_bytes(content)
             if target.exists():

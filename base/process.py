@@ -1,9 +1,11 @@
-"""Settings of this process: its C library's memory, and the threads of NumPy's and SciPy's products."""
+"""Settings of this process: its C library's memory, the threads of NumPy's and SciPy's products, and matplotlib's start."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
@@ -14,6 +16,9 @@ LARGEST_SETTING = 2**31 - 1
 BLAS_TIMEOUT = "OPENBLAS_THREAD_TIMEOUT"
 SHORTEST_TIMEOUT = "4"
 """OpenBLAS's threads wait for 2^4 cycles before they sleep, not 2^26."""
+
+BACKEND = "MPLBACKEND"
+"""Names what matplotlib shows windows with."""
 
 
 def keep_large_blocks() -> None:
@@ -36,3 +41,21 @@ def let_blas_sleep() -> None:
     TorchScript session take (benchmarks/NOTES.md). OpenBLAS reads this when it is loaded, so call it before NumPy is imported.
     """
     os.environ.setdefault(BLAS_TIMEOUT, SHORTEST_TIMEOUT)
+
+
+def import_matplotlib() -> None:
+    """Import matplotlib, whatever `MPLBACKEND` says: it refuses to start over a name that it does not know.
+
+    xai draws into files and shows no window, so that name matters to the rest of the process only, which finds it as it was.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop(BACKEND, None)
+    try:
+        import matplotlib
+    finally:
+        if backend is not None:
+            os.environ[BACKEND] = backend
+    if backend:
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend

@@ -16,3 +16,12 @@ def one_line(text: str) -> str:
     """`text` without what would break a line, steer a terminal or fail to be encoded."""
     kind = {c: unicodedata.category(c) for c in set(text)}
     return " ".join("".join(" " if kind[c] == "Cc" else "\ufffd" if kind[c] == "Cs" else c for c in text).split())
+
+
+def right_to_left(text: str) -> bool:
+    """Say whether a line runs from right to left: its first letter with a direction decides (Unicode Standard Annex 9, P2)."""
+    for character in text:
+        direction = unicodedata.bidirectional(character)
+        if direction in ("L", "R", "AL"):
+            return direction != "L"
+    return False

@@ -12,8 +12,8 @@ from typing import Any
 from xai.base.versions import versions
 
 
-def describe() -> dict[str, Any]:
-    """The machine, for a report: `memory_gb` is what is installed, `gpu` the first one's name, if there is any."""
+def describe_machine() -> dict[str, Any]:
+    """Describe the machine for a report: `memory_gb` is what is installed, `gpu` the first one's name, if there is any."""
     return {
         "cpu": _field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
@@ -26,7 +26,7 @@ def describe() -> dict[str, Any]:
 
 
 def gpu_name() -> str | None:
-    """What NVIDIA's own tool calls the first GPU: no library of ours has to be loaded for that."""
+    """Ask NVIDIA's own tool what the first GPU is called: no library of ours has to be loaded for that."""
     if shutil.which("nvidia-smi") is None:
         return None
     asked = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
@@ -35,7 +35,7 @@ def gpu_name() -> str | None:
 
 
 def peak_memory_mb() -> float:
-    """The most memory that this process has held so far, in units of 10^6 bytes. `ru_maxrss` would count the parent's as well."""
+    """Read the most memory that this process has held so far, in units of 10^6 bytes. `ru_maxrss` would count the parent's as well."""
     value = _field(Path("/proc/self/status"), "VmHWM")
     assert value is not None  # Linux has it
     return int(value.split()[0]) * 1024 / 1e6

@@ -40,13 +40,13 @@ class Recorded:
     layers: int
 
     def product(self, site: str) -> Tensor:
-        """C = mean_h relu(A * G)."""
+        """Compute C = mean_h relu(A * G)."""
         return (self.attention[site] * self.gradient[site]).clamp(min=0).mean(0)
 
 
 @dataclass(frozen=True)
-class Perturbed:
-    """One run: relevance of the modality's tokens (n,), what each step keeps, and its logits (steps, answers)."""
+class PublishedRun:
+    """One run of the procedure: relevance of the modality's tokens (n,), what each step keeps, and its logits (steps, answers)."""
 
     relevance: NDArray[np.float32]
     kept: tuple[NDArray[np.int64], ...]
@@ -64,18 +64,18 @@ def with_parameter_gradients(model: Any) -> Iterator[None]:
         model.zero_grad(set_to_none=True)
 
 
-def perturb(model: Any, pixels: Tensor, ids: Tensor, method: str, layers: str | None, modality: str, sign: str) -> Perturbed:
-    """One of the published table's runs on one question; `model` is an `xai.meter.model.Meter`, `method` a reference name.
+def run_published(model: Any, pixels: Tensor, ids: Tensor, method: str, layers: str | None, modality: str, sign: str) -> PublishedRun:
+    """Do one of the published table's runs on one question; `model` is an `xai.meter.model.Meter`, `method` a reference name.
 
     `pixels` (1, 3, S, S), `ids` (1, T). Raises `ReferenceFails` where the published code fails.
     """
-    text, image = relevance(record(model, pixels, ids), method, layers)
+    text, image = published_relevance(record(model, pixels, ids), method, layers)
     scores = image if modality == "image" else text[1:-1]
     with torch.no_grad():
         image_tokens, embeddings = model.encode_image(pixels), model.embed_text(ids)
-        kept = [keep(scores, sign, step) for step in STEPS]
-        logits = [answer(model, image_tokens, embeddings, modality, tokens) for tokens in kept]
-    return Perturbed(scores.numpy(), tuple(tokens.numpy() for tokens in kept), torch.stack(logits).numpy())
+        kept = [keep_tokens(scores, sign, step) for step in STEPS]
+        logits = [answer_kept(model, image_tokens, embeddings, modality, tokens) for tokens in kept]
+    return PublishedRun(scores.numpy(), tuple(tokens.numpy() for tokens in kept), torch.stack(logits).numpy())
 
 
 def record(model: Any, pixels: Tensor, ids: Tensor) -> Recorded:
@@ -103,15 +103,15 @@ def record(model: Any, pixels: Tensor, ids: Tensor) -> Recorded:
     )
 
 
-def keep(scores: Tensor, sign: str, step: float) -> Tensor:
-    """Tokens kept at one step, ascending; which of equal scores is torch's choice."""
+def keep_tokens(scores: Tensor, sign: str, step: float) -> Tensor:
+    """Choose the tokens kept at one step, ascending; which of equal scores is torch's choice."""
     scaled = (scores - scores.min()) / (scores.max() - scores.min())
     chosen = (-scaled if sign == "positive" else scaled).topk(int((1 - step) * len(scores))).indices
     return chosen.sort().values
 
 
-def answer(model: Any, image_tokens: Tensor, embeddings: Tensor, modality: str, kept: Tensor) -> Tensor:
-    """Logits (answers,) with only `kept` of the modality's tokens, special ones aside."""
+def answer_kept(model: Any, image_tokens: Tensor, embeddings: Tensor, modality: str, kept: Tensor) -> Tensor:
+    """Answer, as logits (answers,), with only `kept` of the modality's tokens, special ones aside."""
     special = torch.zeros(1, dtype=torch.int64)
     if modality == "image":
         image_tokens = image_tokens[:, torch.cat([special, kept + 1])]
@@ -121,8 +121,8 @@ def answer(model: Any, image_tokens: Tensor, embeddings: Tensor, modality: str, 
     return logits
 
 
-def relevance(found: Recorded, method: str, layers: str | None) -> tuple[Tensor, Tensor]:
-    """Text (T,) and image (P,) relevance by the method of that reference name."""
+def published_relevance(found: Recorded, method: str, layers: str | None) -> tuple[Tensor, Tensor]:
+    """Compute text (T,) and image (P,) relevance by the method of that reference name."""
     if method == "dsm":
         return _spectral(found, range(found.layers - 1, found.layers), None)
     if method in _WEIGHTS:
@@ -205,7 +205,7 @@ def _spectral(found: Recorded, layers: range, weight: Callable[[Recorded, str], 
     def total(stream: str, inner: slice) -> Tensor:
         parts = []
         for i in layers:
-            vector = fiedler(found.features[f"{stream}{i}"][inner])
+            vector = arpack_fiedler(found.features[f"{stream}{i}"][inner])
             parts.append(vector if weight is None else (weight(found, f"{stream}{i}/self")[inner, inner] @ vector).abs())
         return torch.stack(parts).sum(0)
 
@@ -223,8 +223,8 @@ _METHODS: dict[str, Callable[[Recorded], tuple[Tensor, Tensor]]] = {
 _WEIGHTS: dict[str, Callable[[Recorded, str], Tensor]] = {"dsm_grad": _mean_gradient, "dsm_grad_cam": Recorded.product}
 
 
-def fiedler(features: Tensor) -> Tensor:
-    """|v| (n,) of the features (n, d) by shift-invert on dense matrices. Raises `ReferenceFails` for n < 4."""
+def arpack_fiedler(features: Tensor) -> Tensor:
+    """Compute |v| (n,) of the features (n, d) by shift-invert on dense matrices. Raises `ReferenceFails` for n < 4."""
     n = len(features)
     if n < 4:
         raise ReferenceFails

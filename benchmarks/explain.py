@@ -103,7 +103,7 @@ def measure_reference(model_file: Path, threads: int, repeat: int, keep_blocks: 
     import torch
 
     from xai.base.process import keep_large_blocks
-    from xai.bench.published import record, relevance, with_parameter_gradients
+    from xai.bench.published import published_relevance, record, with_parameter_gradients
     from xai.meter.checkpoint import load_meter
 
     if keep_blocks:
@@ -115,7 +115,7 @@ def measure_reference(model_file: Path, threads: int, repeat: int, keep_blocks: 
     pixels, ids = inputs(model.config.image_size, model.config.vocab_size)
     tensors = torch.from_numpy(pixels), torch.from_numpy(ids)[None]
     with with_parameter_gradients(model):
-        (one,) = time_in_turn([lambda: relevance(record(model, *tensors), "dsm_grad", "first")], repeat)
+        (one,) = time_in_turn([lambda: published_relevance(record(model, *tensors), "dsm_grad", "first")], repeat)
     return {"load": loaded, "one": one}
 
 

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 import xai
 from xai.base.description import TOP_ANSWER
-from xai.bench.data.scenes import UNSEEN_SEED
-from xai.bench.measures.pointing import SCENE_SIDE, pointing_samples
+from xai.bench.data.scenes import SCENE_SIDE, UNSEEN_SEED
+from xai.bench.measures.pointing import pointing_samples
 from xai.runtime.engine import encode_images
-from xai.runtime.inputs.image import ImageSource, open_image, preprocess
+from xai.runtime.inputs.image import ImageSource, open_image
+from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.sessions.protocol import Session
 
 Case = tuple[ImageSource, NDArray[np.int64]]

@@ -27,14 +27,15 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 
 import xai
-from xai.bench.data.sample import Sample, load_samples
-from xai.bench.perturb.answering import measure
+from xai.bench.data.datasets import load_samples
+from xai.bench.data.sample import Sample
+from xai.bench.perturb.answering import PreparedQuestion, run_chunk
 from xai.bench.perturb.crosscheck import cross_check
-from xai.bench.perturb.plan import MODALITIES, MOST_QUESTIONS, published_counts
-from xai.bench.perturb.results import Chunk
-from xai.bench.perturb.run import Prepared, Request, prepare, run_chunk
-from xai.bench.perturb.variants import FLOOR, find_variants
-from xai.bench.published import answer, record, relevance, with_parameter_gradients
+from xai.bench.perturb.memory import MOST_QUESTIONS, session_memory
+from xai.bench.perturb.plan import MODALITIES, published_counts
+from xai.bench.perturb.request import FLOOR, Chunk, Request, table_methods
+from xai.bench.perturb.run import prepare_chunk
+from xai.bench.published import answer_kept, published_relevance, record, with_parameter_gradients
 from xai.export.bundle import export_bundle
 from xai.meter import demo
 from xai.meter.checkpoint import load_meter
@@ -42,7 +43,8 @@ from xai.meter.model import Meter
 from xai.meter.session import EagerSession
 from xai.runtime.answers import numbered_answers
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.sessions.choose import open_session
 from xai.runtime.sessions.protocol import Session
 
@@ -51,7 +53,7 @@ RUNS_PER_METHOD = 4
 """Two modalities, two signs; each run of the published code explains and encodes anew."""
 
 
-def full_size(folder: Path) -> tuple[EagerSession, list[Prepared]]:
+def full_size(folder: Path) -> tuple[EagerSession, list[PreparedQuestion]]:
     """The full-size golden model with its questions."""
     weights = runpy.run_path(str(folder.parent / "det_weights.py"))["state_dict"](folder)
     state = {name: torch.from_numpy(np.asarray(tensor)) for name, tensor in weights.items()}
@@ -64,8 +66,8 @@ def full_size(folder: Path) -> tuple[EagerSession, list[Prepared]]:
     prepared = []
     for i, case in enumerate(json.loads((folder / "cases.json").read_text())["cases"]):
         pixels, _ = preprocess(open_image(folder / case["image"]), session.description)
-        sample = Sample(str(i), case["image"], case["question"], case["label"], folder / case["image"])
-        prepared.append(Prepared(i, sample, pixels, np.array(case["ids"])))
+        sample = Sample(str(i), case["image"], case["question"], case["label"], partial(Path, folder, case["image"]))
+        prepared.append(PreparedQuestion(i, sample, pixels, np.array(case["ids"])))
     return session, prepared
 
 
@@ -85,16 +87,16 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def reference_parts(session: EagerSession, prepared: Prepared) -> dict[str, float]:
+def reference_parts(session: EagerSession, prepared: PreparedQuestion) -> dict[str, float]:
     """Seconds of the published procedure's 32 runs on one question, added up from parts that are measured once."""
     model = session.model
     pixels, ids = torch.from_numpy(prepared.pixels)[None], torch.from_numpy(prepared.ids)[None]
-    names = [v.method.reference_name for v in find_variants(["all"]) if v.name != FLOOR]
+    names = [method.reference_name for method in table_methods(["all"]) if method.name != FLOOR]
     with with_parameter_gradients(model):
         start = time.perf_counter()
         found = record(model, pixels, ids)
         explaining = time.perf_counter() - start
-    methods = sum(seconds(partial(relevance, found, name, "first")) for name in names)
+    methods = sum(seconds(partial(published_relevance, found, name, "first")) for name in names)
     with torch.no_grad():
         start = time.perf_counter()
         image_tokens, embeddings = model.encode_image(pixels), model.embed_text(ids)
@@ -102,7 +104,7 @@ def reference_parts(session: EagerSession, prepared: Prepared) -> dict[str, floa
         answering = 0.0
         for modality, n in zip(MODALITIES, (session.description.grid**2, len(prepared.ids) - 2), strict=True):
             counts = published_counts(n)
-            once = {k: seconds(partial(answer, model, image_tokens, embeddings, modality, torch.arange(k))) for k in set(counts)}
+            once = {k: seconds(partial(answer_kept, model, image_tokens, embeddings, modality, torch.arange(k))) for k in set(counts)}
             answering += 2 * sum(once[k] for k in counts)
     runs = RUNS_PER_METHOD * len(names)
     return {
@@ -115,11 +117,11 @@ def reference_parts(session: EagerSession, prepared: Prepared) -> dict[str, floa
 
 def published_table(session: Session) -> Request:
     """The eight published methods, without the floor."""
-    memory = measure(session, MEMORY)
-    return Request(tuple(v for v in find_variants(["all"]) if v.name != FLOOR), memory, MOST_QUESTIONS)
+    memory = session_memory(session, MEMORY)
+    return Request(tuple(method for method in table_methods(["all"]) if method.name != FLOOR), memory, MOST_QUESTIONS)
 
 
-def ours(session: Session, prepared: Sequence[Prepared]) -> tuple[float, list[NDArray[np.int64]]]:
+def ours(session: Session, prepared: Sequence[PreparedQuestion]) -> tuple[float, list[NDArray[np.int64]]]:
     """Seconds per question, and every subset's answer."""
     request = published_table(session)
     start = time.perf_counter()
@@ -149,7 +151,7 @@ def main(full: Path | None, questions: int, own_questions: int, threads: int, wo
         found = load_samples("scenes", own_questions)
         checked = cross_check(explainer, explainer, found[:questions], published_table(explainer.session))
         reference = checked.reference_seconds / questions
-        prepared, _ = prepare(explainer, found, Chunk(0, own_questions), skip_broken=False)
+        prepared, _ = prepare_chunk(explainer, found, Chunk(0, own_questions), skip_broken=False)
         name, model = "demo", load_meter(demo.WEIGHTS)
     else:
         session, prepared = full_size(full)

@@ -12,9 +12,9 @@ def doctor() -> None:
     """Say what is installed and what it can run on. Exits with 1 where something cannot work."""
     from xai.runtime.doctor import examine
 
-    report = examine()
-    for name, value in report.facts:
+    found = examine()
+    for name, value in found.facts:
         click.echo(f"{name:<18} {value}")
-    if report.problems:
-        raise XaiError("; ".join(report.problems))
+    if found.problems:
+        raise XaiError("; ".join(found.problems))
     click.echo("No problem found.")

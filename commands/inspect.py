@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import click
 
+from xai.base.text import one_line
 from xai.commands.options import model_argument
 from xai.models.load import find_model, load_bundle
 from xai.runtime.bundle.manifest import TensorSpec
@@ -49,5 +50,5 @@ def inspect(model: str) -> None:
             error, cosine = max(m["error"] for m in measures), min(m["cosine"] for m in measures)
             click.echo(f"  {name:<12} {kind:<10} {error:9.1e} {cosine:9.6f}")
     if forced := manifest.parity.get("forced"):
-        click.echo(f"  kept by --force although not close enough: {', '.join(forced)}")
-    click.echo("\nWritten by " + ", ".join(f"{name} {version}" for name, version in manifest.written_by.items()))
+        click.echo(f"  kept by --force although not close enough: {', '.join(map(one_line, forced))}")
+    click.echo("\nWritten by " + ", ".join(one_line(f"{name} {version}") for name, version in manifest.written_by.items()))

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from xai.base.messages import LOG
+from xai.commands.completion import complete_file, complete_model
 from xai.models.load import MODEL_VARIABLE, ModelOptions, default_model
 
 MODEL_METAVAR = "demo|BUNDLE|CHECKPOINT"
@@ -21,6 +22,7 @@ _NAMES = {
     "model": click.option(
         "--model",
         metavar=MODEL_METAVAR,
+        shell_complete=complete_model,
         help=f"The model: demo, the folder of an exported bundle, or a METER checkpoint (.ckpt, .pt, .safetensors).  "
         f"[env: {MODEL_VARIABLE}; default: demo]",
     ),
@@ -30,6 +32,7 @@ _NAMES = {
 _REFERENCE = click.option(
     "--reference",
     metavar="CHECKPOINT",
+    shell_complete=complete_file,
     help="The checkpoint that a bundle was made of: --cross-check runs the published procedure on it. "
     "--tokenizer, --answers and --image-size are then its own.",
 )
@@ -37,6 +40,7 @@ _OPTIONS = {
     "tokenizer": click.option(
         "--tokenizer",
         metavar="FILE|NAME",
+        shell_complete=complete_file,
         help=f"{CHECKPOINT_ONLY} tokenizer.json, its folder, or a model in the local cache.  [default: roberta-base]",
     ),
     "answers": click.option(
@@ -117,7 +121,7 @@ def model_argument(metavar: str = MODEL_METAVAR) -> Callable[[Command], Command]
             return command(model=argument or option or default_model(), **given)
 
         collected = _NAMES["model"](collected)
-        return click.argument("argument", required=False, metavar=f"[{metavar}]")(collected)
+        return click.argument("argument", required=False, metavar=f"[{metavar}]", shell_complete=complete_model)(collected)
 
     return decorate
 

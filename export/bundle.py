@@ -23,7 +23,7 @@ from xai.export.graphs import list_graphs
 from xai.export.onnx import OPSET, export_graphs, write_graphs
 from xai.export.precision import lower
 from xai.export.quantise import quantise
-from xai.export.torchscript import write_torchscript
+from xai.export.torchscript import trace_graphs, write_torchscript
 from xai.meter.model import Meter
 from xai.meter.session import EagerSession
 from xai.runtime.answers import Answers
@@ -111,7 +111,7 @@ def export_bundle(
             del exported
         if "torchscript" in formats:
             with step("trace TorchScript"):
-                write_torchscript(graphs, draft)
+                write_torchscript(trace_graphs(graphs), draft)
         del graphs  # and with them the model in a narrower type
 
         trial = make_trial(model.config.description)

@@ -13,8 +13,8 @@ from xai.export.graphs import Graph, example_inputs
 from xai.runtime.bundle.manifest import TORCHSCRIPT
 
 
-def write_torchscript(graphs: Sequence[Graph], folder: Path) -> None:
-    """Trace every graph and write them all to `graphs.pt`: one module with a method for each, called by the graph's name."""
+def trace_graphs(graphs: Sequence[Graph]) -> torch.jit.ScriptModule:
+    """Every graph, traced and frozen: one module with a method for each, called by the graph's name."""
     parts = nn.ModuleDict({graph.name: graph.module for graph in graphs})
     module = type("Traced", (nn.Module,), {graph.name: _method(graph.name) for graph in graphs})()
     module.parts = parts
@@ -22,9 +22,13 @@ def write_torchscript(graphs: Sequence[Graph], folder: Path) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
         traced = torch.jit.trace_module(module.eval(), examples, check_trace=False)
-        frozen = torch.jit.freeze(traced, preserved_attrs=list(examples))
-        # Through memory: PyTorch aborts the whole process where it writes to a disk that is full.
-        (folder / TORCHSCRIPT).write_bytes(frozen.save_to_buffer())
+        return torch.jit.freeze(traced, preserved_attrs=list(examples))
+
+
+def write_torchscript(module: torch.jit.ScriptModule, folder: Path) -> None:
+    """Write what `trace_graphs` gives to `graphs.pt`."""
+    # Through memory: PyTorch aborts the whole process where it writes to a disk that is full.
+    (folder / TORCHSCRIPT).write_bytes(module.save_to_buffer())
 
 
 def _method(name: str) -> Callable[..., tuple[Tensor, ...]]:

@@ -10,6 +10,7 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,12 +85,15 @@ def save_meter(model: Meter, path: Path, dtype: torch.dtype = torch.float32) -> 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """The tensors of a checkpoint file. Raises `XaiError` where it cannot be read."""
+    try:
+        found = path.is_file() or path.exists()
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
+        raise XaiError(f"checkpoint {path} cannot be read: {first_line(error)}") from error
     if not path.is_file():
-        raise XaiError(f"checkpoint {path} does not exist" if not path.exists() else f"checkpoint {path} is a folder, not a file")
+        raise XaiError(f"checkpoint {path} is a folder, not a file" if found else f"checkpoint {path} does not exist")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    if _is_zip(path):
-        _check_archive(path)
+    parts = _check_archive(path) if _is_zip(path) else None
     try:
         content = _read_pickle(path)
     except Exception as error:  # a damaged or hostile file may end in any: an assertion, an overflow, no memory
@@ -100,6 +104,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(state, Mapping):
         raise XaiError(f"{path} is not a METER checkpoint: its state_dict is a {type(state).__name__}")
     tensors = {name: value for name, value in state.items() if isinstance(name, str) and _is_plain(value)}
+    if parts is not None:
+        stored = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors.values()}
+        if Counter(stored.values()) - parts:  # PyTorch would read on into what follows
+            raise XaiError(f"{path} is damaged: a part of it is shorter or longer than its tensor; download or copy it again")
     return Checkpoint(tensors, _heads(content))
 
 
@@ -273,8 +281,9 @@ def _is_zip(path: Path) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def _check_archive(path: Path) -> None:
-    """Read a zip archive against its checksums, which PyTorch ignores where it maps weights into memory.
+def _check_archive(path: Path) -> Counter[int]:
+    """How often each length occurs among the parts of a zip archive, read against its checksums: PyTorch maps weights into memory,
+    and looks at neither.
 
     Raises `XaiError` where one does not fit, where the archive is compressed, which `torch.save` never does, and where it is
     TorchScript, which has a table of constants. Warns of one without checksums (`torch.save` can be told to leave them out).
@@ -296,6 +305,7 @@ def _check_archive(path: Path) -> None:
         raise XaiError(f"{path} is damaged: its part {damaged} is not what its checksum says; download or copy it again")
     if unchecked:
         warnings.warn(f"{path} was saved without checksums: whether it was damaged since cannot be told", stacklevel=4)
+    return Counter(part.file_size for part in parts)
 
 
 def _names(names: list[str]) -> str:

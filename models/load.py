@@ -63,7 +63,7 @@ def find_model(name: str | Path) -> FoundModel:
         raise BadInput(f"the name of the model is empty: {advice}")
     if given == DEMO:
         if Path(DEMO).exists():
-            LOG.warning("demo is the demo model, not the %s that lies here: to name that, write ./demo", DEMO)
+            LOG.warning("demo is the demo model, not what lies here under that name: to name that, write ./demo")
         return FoundModel(DEMO, "demo", None)
     path = Path(given)
     try:
@@ -260,7 +260,8 @@ def _load_eager(
 def _explainer(session: Session, tokenizer: str | Path, answers: str | Path | None, remark: Remark | None) -> Explainer:
     from xai.runtime.answers import load_answers, numbered_answers
     from xai.runtime.explainer import Explainer
-    from xai.runtime.inputs.question import QuestionEncoder, load_tokenizer
+    from xai.runtime.inputs.question import QuestionEncoder
+    from xai.runtime.inputs.tokenizer import load_tokenizer
 
     size = session.description
     names = load_answers(Path(answers), size.answers) if answers is not None else numbered_answers(size.answers)

@@ -1,4 +1,4 @@
-"""What is installed, what it can run on, and what stands in the way."""
+"""Find out what is installed, what it can run on, and what stands in the way."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import platform
 import sys
 from typing import NamedTuple
 
+from xai.base.errors import first_line
 from xai.base.versions import versions
 
 
-class Report(NamedTuple):
-    """(name, value) of what was found, and one line for each problem."""
+class Diagnosis(NamedTuple):
+    """Says what an installation is: (name, value) of what was found, and one line for each problem."""
 
     facts: list[tuple[str, str]]
     problems: list[str]
 
 
-def examine() -> Report:
+def examine() -> Diagnosis:
     """Look at this installation. Imports ONNX Runtime if it is there, and PyTorch only to ask for its GPU."""
     facts = [
         ("python", f"{platform.python_version()} on {platform.platform()}"),
@@ -39,12 +40,12 @@ def examine() -> Report:
 
             facts.append(("providers", ", ".join(onnxruntime.get_available_providers())))
         except ImportError as error:
-            problems.append(f"onnxruntime is installed and cannot be imported: {str(error).splitlines()[0]}")
+            problems.append(f"onnxruntime is installed and cannot be imported: {first_line(error)}")
     if found["torch"]:
         try:
             import torch
 
             facts.append(("GPU of PyTorch", torch.cuda.get_device_name() if torch.cuda.is_available() else "none"))
         except ImportError as error:
-            problems.append(f"torch is installed and cannot be imported: {str(error).splitlines()[0]}")
-    return Report(facts, problems)
+            problems.append(f"torch is installed and cannot be imported: {first_line(error)}")
+    return Diagnosis(facts, problems)

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai.runtime.comparison import compare
 from xai.runtime.engine import SolverReport
-from xai.runtime.inputs.image import Crop
+from xai.runtime.inputs.pixels import Crop
 from xai.runtime.inputs.question import EncodedQuestion, Token
 
 SCHEMA_VERSION = 1
@@ -76,14 +77,28 @@ class Explanation:
         return to_json([self])
 
     def save(self, path: str | Path) -> None:
-        """Write `.png`, `.html`, `.json` or `.npz`, by suffix. Raises `XaiError` on another suffix or a failed write."""
+        """Write a picture, a page or data, as the suffix says (`show/save.py`). Raises `XaiError` on another one or a failed write."""
         from xai.runtime.show.save import save
 
         save([self], Path(path))
 
+    def _repr_html_(self) -> str:
+        """Show the explanation in a notebook: part of a page, without scripts."""
+        from xai.runtime.show.save import notebook
+
+        return notebook(self)
+
+
+def comparison(explanations: Sequence[Explanation]) -> dict[str, Any]:
+    """How far every two of several methods agree on the same answer, as `compare` gives it."""
+    return compare({e.method: e.image_relevance for e in explanations}, {e.method: e.word_relevance for e in explanations})
+
 
 def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
-    """One JSON object for explanations of the same answer by several methods; numbers that are not finite become null."""
+    """One JSON object for explanations of the same answer by several methods; numbers that are not finite become null.
+
+    Only with several methods it has a `comparison` of them.
+    """
     first = explanations[0]
     rows, columns = first.image_relevance.shape
     return {
@@ -111,6 +126,7 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
             }
             for e in explanations
         ],
+        **({"comparison": comparison(explanations)} if len(explanations) > 1 else {}),
         "session": first.session,
         "precision": first.precision,
         "timings_ms": dict(first.timings_ms),

@@ -18,7 +18,7 @@ from PIL import Image
 from xai.base.description import TOP_ANSWER, ModelDescription
 from xai.base.errors import XaiError
 from xai.runtime.engine import explain
-from xai.runtime.inputs.image import preprocess
+from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import EVERY, METHODS
 from xai.runtime.sessions.protocol import Session
 

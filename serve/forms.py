@@ -16,11 +16,22 @@ from xai.serve.errors import Refusal
 from xai.serve.queue import Passed
 from xai.serve.served import Result
 
-FORMS = {"application/json": ".json", "image/png": ".png", "text/html": ".html", "application/x-npz": ".npz"}
+FORMS = {
+    "application/json": ".json",
+    "image/png": ".png",
+    "text/html": ".html",
+    "application/x-npz": ".npz",
+    "image/svg+xml": ".svg",
+    "application/pdf": ".pdf",
+    "text/csv": ".csv",
+}
 """Media types of an explanation, and the suffixes that `xai explain -o` writes them under; the first is the default."""
 
-PAGE_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; sandbox allow-scripts"
-"""An explanation's own page: it needs its own scripts, and nothing else."""
+POLICIES = {
+    "text/html": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; sandbox allow-scripts",
+    "image/svg+xml": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox",
+}
+"""What these need, and nothing else: a page has its own scripts."""
 
 
 def accepted(request: Request) -> str:
@@ -57,8 +68,8 @@ def write_prediction(found: Prediction) -> bytes:
 def respond(content: bytes, form: str, passed: Passed[Result], written: float) -> Response:
     """The response. `written` is how many seconds the form took."""
     headers = {"Server-Timing": server_timing(passed, written), "Vary": "Accept"}
-    if form == "text/html":
-        headers["Content-Security-Policy"] = PAGE_POLICY
+    if form in POLICIES:
+        headers["Content-Security-Policy"] = POLICIES[form]
     return Response(content, media_type=form, headers=headers)
 
 

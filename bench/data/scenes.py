@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
+from xai.bench.data.sample import Progress, Region, Sample
 
 KINDS = ("circle", "rectangle", "triangle")
 COLORS = {
@@ -26,8 +29,12 @@ COLORS = {
 }
 COUNTS = tuple(str(n) for n in range(7))
 SIDES = ("bottom", "left", "right", "top")
+SCENES = 1000
+"""Scenes that a run takes where the user names no number."""
+SCENE_SIDE = 384
+"""Pixels of a side of the pictures that benchmarks draw."""
 UNSEEN_SEED = 1000
-"""For `samples` to measure the demo model on: no part of its training."""
+"""Names the scenes that the demo model is measured on: no part of its training."""
 ANSWERS = ("no", "yes", *COLORS, *KINDS, *SIDES, *COUNTS)
 
 _CLEARANCE = 0.02  # between two shapes, as a fraction of the side
@@ -66,7 +73,7 @@ class Scene:
     background: tuple[int, int, int]
 
     def draw(self, side: int) -> Image.Image:
-        """The scene as an RGB image of side x side pixels, edges smoothed."""
+        """Draw the scene as an RGB image of side x side pixels, edges smoothed."""
         large = side * _SUPERSAMPLING
         image = Image.new("RGB", (large, large), self.background)
         draw = ImageDraw.Draw(image)
@@ -75,7 +82,7 @@ class Scene:
         return image.reduce(_SUPERSAMPLING)
 
     def region(self, indices: tuple[int, ...], side: int) -> NDArray[np.bool_]:
-        """Pixels (side, side) that the shapes called `indices` cover."""
+        """Mark the pixels (side, side) that the shapes called `indices` cover."""
         canvas = Image.new("1", (side, side))
         draw = ImageDraw.Draw(canvas)
         for index in indices:
@@ -95,7 +102,7 @@ class Question:
 
 
 def generate_scene(rng: np.random.Generator, least: int = 3, most: int = 6) -> Scene:
-    """A scene of `least` to `most` shapes, both included."""
+    """Generate a scene of `least` to `most` shapes, both included."""
     wanted = int(rng.integers(least, most + 1))
     while True:
         shapes: list[Shape] = []
@@ -139,12 +146,12 @@ def _choose(rng: np.random.Generator, *texts: str) -> str:
 
 
 def _matching(scene: Scene, color: str | None, kind: str | None) -> tuple[int, ...]:
-    """Indices of the shapes of that colour and kind; None matches any."""
+    """Find the indices of the shapes of that colour and kind; None matches any."""
     return tuple(i for i, s in enumerate(scene.shapes) if color in (None, s.color) and kind in (None, s.kind))
 
 
 def _unique(scene: Scene, describe: Callable[[Shape], str]) -> list[int]:
-    """Indices of the shapes that their description tells from all others."""
+    """Find the indices of the shapes that their description tells from all others."""
     names = [describe(s) for s in scene.shapes]
     return [i for i, name in enumerate(names) if names.count(name) == 1]
 
@@ -255,7 +262,7 @@ CATEGORIES = tuple(ASKERS)
 
 
 def ask(scene: Scene, rng: np.random.Generator, categories: tuple[str, ...] = CATEGORIES) -> Question:
-    """A question about the scene, its category drawn evenly from those that it allows."""
+    """Ask a question about the scene, its category drawn evenly from those that it allows."""
     while True:
         for index in rng.permutation(len(categories)):
             for _ in range(4):
@@ -266,7 +273,7 @@ def ask(scene: Scene, rng: np.random.Generator, categories: tuple[str, ...] = CA
 
 
 def samples(seed: int, count: int, categories: tuple[str, ...] = CATEGORIES) -> Iterator[tuple[Scene, Question]]:
-    """`count` scenes with one question each; sample i depends on `seed` and i alone, and categories take turns."""
+    """Generate `count` scenes with one question each; sample i depends on `seed` and i alone, and categories take turns."""
     for i in range(count):
         rng = np.random.default_rng((seed, i))
         category = categories[i % len(categories)]
@@ -278,8 +285,32 @@ def samples(seed: int, count: int, categories: tuple[str, ...] = CATEGORIES) -> 
 
 
 def patch_coverage(region: NDArray[np.bool_], grid: int) -> NDArray[np.float64]:
-    """Share (grid, grid) of each patch's pixels that the region (side, side) covers; side is a multiple of grid."""
+    """Compute the share (grid, grid) of each patch's pixels that the region (side, side) covers; side is a multiple of grid."""
     patch, rest = divmod(region.shape[0], grid)
     if rest:
         raise ValueError(f"a region of side {region.shape[0]} does not divide into {grid} patches")
     return region.reshape(grid, patch, grid, patch).mean((1, 3))
+
+
+def true_region(scene: Scene, question: Question, grid: int) -> Region:
+    """Compute the share (grid, grid) of each patch that belongs to the shapes that the question's answer rests on."""
+    side = -(-SCENE_SIDE // grid) * grid
+    return patch_coverage(scene.region(question.region, side), grid)
+
+
+def scene_samples(count: int | None, seed: int, progress: Progress | None) -> list[Sample]:
+    """Generate `count` samples (`SCENES` where None) from the seed; about a millisecond each, of which `progress` hears."""
+    wanted = SCENES if count is None else count
+    found = []
+    for i, (scene, question) in enumerate(samples(seed, wanted)):
+        found.append(_sample(f"{seed}-{i}", scene, question))
+        if progress is not None:
+            progress(i + 1, wanted)
+    return found
+
+
+def _sample(name: str, scene: Scene, question: Question) -> Sample:
+    def truth(grid: int) -> Region | None:
+        return true_region(scene, question, grid) if question.region else None
+
+    return Sample(name, f"scene {name}", question.text, {question.answer: 1.0}, partial(scene.draw, SCENE_SIDE), truth)

@@ -1,15 +1,16 @@
-"""The answer list of VQAv2, rebuilt from the data set's own annotation files (spec.md, Model: Answer names)."""
+"""The answer list of VQAv2, rebuilt from the data set's own annotation files (docs/methods.md, Answer names)."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from xai.base.errors import XaiError
+from xai.base.reading import MEGABYTE, Fields, read_json
 
+LARGEST = 1000 * MEGABYTE
+"""Bytes of an annotation file: VQAv2's of the training split have 388 MB."""
 MIN_COUNT = 9
 """How often METER's answers are seen at least in train and val together."""
 
@@ -34,8 +35,8 @@ CONTRACTIONS = {(stem + ending).replace("'", ""): stem + ending for ending, stem
 }
 
 
-def normalise(answer: str) -> str:
-    """An answer as VQA's evaluation spells it: lower case, no punctuation, no articles, digits for numbers up to ten."""
+def normalise_answer(answer: str) -> str:
+    """Spell an answer as VQA's evaluation does: lower case, no punctuation, no articles, digits for numbers up to ten."""
     found = answer
     together = re.search(r"\d,\d", answer) is not None
     for mark in PUNCTUATION:
@@ -47,22 +48,16 @@ def normalise(answer: str) -> str:
 
 
 def select_answers(answers: Iterable[str], min_count: int) -> list[str]:
-    """Those that are seen `min_count` times or more once normalised, in order of first appearance."""
-    return [name for name, count in Counter(map(normalise, answers)).items() if count >= min_count]
+    """Select those that are seen `min_count` times or more once normalised, in order of first appearance."""
+    return [name for name, count in Counter(map(normalise_answer, answers)).items() if count >= min_count]
 
 
 def build_answers(files: Sequence[Path], min_count: int = MIN_COUNT) -> list[str]:
-    """The answer list of annotation files, in the order given. Raises `XaiError` where one is not VQAv2's."""
+    """Build the answer list of annotation files, in the order given. Raises `XaiError` where one is not VQAv2's."""
     return select_answers((answer for file in files for answer in _read(file)), min_count)
 
 
 def _read(path: Path) -> list[str]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return [str(annotation["multiple_choice_answer"]) for annotation in content["annotations"]]
-    except OSError as error:
-        raise XaiError(f"annotation file {path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise XaiError(f"annotation file {path} is not JSON: {error}") from error
-    except (KeyError, TypeError) as error:
-        raise XaiError(f"{path} is not an annotation file of VQAv2: it has no annotations with a multiple_choice_answer") from error
+    advice = "give VQAv2's annotations"
+    annotations = Fields(read_json(path, LARGEST), str(path), advice).items("annotations", dict)
+    return [Fields(one, f"{path} entry {i}", advice).get("multiple_choice_answer", str) for i, one in enumerate(annotations)]

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-SIDE = {"cpu": 2048, "cuda": 8192}
-"""Of the square matrices that are multiplied."""
-COPIED = 1 << 25
-"""Numbers that are copied: more than a cache holds."""
-SECONDS = 1.0
-"""For each of the two, after one run to warm up."""
+MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
+"""The square matrices that are multiplied have so many rows."""
+COPIED_NUMBERS = 1 << 25
+"""So many are copied: more than a cache holds."""
+SECONDS_EACH = 1.0
+"""Each of the two is run for so long, after one run to warm up."""
 
 GEMM, COPY = (Path(__file__).parent / name for name in ("gemm.onnx", "copy.onnx"))
 """y = a b, and y = -x, in float32; the copy negates, because ONNX Runtime would not run an identity as other operators."""
@@ -29,7 +29,7 @@ class Ceilings(NamedTuple):
 
 
 def onnx_ceilings(provider: str, threads: int | None) -> Ceilings:
-    """By ONNX Runtime; `provider` is its own name of one."""
+    """Measure what ONNX Runtime reaches; `provider` is its own name of one."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -43,30 +43,30 @@ def onnx_ceilings(provider: str, threads: int | None) -> Ceilings:
             value = np.random.default_rng(0).random(shape, np.float32)
             binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(value, device, 0))
         binding.bind_output("y", device)
-        return _least(lambda: session.run_with_iobinding(binding))
+        return _fastest(lambda: session.run_with_iobinding(binding))
 
-    side = SIDE[device]
+    side = MATRIX_SIDE[device]
     product = runs(GEMM, {"a": (side, side), "b": (side, side)})
-    return Ceilings(2e-9 * side**3 / product, 2e-9 * 4 * COPIED / runs(COPY, {"x": (COPIED,)}), "float32")
+    return Ceilings(2e-9 * side**3 / product, 2e-9 * 4 * COPIED_NUMBERS / runs(COPY, {"x": (COPIED_NUMBERS,)}), "float32")
 
 
 def torch_ceilings(precision: str) -> Ceilings:
-    """By PyTorch on the CPU, with its current threads; matrices are of bfloat16 where the model's are."""
+    """Measure what PyTorch reaches on the CPU, with its current threads; matrices are of bfloat16 where the model's are."""
     import torch
 
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    side = SIDE["cpu"]
+    side = MATRIX_SIDE["cpu"]
     a, b = (torch.rand((side, side), dtype=torch.float32).to(dtype) for _ in range(2))
-    x = torch.rand(COPIED)
+    x = torch.rand(COPIED_NUMBERS)
     y = torch.empty_like(x)
-    product = _least(lambda: torch.mm(a, b))
-    return Ceilings(2e-9 * side**3 / product, 2e-9 * 4 * COPIED / _least(lambda: y.copy_(x)), str(dtype).removeprefix("torch."))
+    product = _fastest(lambda: torch.mm(a, b))
+    return Ceilings(2e-9 * side**3 / product, 2e-9 * 4 * COPIED_NUMBERS / _fastest(lambda: y.copy_(x)), str(dtype).removeprefix("torch."))
 
 
-def _least(run: Callable[[], object]) -> float:
-    """Seconds of the fastest of the runs that fit into `SECONDS`."""
+def _fastest(run: Callable[[], object]) -> float:
+    """Seconds of the fastest of the runs that fit into `SECONDS_EACH`."""
     run()
-    best, end = float("inf"), time.perf_counter() + SECONDS
+    best, end = float("inf"), time.perf_counter() + SECONDS_EACH
     while time.perf_counter() < end:
         start = time.perf_counter()
         run()

@@ -1,4 +1,4 @@
-"""A latency report as a picture: where the time of an explanation goes, and how it is spread."""
+"""Draw a latency report: where the time of an explanation goes, and how it is spread."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 _DPI = 130
 
 
-def draw(report: Mapping[str, Any]) -> bytes:
-    """A report of `bench.latency` -> a PNG: stacked bars of the stages' means, and the distribution, both per explanation."""
+def draw_latency(report: Mapping[str, Any]) -> bytes:
+    """Draw a report of `xai bench latency` as a PNG: stacked bars of the stages' means, and the distribution, both per explanation."""
     batches = report["batches"]
     figure = Figure(figsize=(10.5, 4.6), layout="constrained", dpi=_DPI)
     bars, spread = figure.subplots(1, 2)

@@ -1,4 +1,4 @@
-"""`xai bench compare`: one latency report against another, with intervals."""
+"""Compare one latency report with another: ratios of medians, with intervals."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-import numpy as np
-
 from xai.base.errors import XaiError
 from xai.bench.latency.measure import STAGES
 from xai.bench.statistics import ratio_of_medians
@@ -16,7 +14,7 @@ from xai.bench.tables import aligned
 
 Reader = Callable[[Mapping[str, Any]], Any]
 
-MATTERS = 0.01
+LEAST_GROWTH = 0.01
 """Share of the first report's total by which a stage must be slower to count as a regression."""
 
 
@@ -40,11 +38,10 @@ class Ratio:
         return self.matters and self.interval is not None and self.interval[0] > 1 + percent / 100
 
 
-def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Ratio]:
-    """Ratios B / A of every stage and the total, batch by batch.
+def compare_reports(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Ratio]:
+    """Divide every stage of B and its total by those of A, batch by batch. Both are what `read_report` gives.
 
-    Raises `XaiError` where the reports are not about the same work (models, methods, images or batches differ; what runs it may), and
-    where a time is missing or is none.
+    Raises `XaiError` where the reports are not about the same work (models, methods, images or batches differ; what runs it may).
     """
     same: dict[str, Reader] = {
         "models": lambda r: r["model"]["sizes"] | {"answers": r["model"]["answers_sha256"]},
@@ -53,22 +50,16 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Ratio]:
         "images and questions": lambda r: {"sha256": r["inputs"]["sha256"]},
         "rendering": lambda r: r["inputs"]["rendered"],
     }
-    try:
-        for what, of in same.items():
-            if of(a) != of(b):
-                raise XaiError(f"the reports are of different {what}, {_difference(of(a), of(b))}: only the same work can be compared")
-        stages = [name for name in (*STAGES, "total") if name != "render" or a["inputs"]["rendered"]]
-        return [_ratio(first, second, stage) for first, second in zip(a["batches"], b["batches"], strict=True) for stage in stages]
-    except (KeyError, TypeError, IndexError) as error:
-        raise XaiError(f"one of the reports lacks {error}: measure it again") from error
+    for what, of in same.items():
+        if of(a) != of(b):
+            raise XaiError(f"the reports are of different {what}, {_difference(of(a), of(b))}: only the same work can be compared")
+    stages = [name for name in (*STAGES, "total") if name != "render" or a["inputs"]["rendered"]]
+    return [_ratio(first, second, stage) for first, second in zip(a["batches"], b["batches"], strict=True) for stage in stages]
 
 
 def _ratio(a: Mapping[str, Any], b: Mapping[str, Any], stage: str) -> Ratio:
-    ours, theirs = a["samples_ms"][stage], b["samples_ms"][stage]
-    if not np.isfinite([*ours, *theirs]).all() or (stage == "total" and min(*ours, *theirs) <= 0):
-        raise XaiError(f"one of the reports holds a {stage} that is no time: measure it again")
-    a_ms, b_ms, ratio, interval = ratio_of_medians(ours, theirs)
-    return Ratio(a["batch"], stage, a_ms, b_ms, ratio, interval, b_ms - a_ms >= MATTERS * a["total"]["p50"])
+    a_ms, b_ms, ratio, interval = ratio_of_medians(a["samples_ms"][stage], b["samples_ms"][stage])
+    return Ratio(a["batch"], stage, a_ms, b_ms, ratio, interval, b_ms - a_ms >= LEAST_GROWTH * a["total"]["p50"])
 
 
 def _difference(a: Any, b: Any) -> str:
@@ -79,7 +70,7 @@ def _difference(a: Any, b: Any) -> str:
 
 
 def what_differs(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Lines that say what ran in A and what in B, where that is not the same."""
+    """List what ran in A and what in B, where that is not the same."""
     lines = []
     shown: dict[str, Reader] = {
         "model file": lambda r: f"{r['model']['name']} {r['model']['sha256'][:12]}",
@@ -93,8 +84,8 @@ def what_differs(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     return lines + [f"{name}: {old.get(name)} | {new.get(name)}" for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
 
 
-def table(ratios: list[Ratio], fail_over: float | None) -> str:
-    """For a person; what is slower than allowed is marked."""
+def ratio_table(ratios: list[Ratio], fail_over: float | None) -> str:
+    """Lay the ratios out for a person; what is slower than allowed is marked."""
     rows = [
         [
             str(r.batch),

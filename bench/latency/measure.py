@@ -1,4 +1,4 @@
-"""`xai bench latency`: how long an explanation takes, stage by stage, and in all by a clock of its own."""
+"""How long an explanation takes, stage by stage, and in all by a clock of its own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from xai.base.errors import XaiError
 from xai.base.versions import XAI_VERSION
 from xai.bench.latency.inputs import Inputs
-from xai.bench.machine import describe, peak_memory_mb
-from xai.bench.tables import aligned
+from xai.bench.machine import describe_machine, peak_memory_mb
 from xai.runtime.explainer import Explainer
 from xai.runtime.show.save import render
 
@@ -33,8 +31,8 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 """Stages of a report, each the sum of these of an explanation's `timings_ms`; `render` draws the PNG."""
 
-LEAST = 5
-"""Iterations, however short the time that is given: fewer give `compare` no interval."""
+FEWEST_ITERATIONS = 5
+"""However short the time that is given: a ratio of medians has no interval by fewer."""
 
 Samples = dict[str, list[float]]
 """Milliseconds of every iteration, by stage and `total`."""
@@ -52,7 +50,7 @@ class Plan:
     rendering: bool = True
 
 
-def measure(
+def latency_report(
     explainer: Explainer,
     model: Mapping[str, str],
     inputs: Inputs,
@@ -61,8 +59,9 @@ def measure(
     threads: int | None,
     progress: Callable[[str], object],
 ) -> dict[str, Any]:
-    """The report, ready for JSON. `model` is what `bench.model.identify` says of it; `progress` hears of each step.
+    """Measure every batch size and give the report, ready for JSON.
 
+    `model` is what `models.load.identify` says of it; `progress` hears of each step.
     `inputs` holds as many pairs as the largest batch, at least. Raises `XaiError` where one of them cannot be explained.
     """
     session = explainer.session
@@ -85,7 +84,7 @@ def measure(
         "threads": threads,
         "load_seconds": load_seconds,
         "peak_memory_mb": peak_memory_mb(),
-        "machine": describe(),
+        "machine": describe_machine(),
         "batches": batches,
     }
 
@@ -112,19 +111,19 @@ def _measure_batch(explainer: Explainer, inputs: Inputs, size: int, plan: Plan, 
         "first_call_ms": first,
         "warmup": {"iterations": plan.warmup, "mean_ms": float(np.mean(warmup)) if warmup else None},
         "throughput": 1e3 * size / float(np.mean(samples["total"])),
-        "total": statistics(samples["total"]),
-        "stages": {name: statistics(samples[name]) for name in STAGES},
+        "total": time_statistics(samples["total"]),
+        "stages": {name: time_statistics(samples[name]) for name in STAGES},
         "accounted": sum(float(np.mean(samples[name])) for name in STAGES) / float(np.mean(samples["total"])),
         "samples_ms": samples,
     }
 
 
 def _goes_on(done: int, seconds: float, plan: Plan) -> bool:
-    return done < plan.iterations if plan.iterations else done < LEAST or seconds < plan.seconds
+    return done < plan.iterations if plan.iterations else done < FEWEST_ITERATIONS or seconds < plan.seconds
 
 
 def run_once(explainer: Explainer, pairs: Sequence[tuple[bytes, str]], methods: Sequence[str], rendering: bool) -> dict[str, float]:
-    """Milliseconds by stage, and `total` between the first thing that is done and the last."""
+    """Explain `pairs` once: milliseconds by stage, and `total` between the first thing that is done and the last."""
     start = time.perf_counter()
     found = explainer.explain_batch(pairs, methods)
     explained = time.perf_counter()
@@ -135,63 +134,9 @@ def run_once(explainer: Explainer, pairs: Sequence[tuple[bytes, str]], methods: 
     return {name: sum(taken[part] for part in parts) for name, parts in STAGES.items()} | {"total": 1e3 * (end - start)}
 
 
-def statistics(milliseconds: Sequence[float]) -> dict[str, float]:
-    """What a report says about the times of one stage; `std` is the sample's."""
+def time_statistics(milliseconds: Sequence[float]) -> dict[str, float]:
+    """Summarise the times of one stage as a report does; `std` is the sample's."""
     values = np.array(milliseconds)
     percentiles = {f"p{p}": float(np.percentile(values, p)) for p in (50, 90, 95, 99)}
     spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     return {"min": float(values.min()), "mean": float(values.mean()), "std": spread, **percentiles, "max": float(values.max())}
-
-
-def read_report(path: Path) -> dict[str, Any]:
-    """A report that was written with --json. Raises `XaiError` where the file is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise XaiError(f"report {path} does not exist") from error
-    except OSError as error:
-        raise XaiError(f"report {path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise XaiError(f"{path} is not JSON: give a report of `xai bench latency --json`") from error
-    if not isinstance(content, dict) or content.get("kind") != "latency":
-        raise XaiError(f"{path} is not a report of `xai bench latency --json`")
-    if content.get("schema_version") != SCHEMA_VERSION:
-        raise XaiError(f"{path} was written by another version of xai: measure it again")
-    return content
-
-
-SHOWN = ("mean", "std", "min", "p50", "p90", "p95", "p99", "max")
-
-
-def describe_run(report: Mapping[str, Any]) -> str:
-    """What ran, in a line or two."""
-    machine = report["machine"]
-    return (
-        f"{report['model']['name']}, {report['session']} {report['precision']} on {report['provider']}, "
-        f"{len(report['methods'])} method{'s' if len(report['methods']) > 1 else ''}, {report['inputs']['name']}\n"
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; GPU {machine['gpu']}"
-    )
-
-
-def table(report: Mapping[str, Any]) -> str:
-    """The report for a person: a table for each batch size, milliseconds."""
-    parts = [describe_run(report)]
-    for batch in report["batches"]:
-        total = batch["total"]["mean"]
-        shown = {**batch["stages"], "total": batch["total"]}
-        if not report["inputs"]["rendered"]:
-            del shown["render"]
-        rows = [
-            [name.replace("_", " "), f"{values['mean'] / total:.1%}", *(f"{values[key]:.2f}" for key in SHOWN)]
-            for name, values in shown.items()
-        ]
-        warm = batch["warmup"]
-        parts.append(
-            f"Batch {batch['batch']}: {batch['iterations']} iterations, {batch['throughput']:.2f} explanations per second; "
-            f"first call {batch['first_call_ms']['total']:.1f} ms, "
-            + (f"{warm['iterations']} calls to warm up {warm['mean_ms']:.1f} ms each" if warm["iterations"] else "no warm-up")
-            + f"; stages add up to {batch['accounted']:.1%} of the total"
-        )
-        parts.append(aligned(["ms", "share", *SHOWN], rows))
-    parts.append(f"Loaded in {report['load_seconds']:.2f} s; peak memory {report['peak_memory_mb']:.0f} MB")
-    return "\n\n".join(parts)

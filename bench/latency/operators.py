@@ -1,4 +1,4 @@
-"""`xai bench latency --operators`: what each kind of operator takes, beside what the machine could do at most."""
+"""Profile what each kind of operator takes, beside what the machine could do at most."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Spent:
             self.bytes = (self.bytes or 0) + moved
 
 
-def profile(explainer: Explainer, pairs: Sequence[tuple[bytes, str]], methods: Sequence[str]) -> dict[str, Any]:
-    """The operators of one explanation of `pairs` as a batch, ready for JSON: calls and milliseconds are per explained batch.
+def profile_operators(explainer: Explainer, pairs: Sequence[tuple[bytes, str]], methods: Sequence[str]) -> dict[str, Any]:
+    """Profile the operators of one explanation of `pairs` as a batch, ready for JSON: calls and milliseconds are per explained batch.
 
     `graph_ms` is what the graphs took in all; kernels do not fill it. Raises `XaiError` where the session has no profiler.
     """
@@ -111,13 +111,13 @@ def read_trace(events: Sequence[Mapping[str, Any]], spent: dict[str, Spent]) -> 
         if event.get("cat") == "Node" and event["ts"] >= counted[0][0] and "op_name" in event["args"]:
             arguments = event["args"]
             operator = arguments["op_name"]
-            flop, moved = work(operator, arguments)
+            flop, moved = node_work(operator, arguments)
             spent.setdefault(operator, Spent()).add(1, event["dur"], flop, moved)
     return float(sum(duration for _, duration in counted))
 
 
-def work(operator: str, arguments: Mapping[str, Any]) -> tuple[float | None, float]:
-    """Floating-point operations of a product, else None, and bytes read and written, from what a trace says of one node.
+def node_work(operator: str, arguments: Mapping[str, Any]) -> tuple[float | None, float]:
+    """Count the floating-point operations of a product, else None, and the bytes read and written, from what a trace says of one node.
 
     Weights that ONNX Runtime has packed beforehand are not among the inputs that it lists: they are added here.
     """
@@ -162,15 +162,15 @@ def _profile_torch(
     return ceilings, spent, graph_ms / CALLS
 
 
-SHOWN = 20
-"""Rows of the table; the report in JSON has them all."""
+MOST_ROWS = 20
+"""The table shows so many; the report in JSON has them all."""
 
 
-def table(found: Mapping[str, Any]) -> str:
-    """What `profile` found, for a person."""
+def operator_table(found: Mapping[str, Any]) -> str:
+    """Lay what `profile_operators` found out for a person."""
     most = found["ceilings"]
-    rows = [_row(row, most) for row in found["rows"][:SHOWN]]
-    if rest := found["rows"][SHOWN:]:
+    rows = [_row(row, most) for row in found["rows"][:MOST_ROWS]]
+    if rest := found["rows"][MOST_ROWS:]:
         calls, ms, share = (sum(row[key] for row in rest) for key in ("calls", "ms", "share"))
         rows.append(
             _row({"operator": f"{len(rest)} others", "calls": calls, "ms": ms, "share": share, "gflop_s": None, "gb_s": None}, most)

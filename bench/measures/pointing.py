@@ -11,19 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xai.bench.data.scenes import CATEGORIES, Question, Scene, patch_coverage, samples
+from xai.bench.data.sample import Region
+from xai.bench.data.scenes import CATEGORIES, SCENE_SIDE, Question, Scene, samples, true_region
+from xai.bench.tables import plain
 from xai.runtime.explainer import Explainer
 from xai.runtime.methods import METHODS
-
-SCENE_SIDE = 384  # pixels of a drawn scene
 
 
 @dataclass(frozen=True)
 class Pointing:
-    """Results of n questions for each of m method variants."""
+    """Results of n questions for each of m methods."""
 
-    variants: tuple[str, ...]
-    """Method names, with `@all` where all layers were used."""
+    methods: tuple[str, ...]
     hits: NDArray[np.bool_]
     """(n, m): the maximum lies in a patch that the true region touches."""
     energy: NDArray[np.float64]
@@ -34,25 +33,19 @@ class Pointing:
     """(n,) category of each question."""
 
 
-def truth(scene: Scene, question: Question, grid: int) -> NDArray[np.float64]:
-    """Share (grid, grid) of each patch that belongs to the question's true region."""
-    side = -(-SCENE_SIDE // grid) * grid
-    return patch_coverage(scene.region(question.region, side), grid)
-
-
-def is_hit(relevance: NDArray[np.floating], covered: NDArray[np.float64]) -> bool:
-    """Whether the maximum of `relevance` (g, g) lies in a patch that the region touches; the first of equal maxima counts."""
+def is_hit(relevance: NDArray[np.floating], covered: Region) -> bool:
+    """Say whether the maximum of `relevance` (g, g) lies in a patch that the region touches; the first of equal maxima counts."""
     return bool(covered.flat[int(relevance.argmax())] > 0)
 
 
-def energy_inside(relevance: NDArray[np.floating], covered: NDArray[np.float64]) -> float:
-    """Share of the relevance (g, g), all >= 0, that lies in the region; 0 where there is no relevance."""
+def energy_inside(relevance: NDArray[np.floating], covered: Region) -> float:
+    """Compute the share of the relevance (g, g), all >= 0, that lies in the region; 0 where there is no relevance."""
     total = relevance.sum()
     return float((relevance * covered).sum() / total) if total > 0 else 0.0
 
 
 def pointing_samples(seed: int, count: int) -> list[tuple[Scene, Question]]:
-    """The first `count` generated questions that are about some shape: one with an empty region cannot be pointed at."""
+    """Generate the first `count` questions that are about some shape: one with an empty region cannot be pointed at."""
     found: list[tuple[Scene, Question]] = []
     wanted = count
     while len(found) < count:
@@ -67,40 +60,37 @@ def pointing_game(
     """Play with every method; `track` may show the batches pass."""
     grid = explainer.session.description.grid
     played = pointing_samples(seed, count)
-    variants = tuple(METHODS)
+    methods = tuple(METHODS)
     hits, energy, correct = [], [], []
     for start in track(range(0, count, batch)):
         part = played[start : start + batch]
         pairs = [(scene.draw(SCENE_SIDE), question.text) for scene, question in part]
-        explained = explainer.explain_batch(pairs, variants, seed=seed + start)
-        for (scene, question), some in zip(part, explained, strict=True):
-            covered = truth(scene, question, grid)
-            maps = [e.image_relevance for e in some]
+        explained = explainer.explain_batch(pairs, methods, seed=seed + start)
+        for (scene, question), found in zip(part, explained, strict=True):
+            covered = true_region(scene, question, grid)
+            maps = [explanation.image_relevance for explanation in found]
             hits.append([is_hit(m, covered) for m in maps])
             energy.append([energy_inside(m, covered) for m in maps])
-            correct.append(some[0].answer.text == question.answer)
-    return Pointing(variants, np.array(hits), np.array(energy), np.array(correct), tuple(q.category for _, q in played))
+            correct.append(found[0].answer.text == question.answer)
+    return Pointing(methods, np.array(hits), np.array(energy), np.array(correct), tuple(q.category for _, q in played))
 
 
 def pointing_table(result: Pointing, categories: Sequence[str] = CATEGORIES) -> str:
-    """Markdown: hit rate of every variant with its 95 % interval, by category too, and the energy inside."""
+    """Write as Markdown the hit rate of every method with its 95 % interval, by category too, and the energy inside."""
     shown = [c for c in categories if c in result.categories]
-    lines = [
-        "| method | hits | 95 % interval | hits, answer right | energy inside | " + " | ".join(shown) + " |",
-        "|---|" + "---|" * (4 + len(shown)),
-    ]
+    rows = []
     of = {c: np.array([category == c for category in result.categories]) for c in shown}
-    for i, variant in enumerate(result.variants):
+    for i, method in enumerate(result.methods):
         hit = result.hits[:, i]
         low, high = wilson(int(hit.sum()), len(hit))
         right = f"{hit[result.correct].mean():.1%}" if result.correct.any() else "-"
-        cells = [variant, f"{hit.mean():.1%}", f"{low:.1%} - {high:.1%}", right, f"{result.energy[:, i].mean():.1%}"]
-        lines.append("| " + " | ".join(cells + [f"{hit[of[c]].mean():.0%}" for c in shown]) + " |")
-    return "\n".join(lines)
+        cells = [method, f"{hit.mean():.1%}", f"{low:.1%} - {high:.1%}", right, f"{result.energy[:, i].mean():.1%}"]
+        rows.append(cells + [f"{hit[of[c]].mean():.0%}" for c in shown])
+    return plain(["method", "hits", "95 % interval", "hits, answer right", "energy inside", *shown], rows)
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927, J. Am. Stat. Assoc. 22)."""
+    """Compute the 95 % interval of a share (Wilson 1927, J. Am. Stat. Assoc. 22)."""
     z = 1.959964
     centre = (hits + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * (hits * (n - hits) / n + z * z / 4) ** 0.5

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xai.base.description import TOP_ANSWER
-from xai.bench.perturb.plan import Memory, QuestionPlan, batches
-from xai.bench.perturb.variants import Variant
+from xai.bench.data.sample import Sample
+from xai.bench.perturb.memory import Memory
+from xai.bench.perturb.plan import QuestionPlan, batch_subsets, plan_question
+from xai.bench.perturb.request import Request
 from xai.runtime.engine import Answered, embed_texts, encode_images, explain, pad_ids
 from xai.runtime.evidence import Depth
 from xai.runtime.masking import Kept, answer_kept, image_places, text_places
-from xai.runtime.methods import Relevance
+from xai.runtime.methods import Method, Relevance
 from xai.runtime.sessions.protocol import Session
 from xai.spectral import Status
 from xai.spectral.arrays import Array, namespace, to_numpy
+
+
+@dataclass(frozen=True)
+class PreparedQuestion:
+    """A sample ready to be run: normalised pixels (3, S, S) and token ids (T,)."""
+
+    index: int
+    """Place in the run's order, which results are sorted by."""
+    sample: Sample
+    pixels: NDArray[np.float32]
+    ids: NDArray[np.int64]
 
 
 class Questions(NamedTuple):
@@ -30,37 +44,54 @@ class Questions(NamedTuple):
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
-        """Image and text tokens of every question, special ones included."""
+        """Count the image and text tokens of every question, special ones included."""
         return [(self.image_tokens.shape[1], len(ids)) for ids in self.ids]
 
 
-class Explained(NamedTuple):
-    """One question's logits (answers,), one relevance per variant, and per variant the graphs that have no simple solution."""
+class ExplainedQuestion(NamedTuple):
+    """One question's logits (answers,), one relevance per method, and per method the graphs that have no simple solution."""
 
     logits: NDArray[np.float64]
     relevances: tuple[Relevance, ...]
-    flags: tuple[Mapping[str, str], ...]
+    open_graphs: tuple[Mapping[str, str], ...]
 
 
-def measure(session: Session, limit: int) -> Memory:
-    """What fits into `limit` bytes, from the widths of the model: one empty image and question are run."""
-    side = session.description.image_size
-    image = encode_images(session, np.zeros((1, 3, side, side), np.float32))
-    text = embed_texts(session, np.zeros((1, 2), np.int64))
-    return Memory(limit, max(image.shape[-1], text.shape[-1]), session.description.layers)
+@dataclass(frozen=True)
+class Measured:
+    """One question's explanations, its plan, and the logits (subsets, answers) of the subsets planned."""
+
+    prepared: PreparedQuestion
+    explained: ExplainedQuestion
+    plan: QuestionPlan
+    logits: NDArray[np.float64]
 
 
-def encode(session: Session, pixels: Sequence[NDArray[np.float32]], memory: Memory) -> Array:
-    """Pixels of distinct images, each (3, S, S) -> image tokens (I, N, width)."""
+def run_chunk(session: Session, prepared: Sequence[PreparedQuestion], request: Request) -> list[Measured]:
+    """Encode each image once, explain each question once, answer every distinct subset once."""
+    if not prepared:
+        return []
+    distinct = {one.sample.image: one.pixels for one in prepared}
+    rows = {image: row for row, image in enumerate(distinct)}
+    tokens = encode_pixels(session, list(distinct.values()), request.memory)
+    questions = Questions(tokens, np.array([rows[one.sample.image] for one in prepared]), [one.ids for one in prepared])
+    seeds = [(request.seed << 32) + one.index for one in prepared]
+    explained = explain_questions(session, questions, request.methods, seeds, request.memory)
+    plans = [plan_question(one.relevances, request.modalities, request.signs) for one in explained]
+    logits = answer_subsets(session, questions, plans, [one.logits for one in explained], request.memory)
+    return [Measured(*parts) for parts in zip(prepared, explained, plans, logits, strict=True)]
+
+
+def encode_pixels(session: Session, pixels: Sequence[NDArray[np.float32]], memory: Memory) -> Array:
+    """Encode the pixels of distinct images, each (3, S, S) -> image tokens (I, N, width)."""
     rows = memory.answers(1 + session.description.grid**2, 0)
     parts = [encode_images(session, np.stack(pixels[start : start + rows])) for start in range(0, len(pixels), rows)]
     return namespace(parts[0]).concatenate(parts)
 
 
 def explain_questions(
-    session: Session, questions: Questions, variants: Sequence[Variant], seeds: Sequence[int], memory: Memory
-) -> list[Explained]:
-    """Relevances by every variant for each question's top answer, in one pass of the evidence graph.
+    session: Session, questions: Questions, methods: Sequence[Method], seeds: Sequence[int], memory: Memory
+) -> list[ExplainedQuestion]:
+    """Explain each question's top answer by every method, in one pass of the evidence graph.
 
     `seeds` holds one seed per question for the floor, so that no question shares its noise with another one.
     """
@@ -68,20 +99,20 @@ def explain_questions(
     depth = Depth(model.text_layers, model.layers)
     tokens = questions.image_tokens.shape[1]
     rows = memory.evidence(tokens, max(len(ids) for ids in questions.ids))
-    methods = [variant.method for variant in variants]
-    found: list[Explained] = []
+    found: list[ExplainedQuestion] = []
     for start in range(0, len(questions.ids), rows):
         part = slice(start, start + rows)
         ids = questions.ids[part]
         images = questions.image_tokens[namespace(questions.image_tokens).asarray(questions.rows[part])]
         for one in explain(session, images, ids, [TOP_ANSWER] * len(ids), methods, seeds=seeds[part]):
             logits = np.asarray(to_numpy(one.logits), np.float64)
-            found.append(Explained(logits, one.relevances, tuple(_flags(one, variant, depth) for variant in variants)))
+            found.append(ExplainedQuestion(logits, one.relevances, tuple(_open_graphs(one, method, depth) for method in methods)))
     return found
 
 
-def _flags(answered: Answered, variant: Variant, depth: Depth) -> dict[str, str]:
-    used = variant.method.needs(depth)
+def _open_graphs(answered: Answered, method: Method, depth: Depth) -> dict[str, str]:
+    """Find the graphs that a method reads and that have no simple solution, with the solver's status."""
+    used = method.needs(depth)
     simple = Status.CONVERGED.name.lower()
     return {r.graph: r.status for r in answered.solver if f"{r.graph}/fiedler" in used and r.status != simple}
 
@@ -89,7 +120,7 @@ def _flags(answered: Answered, variant: Variant, depth: Depth) -> dict[str, str]
 def answer_subsets(
     session: Session, questions: Questions, plans: Sequence[QuestionPlan], whole: Sequence[NDArray[np.float64]], memory: Memory
 ) -> list[NDArray[np.float64]]:
-    """Logits (subsets, answers) of each question's planned subsets.
+    """Answer each question's planned subsets: logits (subsets, answers).
 
     `whole` holds each question's logits with nothing removed, the first subset of every plan: it is not run again.
     """
@@ -99,7 +130,7 @@ def answer_subsets(
     for logits, unperturbed in zip(found, whole, strict=True):
         logits[0] = unperturbed
     sizes = questions.sizes
-    for batch in batches(plans, sizes, memory.answers):
+    for batch in batch_subsets(plans, sizes, memory.answers):
         image_kept = np.empty((len(batch.jobs), batch.image_tokens), np.int64)
         text_kept = np.empty((len(batch.jobs), batch.text_tokens), np.int64)
         for row, (q, s) in enumerate(batch.jobs):

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from xai.base.errors import XaiError
 from xai.base.files import json_bytes, write
 from xai.bench.data.sample import Sample
-from xai.bench.perturb.plan import Curve, published_counts, scaled
-from xai.bench.perturb.results import Chunk
-from xai.bench.perturb.run import Measured, Request, prepare, run_chunk
-from xai.bench.perturb.variants import FLOOR
+from xai.bench.perturb.answering import Measured, run_chunk
+from xai.bench.perturb.plan import Curve, min_max, published_counts
+from xai.bench.perturb.request import FLOOR, Chunk, Request
+from xai.bench.perturb.run import prepare_chunk
 from xai.runtime.explainer import Explainer
 from xai.runtime.methods import METHODS
 
@@ -36,9 +36,9 @@ class CrossCheck:
     same_tokens: int = 0
     """Steps that keep the same tokens."""
     max_logit_difference: float = 0.0
-    """Over those steps."""
+    """Over the steps that keep the same tokens."""
     answers_differing: list[str] = field(default_factory=list)
-    """Those steps whose answers or logits differ."""
+    """Steps that keep the same tokens and differ in answer or logits."""
     ties: list[str] = field(default_factory=list)
     """Steps that keep other tokens, all of whose scores lie within `TIE` of each other."""
     open_graphs: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class CrossCheck:
         return self.reference_seconds / self.seconds
 
     def summary(self) -> str:
-        """In a few lines, for a terminal."""
+        """Say it in a few lines, for a terminal."""
         lines = [
             f"Cross-check with the published procedure: {self.questions} questions, {self.steps} steps",
             f"  same tokens kept: {self.same_tokens}, largest difference of a logit {self.max_logit_difference:.1e}, "
@@ -69,42 +69,42 @@ class CrossCheck:
         return "\n".join(lines)
 
 
-def cross_check(explainer: Explainer, reference: Explainer, found: Sequence[Sample], request: Request) -> CrossCheck:
-    """Run `found` both ways. `reference` must run in eager PyTorch; the floor is not part of the published procedure.
+def cross_check(explainer: Explainer, reference: Explainer, samples: Sequence[Sample], request: Request) -> CrossCheck:
+    """Run `samples` both ways. `reference` must run in eager PyTorch; the floor is not part of the published procedure.
 
     Raises `XaiError` where a sample cannot be used or `reference` runs otherwise.
     """
     if reference.session.name != "eager":
-        raise XaiError("the published procedure runs in eager PyTorch: give the model as --checkpoint FILE")
+        raise XaiError("the published procedure runs in eager PyTorch: give the model as --model CHECKPOINT")
     import torch
 
-    from xai.bench.published import Perturbed, ReferenceFails, perturb, with_parameter_gradients
+    from xai.bench.published import PublishedRun, ReferenceFails, run_published, with_parameter_gradients
 
     model = reference.session.model  # type: ignore[attr-defined]  # the eager session's own
-    checked = CrossCheck(questions=len(found))
-    prepared, _ = prepare(explainer, found, Chunk(0, len(found)), skip_broken=False)
+    checked = CrossCheck(questions=len(samples))
+    prepared, _ = prepare_chunk(explainer, samples, Chunk(0, len(samples)), skip_broken=False)
     start = time.perf_counter()
     ours = run_chunk(explainer.session, prepared, request)
     checked.seconds = time.perf_counter() - start
-    variants = [(i, v) for i, v in enumerate(request.variants) if v.name != FLOOR]
+    methods = [(i, method) for i, method in enumerate(request.methods) if method.name != FLOOR]
     for measured in ours:
         pixels, ids = (torch.from_numpy(a)[None] for a in (measured.prepared.pixels, measured.prepared.ids))
-        for (i, variant), modality, sign in product(variants, request.modalities, request.signs):
-            name = f"question {measured.prepared.sample.question_id}, {variant.name}, {modality} {sign}"
+        for (i, method), modality, sign in product(methods, request.modalities, request.signs):
+            name = f"question {measured.prepared.sample.question_id}, {method.name}, {modality} {sign}"
             start = time.perf_counter()
-            theirs: Perturbed | None = None
+            theirs: PublishedRun | None = None
             with with_parameter_gradients(model):
                 try:
-                    theirs = perturb(model, pixels, ids, METHODS[variant.method.base].reference_name, variant.layers, modality, sign)
+                    theirs = run_published(model, pixels, ids, METHODS[method.base].reference_name, method.layers, modality, sign)
                 except ReferenceFails:
                     checked.fails_in_reference.append(name)
             checked.reference_seconds += time.perf_counter() - start
             if theirs is not None:
-                _compare(checked, measured, Curve(i, modality, sign), theirs.relevance, theirs.kept, theirs.logits, name)
+                _compare_run(checked, measured, Curve(i, modality, sign), theirs.relevance, theirs.kept, theirs.logits, name)
     return checked
 
 
-def _compare(
+def _compare_run(
     checked: CrossCheck,
     measured: Measured,
     curve: Curve,
@@ -115,7 +115,7 @@ def _compare(
 ) -> None:
     """Add one run's steps to `checked`."""
     asked = measured.plan.asked[curve]
-    scores = scaled(relevance.astype(np.float64))
+    scores = min_max(relevance.astype(np.float64))
     everything = np.arange(measured.plan.tokens[curve.modality])
     for step, count in enumerate(published_counts(len(everything))):
         checked.steps += 1
@@ -126,7 +126,7 @@ def _compare(
             changed = scores[np.setxor1d(own, kept[step])]
             if np.ptp(changed) <= TIE:
                 checked.ties.append(where)
-            elif any(graph.startswith(curve.modality) for graph in measured.explained.flags[curve.method]):
+            elif any(graph.startswith(curve.modality) for graph in measured.explained.open_graphs[curve.method]):
                 checked.open_graphs.append(where)
             else:
                 checked.orders_differing.append(where)

@@ -1,4 +1,4 @@
-"""Which token subsets the perturbation test needs (spec.md, Perturbation test). Pure: no model, no image, no file."""
+"""Which token subsets the perturbation test needs (docs/methods.md, Perturbation test). Pure: no model, no image, no file."""
 
 from __future__ import annotations
 
@@ -21,10 +21,6 @@ MODALITIES = ("image", "text")
 SIGNS = ("positive", "negative")
 """`positive` removes the most relevant tokens first, `negative` the least relevant ones."""
 
-MOST_QUESTIONS = 32
-"""That are planned and run together."""
-_ROWS_OF_A_QUESTION = 64
-"""Distinct subsets of about one length that a question asks for, by nine methods: of some 150 in all."""
 _CONSTANT = 1e-6
 """A relevance vector whose values differ by less, relative to the largest, is a tie: float32 cannot tell more."""
 
@@ -39,18 +35,18 @@ class Curve(NamedTuple):
 
 @cache
 def published_counts(n: int) -> tuple[int, ...]:
-    """Tokens of n that are kept at each of `STEPS`: truncated in floating point, so that n = 10 keeps 1 at 0.8."""
+    """Count the tokens of n that are kept at each of `STEPS`: truncated in floating point, so that n = 10 keeps 1 at 0.8."""
     return tuple(int((1 - step) * n) for step in STEPS)
 
 
 @cache
 def exact_counts(n: int) -> tuple[int, ...]:
-    """The same without the rounding error: n = 10 keeps 2 at 0.8."""
+    """Count the same without the rounding error: n = 10 keeps 2 at 0.8."""
     return tuple(int((1 - Fraction(str(step))) * n) for step in STEPS)
 
 
-def scaled(relevance: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Min-max to [0, 1]; a constant vector becomes zeros."""
+def min_max(relevance: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Scale to [0, 1]; a constant vector becomes zeros."""
     low, high = relevance.min(), relevance.max()
     if high - low <= _CONSTANT * max(abs(low), abs(high)):
         return np.zeros_like(relevance)
@@ -58,8 +54,8 @@ def scaled(relevance: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def keeping_order(relevance: NDArray[np.floating], sign: str) -> NDArray[np.int64]:
-    """Tokens (n,) from the one that is kept longest to the one that is removed first; of equals the lowest index comes first."""
-    score = scaled(relevance)
+    """Order tokens (n,) from the one that is kept longest to the one that is removed first; of equals the lowest index comes first."""
+    score = min_max(relevance)
     return np.argsort(score if sign == "positive" else -score, kind="stable")
 
 
@@ -76,9 +72,9 @@ class QuestionPlan:
 
 
 def plan_question(relevances: Sequence[Relevance], modalities: Sequence[str] = MODALITIES, signs: Sequence[str] = SIGNS) -> QuestionPlan:
-    """Subsets for every relevance, modality and sign, at the published and at the exact counts; equal ones are planned once.
+    """Plan the subsets for every relevance, modality and sign, at the published and at the exact counts; equal ones are planned once.
 
-    The text's first and last token always stay: they are left out here, and `batches` counts them in.
+    The text's first and last token always stay: they are left out here, and `batch_subsets` counts them in.
     """
     subsets: list[tuple[str, NDArray[np.int64]]] = [("image", np.arange(len(relevances[0].image)))]
     known: dict[tuple[str, bytes], int] = {}
@@ -100,7 +96,7 @@ def plan_question(relevances: Sequence[Relevance], modalities: Sequence[str] = M
 
 
 @dataclass(frozen=True)
-class Batch:
+class SubsetBatch:
     """Subsets of one length, to be answered in one run without padding."""
 
     image_tokens: int
@@ -111,7 +107,9 @@ class Batch:
     """(question, index into its plan's `subsets`)."""
 
 
-def batches(plans: Sequence[QuestionPlan], sizes: Sequence[tuple[int, int]], most: Callable[[int, int], int]) -> Iterator[Batch]:
+def batch_subsets(
+    plans: Sequence[QuestionPlan], sizes: Sequence[tuple[int, int]], most: Callable[[int, int], int]
+) -> Iterator[SubsetBatch]:
     """Group what several questions need by length, the longest first.
 
     `sizes` holds every question's image and text tokens, special ones included; `most(image_tokens, text_tokens)` says how
@@ -125,36 +123,4 @@ def batches(plans: Sequence[QuestionPlan], sizes: Sequence[tuple[int, int]], mos
     for length in sorted(groups, reverse=True):
         jobs, rows = groups[length], max(1, most(*length))
         for start in range(0, len(jobs), rows):
-            yield Batch(*length, tuple(jobs[start : start + rows]))
-
-
-@dataclass(frozen=True)
-class Memory:
-    """How many rows of each kind of run fit into `limit` bytes, for a model of `width` channels and `layers` layer pairs.
-
-    An estimate from above in float32: 16 vectors of every token, and the attention map twice in case the session forms it.
-    The evidence graph keeps both for every layer, with the map's gradient.
-    """
-
-    limit: int
-    width: int
-    layers: int
-
-    def _row(self, tokens: int) -> tuple[int, int]:
-        """Bytes of vectors and of one layer's attention maps of one row."""
-        heads = max(1, self.width // 64)
-        return 4 * 16 * self.width * tokens, 4 * heads * tokens * tokens
-
-    def answers(self, image_tokens: int, text_tokens: int) -> int:
-        """Rows of the graphs `answer` and, with no text, `encode_image`."""
-        vectors, maps = self._row(image_tokens + text_tokens)
-        return max(1, self.limit // (vectors + 2 * maps))
-
-    def questions(self, image_tokens: int) -> int:
-        """Questions to plan and run together: as many as fill the rows, few where one does, so that little is lost by a kill."""
-        return min(MOST_QUESTIONS, max(1, self.answers(image_tokens, 0) // _ROWS_OF_A_QUESTION))
-
-    def evidence(self, image_tokens: int, text_tokens: int) -> int:
-        """Rows of the graph `evidence`."""
-        vectors, maps = self._row(image_tokens + text_tokens)
-        return max(1, self.limit // (self.layers * (vectors + 3 * maps)))
+            yield SubsetBatch(*length, tuple(jobs[start : start + rows]))

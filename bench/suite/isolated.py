@@ -1,4 +1,4 @@
-"""Work in a process of its own: its memory is its own, and if it dies, nothing else does."""
+"""Run work in a process of its own: its memory is its own, and if it dies, nothing else does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from xai.base.text import one_line
 
 
 def isolated(work: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
-    """`work(*arguments)` in a fresh process. Raises `XaiError` with what it raised, how it died, or that it took too long."""
+    """Run `work(*arguments)` in a fresh process. Raises `XaiError` with what it raised, how it died, or that it took too long."""
     context = get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(theirs, work, arguments))
@@ -47,8 +47,8 @@ def _child(pipe: Connection, work: Callable[..., Any], arguments: Sequence[Any])
         pipe.send((False, f"{type(error).__name__}: {one_line(str(error))}"))
 
 
-def command(*arguments: str, seconds: float) -> None:
-    """The command `xai` with these arguments. Raises `XaiError` with its last line where it fails, or where it takes too long."""
+def run_command(*arguments: str, seconds: float) -> None:
+    """Run the command `xai` with these arguments. Raises `XaiError` with its last line where it fails, or where it takes too long."""
     try:
         done = subprocess.run([sys.executable, "-m", "xai", *arguments], capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired as error:

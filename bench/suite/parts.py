@@ -10,12 +10,12 @@ from typing import Any
 
 from xai.base.errors import XaiError
 from xai.bench.latency.inputs import Inputs, photos, scenes
-from xai.bench.latency.measure import LEAST, Plan, measure, statistics
+from xai.bench.latency.measure import FEWEST_ITERATIONS, Plan, latency_report, time_statistics
 from xai.bench.machine import peak_memory_mb
 from xai.models.load import ModelOptions, identify
 from xai.runtime.methods import AS_PUBLISHED, METHODS
 
-ONE = "dsmi-grad"
+ALONE = "dsmi-grad"
 """The method that is measured alone, here and in the published procedure."""
 
 MODEL_STAGES = ("encode_image", "fuse_gradients", "spectral")
@@ -68,14 +68,14 @@ def measure_latency(model: ModelOptions, demo: bool, batches: tuple[int, ...], s
     loaded = time.perf_counter() - start
     identity = identify(model.model, explainer.session.name)
     found: dict[str, Any] = {"load_seconds": loaded}
-    for name, methods in (("one", (ONE,)), ("all", AS_PUBLISHED)):
+    for name, methods in (("one", (ALONE,)), ("all", AS_PUBLISHED)):
         found[name] = []
         for size in batches:
-            if found[name] and size * LEAST * found[name][0]["total"]["p50"] > 1e3 * seconds:
-                found[name].append({"batch": size, "not_run": f"{LEAST} iterations would take longer than {seconds:g} s"})
+            if found[name] and size * FEWEST_ITERATIONS * found[name][0]["total"]["p50"] > 1e3 * seconds:
+                found[name].append({"batch": size, "not_run": f"{FEWEST_ITERATIONS} iterations would take longer than {seconds:g} s"})
                 continue
             plan = Plan(methods, (size,), None, seconds, warmup, rendering=name == "one")
-            report = measure(explainer, identity, inputs, plan, loaded, model.threads, str)
+            report = latency_report(explainer, identity, inputs, plan, loaded, model.threads, str)
             (batch,) = report["batches"]
             del batch["samples_ms"]
             found[name].append(batch)
@@ -88,7 +88,7 @@ def measure_reference(model: ModelOptions, demo: bool, seconds: float) -> dict[s
     """The published procedure: eager forward, backward with every parameter's gradient, one method with scipy's `eigs`."""
     import torch
 
-    from xai.bench.published import record, relevance, with_parameter_gradients
+    from xai.bench.published import published_relevance, record, with_parameter_gradients
 
     explainer = replace(model, session="eager").open()
     network = explainer.session.model  # type: ignore[attr-defined]  # the eager session's own
@@ -98,11 +98,16 @@ def measure_reference(model: ModelOptions, demo: bool, seconds: float) -> dict[s
     times: list[float] = []
     with with_parameter_gradients(network):
         begin = time.perf_counter()
-        while len(times) < 1 + LEAST or time.perf_counter() - begin < seconds:
+        while len(times) < 1 + FEWEST_ITERATIONS or time.perf_counter() - begin < seconds:
             start = time.perf_counter()
-            relevance(record(network, pixels, ids), METHODS[ONE].reference_name, "first")
+            published_relevance(record(network, pixels, ids), METHODS[ALONE].reference_name, "first")
             times.append(1e3 * (time.perf_counter() - start))
-    return {"first_call_ms": times[0], "iterations": len(times) - 1, "total": statistics(times[1:]), "peak_memory_mb": peak_memory_mb()}
+    return {
+        "first_call_ms": times[0],
+        "iterations": len(times) - 1,
+        "total": time_statistics(times[1:]),
+        "peak_memory_mb": peak_memory_mb(),
+    }
 
 
 def measure_perturbation(model: ModelOptions, seconds: float) -> dict[str, Any]:
@@ -110,21 +115,22 @@ def measure_perturbation(model: ModelOptions, seconds: float) -> dict[str, Any]:
 
     Two questions, then as many as `seconds` allow, if these are more.
     """
-    from xai.bench.data.sample import by_image, load_samples
-    from xai.bench.perturb.answering import measure as measure_memory
-    from xai.bench.perturb.results import Chunk
-    from xai.bench.perturb.run import Request, prepare, run_chunk
-    from xai.bench.perturb.variants import FLOOR, find_variants
+    from xai.bench.data.datasets import load_samples
+    from xai.bench.data.sample import by_image
+    from xai.bench.perturb.answering import run_chunk
+    from xai.bench.perturb.memory import session_memory
+    from xai.bench.perturb.request import FLOOR, Chunk, Request, table_methods
+    from xai.bench.perturb.run import prepare_chunk
 
     explainer = model.open()
     session = explainer.session
-    variants = tuple(variant for variant in find_variants(["all"]) if variant.name != FLOOR)
-    memory = measure_memory(session, MEMORY)
+    methods = tuple(method for method in table_methods(["all"]) if method.name != FLOOR)
+    memory = session_memory(session, MEMORY)
 
     def run(count: int) -> float:
-        prepared, _ = prepare(explainer, by_image(load_samples("scenes", count)), Chunk(0, count), skip_broken=False)
+        prepared, _ = prepare_chunk(explainer, by_image(load_samples("scenes", count)), Chunk(0, count), skip_broken=False)
         start = time.perf_counter()
-        run_chunk(session, prepared, Request(variants, memory, count))
+        run_chunk(session, prepared, Request(methods, memory, count))
         return (time.perf_counter() - start) / count
 
     questions = 2
@@ -144,9 +150,9 @@ def measure_perturbation(model: ModelOptions, seconds: float) -> dict[str, Any]:
 
 def measure_eigensolver(threads: int) -> list[dict[str, Any]]:
     """The rows of `xai bench eigen --quick`."""
-    from xai.bench.solver.eigen import run_with_threads
+    from xai.bench.solver.measure import run_with_threads
 
-    return [asdict(row) for row in run_with_threads(True, None, threads)]
+    return [asdict(row) for row in run_with_threads(True, None, threads, str)]
 
 
 def write_pair(demo: bool, folder: Path) -> tuple[Path, str]:

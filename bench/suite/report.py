@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from xai.base.errors import XaiError
+from xai.base.reading import read_json
+from xai.bench.latency.measure import STAGES
 from xai.bench.suite.suite import SCHEMA_VERSION
 from xai.bench.tables import aligned
 
-BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
+SECTION_BEGIN, SECTION_END = "<!-- performance: begin -->", "<!-- performance: end -->"
 """Around the README's section that is generated."""
 
-Report = Mapping[str, Any]
+SuiteReport = Mapping[str, Any]
 
 
-def markdown(report: Report) -> str:
+def markdown(report: SuiteReport) -> str:
     """`report.md`: every part of the report, with what was not run and why."""
     model = report["model"]
     kind = "A quick look, too short for numbers to rely on" if report["quick"] else "Whole run"
@@ -34,7 +35,7 @@ def markdown(report: Report) -> str:
         aligned(LATENCY_HEADS, latency_rows(report), words=3),
         reference_line(report),
         "Where the time goes (ms, median; batch 1):",
-        aligned(["session", "precision", "methods", *_STAGES, "total", "p99"], list(_stage_rows(report)), words=3),
+        aligned(["session", "precision", "methods", *STAGES, "total", "p99"], list(_stage_rows(report)), words=3),
         *_batches(report),
         "## Parity with eager float32",
         "Largest error relative to the largest value, and smallest cosine of a relevance map. A bundle of less than float32 is kept only "
@@ -52,8 +53,6 @@ def markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-_STAGES = ("decode", "preprocess", "encode_image", "fuse_gradients", "spectral", "assemble", "render")
-
 LATENCY_HEADS = [
     "session",
     "precision",
@@ -68,7 +67,7 @@ LATENCY_HEADS = [
 ]
 
 
-def latency_rows(report: Report) -> list[list[str]]:
+def latency_rows(report: SuiteReport) -> list[list[str]]:
     """Rows under `LATENCY_HEADS`."""
     rows = []
     for row in report["latency"]:
@@ -85,7 +84,7 @@ def latency_rows(report: Report) -> list[list[str]]:
     return rows
 
 
-def reference_line(report: Report) -> str:
+def reference_line(report: SuiteReport) -> str:
     """What the ratio is to."""
     found = report["reference"]
     if "not_run" in found:
@@ -96,7 +95,7 @@ def reference_line(report: Report) -> str:
     )
 
 
-def _machine(report: Report) -> list[list[str]]:
+def _machine(report: SuiteReport) -> list[list[str]]:
     machine = report["machine"]
     rows = [[name, str(machine[name])] for name in ("cpu", "cores", "gpu", "system", "python")]
     rows.insert(2, ["memory", f"{machine['memory_gb']} GB"])
@@ -104,15 +103,15 @@ def _machine(report: Report) -> list[list[str]]:
     return [*rows, ["threads", str(threads)], *([name, version] for name, version in machine["versions"].items())]
 
 
-def _stage_rows(report: Report) -> Iterable[list[str]]:
+def _stage_rows(report: SuiteReport) -> Iterable[list[str]]:
     for row in report["latency"]:
         for methods in ("one", "all") if "not_run" not in row else ():
             batch = row[methods][0]
-            stages = [_ms(batch["stages"][stage]["p50"]) for stage in _STAGES]
+            stages = [_ms(batch["stages"][stage]["p50"]) for stage in STAGES]
             yield [f"{row['session']}", row["precision"], methods, *stages, _ms(batch["total"]["p50"]), _ms(batch["total"]["p99"])]
 
 
-def _batches(report: Report) -> list[str]:
+def _batches(report: SuiteReport) -> list[str]:
     rows = [
         [
             row["session"],
@@ -129,7 +128,7 @@ def _batches(report: Report) -> list[str]:
     return ["Explanations per second:", aligned(["session", "precision", "methods", "batch", "per second"], rows, words=3)]
 
 
-def _parity_rows(report: Report) -> Iterable[list[str]]:
+def _parity_rows(report: SuiteReport) -> Iterable[list[str]]:
     for row in report["parity"]:
         where = [row["session"], row["precision"]]
         if "not_run" in row:
@@ -144,7 +143,7 @@ def _parity_rows(report: Report) -> Iterable[list[str]]:
         yield [*where, *(f"{error:.1e}" for error in errors), f"{cosine:.6f}", verdict]
 
 
-def _perturbation_rows(report: Report) -> Iterable[list[str]]:
+def _perturbation_rows(report: SuiteReport) -> Iterable[list[str]]:
     for row in report["perturbation"]:
         where = [row["session"], row["precision"]]
         if "not_run" in row:
@@ -153,7 +152,7 @@ def _perturbation_rows(report: Report) -> Iterable[list[str]]:
             yield [*where, str(row["questions"]), f"{row['seconds_per_question']:.3f}", f"{row['peak_memory_mb']:.0f}"]
 
 
-def _cold_rows(report: Report) -> Iterable[list[str]]:
+def _cold_rows(report: SuiteReport) -> Iterable[list[str]]:
     for row in report["cold_start"]:
         where = [row["session"], row["precision"]]
         if "not_run" in row:
@@ -180,21 +179,18 @@ def _ms(milliseconds: float) -> str:
     return f"{milliseconds:.0f}" if milliseconds >= 1000 else f"{milliseconds:.1f}"
 
 
-def read_reports(folder: Path) -> dict[str, Report]:
+def read_reports(folder: Path) -> dict[str, SuiteReport]:
     """`NAME/report.json` of every machine, in order of their names. Raises `XaiError` where one cannot be read."""
-    found: dict[str, Report] = {}
+    found: dict[str, SuiteReport] = {}
     for path in sorted(folder.glob("*/report.json")):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise XaiError(f"{path} cannot be read as a report: {error}") from error
+        content = read_json(path)
         if not isinstance(content, dict) or (content.get("kind"), content.get("schema_version")) != ("suite", SCHEMA_VERSION):
             raise XaiError(f"{path} is not a report of `xai bench suite`, or one of another version")
         found[path.parent.name] = content
     return found
 
 
-def performance(reports: Mapping[str, Report]) -> str:
+def performance(reports: Mapping[str, SuiteReport]) -> str:
     """The README's section: for every machine its latencies, and what else a reader wants to know first."""
     if not reports:
         return "No report of a named machine is there yet: `xai bench suite -o DIR` makes one of yours."
@@ -216,7 +212,7 @@ def performance(reports: Mapping[str, Report]) -> str:
     return "\n\n".join([note, *parts])
 
 
-def _sentences(report: Report) -> list[str]:
+def _sentences(report: SuiteReport) -> list[str]:
     found = []
     refused = [f"{row['session']} {row['precision']}" for row in report["parity"] if row.get("failed")]
     if refused:
@@ -232,7 +228,7 @@ def _sentences(report: Report) -> list[str]:
 
 def with_section(readme: str, section: str) -> str:
     """A README with the text between the two marks replaced. Raises `XaiError` where it does not have both, once each."""
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
-        raise XaiError(f"the README needs {BEGIN} and {END}, once each and in this order")
-    head, _, rest = readme.partition(BEGIN)
-    return f"{head}{BEGIN}\n\n{section}\n\n{END}{rest.partition(END)[2]}"
+    if readme.count(SECTION_BEGIN) != 1 or readme.count(SECTION_END) != 1 or readme.index(SECTION_BEGIN) > readme.index(SECTION_END):
+        raise XaiError(f"the README needs {SECTION_BEGIN} and {SECTION_END}, once each and in this order")
+    head, _, rest = readme.partition(SECTION_BEGIN)
+    return f"{head}{SECTION_BEGIN}\n\n{section}\n\n{SECTION_END}{rest.partition(SECTION_END)[2]}"

@@ -1,4 +1,4 @@
-"""`xai bench suite`: everything that can be measured on this machine, each part in a process of its own.
+"""Measure everything that can be measured on this machine, each part in a process of its own (`xai bench suite`).
 
 A part that cannot be run is in the report as `not_run`, with the reason; one that fails does not end the others.
 """
@@ -20,8 +20,8 @@ import numpy as np
 
 from xai.base.errors import XaiError
 from xai.base.versions import XAI_VERSION
-from xai.bench.machine import describe
-from xai.bench.suite.isolated import command, isolated
+from xai.bench.machine import describe_machine
+from xai.bench.suite.isolated import isolated, run_command
 from xai.bench.suite.parts import (
     describe_model,
     measure_eigensolver,
@@ -42,8 +42,8 @@ SCHEMA_VERSION = 1
 EXPORTED = {"float32": ("onnx", "torchscript"), "float16": ("onnx",), "bfloat16": ("torchscript",), "int8": ("onnx",)}
 """Formats of each precision, as `xai.export.bundle` has them."""
 
-GPU = (("onnx", "float32"), ("onnx", "float16"))
-"""What is measured on a GPU, too."""
+MEASURED_ON_GPU = (("onnx", "float32"), ("onnx", "float16"))
+"""These sessions and precisions are measured on a GPU, too."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Budget:
     limit: float
 
 
-FULL = Budget(seconds=20, warmup=3, batches=(1, 4, 16), starts=5, limit=3600)
-QUICK = Budget(seconds=0.5, warmup=1, batches=(1,), starts=3, limit=600)
+WHOLE_RUN = Budget(seconds=20, warmup=3, batches=(1, 4, 16), starts=5, limit=3600)
+QUICK_LOOK = Budget(seconds=0.5, warmup=1, batches=(1,), starts=3, limit=600)
 
 
 class Runner(NamedTuple):
@@ -82,7 +82,7 @@ class Suite:
         self.options = options
         self.folder = folder
         self.quick = quick
-        self.budget = QUICK if quick else FULL
+        self.budget = QUICK_LOOK if quick else WHOLE_RUN
         self.progress = progress
         self.kind = options.find().kind
         self.demo = self.kind == "demo"
@@ -107,7 +107,7 @@ class Suite:
                 "quick": self.quick,
                 "model": model,
                 "threads": self.options.threads,
-                "machine": describe(),
+                "machine": describe_machine(),
                 "parity": [self._parity(runner) for runner in runners if runner.session != "eager"],
                 "reference": reference,
                 "latency": latency,
@@ -142,7 +142,7 @@ class Suite:
             wanted = ["-o", str(bundle), "--precision", precision, "--format", form, "--force"]
             if not reason:
                 try:
-                    command("export", *named, *wanted, seconds=self.budget.limit)
+                    run_command("export", *named, *wanted, seconds=self.budget.limit)
                 except XaiError as error:
                     why = f"export failed: {error}"
             for format in formats:
@@ -220,7 +220,7 @@ class Suite:
             start = time.perf_counter()
             try:
                 arguments = [str(image), question, *runner.model.arguments(), "-o", str(work / "why.png")]
-                command("explain", *arguments, seconds=self.budget.limit)
+                run_command("explain", *arguments, seconds=self.budget.limit)
             except XaiError as error:
                 return row | {"not_run": f"failed: {error}"}
             seconds.append(time.perf_counter() - start)
@@ -230,7 +230,7 @@ class Suite:
 def _on_gpu(runners: list[Runner]) -> list[Runner]:
     """The same on a GPU, or why not."""
     found = []
-    for session, precision in GPU:
+    for session, precision in MEASURED_ON_GPU:
         same = [runner for runner in runners if (runner.session, runner.precision) == (session, precision)]
         reason = gpu_state() or _no_cuda() or ("" if same and same[0].model else "there is no such bundle")
         model = None if reason or same[0].model is None else replace(same[0].model, provider="cuda")

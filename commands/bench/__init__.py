@@ -2,8 +2,9 @@
 
 import click
 
+from xai.commands.bench.compare import compare
 from xai.commands.bench.eigen import eigen
-from xai.commands.bench.latency import compare, latency
+from xai.commands.bench.latency import latency
 from xai.commands.bench.perturb import merge, perturb
 from xai.commands.bench.pointing import pointing
 from xai.commands.bench.suite import suite

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from xai.base.messages import is_quiet, say
+
 
 @click.command()
 @click.option(
@@ -19,14 +21,16 @@ def eigen(features: Path | None, threads: tuple[int, ...], quick: bool, json_fil
     from dataclasses import asdict
 
     from xai.base.files import check_folder, json_bytes, write
-    from xai.bench.solver.eigen import run_with_threads, table
+    from xai.bench.solver.measure import run_with_threads
+    from xai.bench.solver.rows import solver_table
     from xai.spectral.arrays import gpu_state
 
     if json_file is not None:
         check_folder(json_file)
-    rows = [row for count in threads for row in run_with_threads(quick, features, count)]
+    heard = str if is_quiet() else say  # in another process, which does not know what this one was told
+    rows = [row for count in threads for row in run_with_threads(quick, features, count, heard)]
     if gpu_state() is not None:
-        click.echo(f"No GPU was measured: {gpu_state()}.", err=True)
-    click.echo(table(rows))
+        say(f"No GPU was measured: {gpu_state()}.")
+    click.echo(solver_table(rows))
     if json_file is not None:
         write({json_file: json_bytes([asdict(row) for row in rows], indent=1)})

@@ -1,22 +1,26 @@
-"""The commands `xai bench latency` and `xai bench compare`."""
+"""The command `xai bench latency`."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput, XaiError
+from xai.base.files import check_folder, is_standard_output, json_bytes, write
+from xai.base.messages import say
 from xai.commands.bench.finite import Finite
+from xai.commands.completion import complete_method
+from xai.commands.explain.asked import method_names
 from xai.commands.options import model_options
 from xai.models.load import ModelOptions
 
-DASH = Path("-")
-"""Standard output, as a file."""
-
-REGRESSED = 3
-"""Exit code of `compare` where B is slower than allowed."""
+if TYPE_CHECKING:
+    from xai.bench.latency.inputs import Inputs
+    from xai.runtime.explainer import Explainer
 
 
 def _batches(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
@@ -29,7 +33,15 @@ def _batches(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ..
 
 @click.command()
 @model_options()
-@click.option("-m", "--method", "methods", multiple=True, metavar="NAME|all", help="Method; may be repeated.  [default: dsmi-grad]")
+@click.option(
+    "-m",
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME|all",
+    shell_complete=complete_method,
+    help="Method; may be repeated.  [default: dsmi-grad]",
+)
 @click.option(
     "--batch", "batches", default="1", show_default=True, callback=_batches, metavar="N,...", help="Images and questions at once."
 )
@@ -66,79 +78,67 @@ def latency(
 
     Loading and the first call are reported apart; calls to warm up do not count.
     """
-    from xai.base.files import check_folder, json_bytes, write
-    from xai.bench.latency.inputs import given, photos, scenes
-    from xai.bench.latency.measure import Plan, measure, table
-    from xai.models.load import identify
-    from xai.runtime.methods import DEFAULT_METHOD, find_methods
-
+    names = tuple(method_names(methods, "first"))
     if iterations and duration:
         raise click.UsageError("name --iterations or --duration, not both")
-    for path in (json_file, chart):
-        if path is not None:
-            check_folder(path)
-    if chart is not None and chart.suffix.lower() != ".png":
-        raise XaiError(f"cannot save {chart}: its name must end with .png")
-    if chart is not None and chart == json_file:
-        raise XaiError(f"{chart} cannot be both the report and the chart: choose another name")
-    names = tuple(method.name for method in find_methods(methods or DEFAULT_METHOD))
-    plan = Plan(names, batches, iterations, duration or 10.0, warmup, not no_render)
-    count = max(batches)
-    inputs = given(images, question, count) if images else (scenes if model.is_demo else photos)(count, question)
+    printed = json_file is not None and is_standard_output(json_file)
+    _check_outputs(None if printed else json_file, chart)
+    model.find()
 
+    from xai.bench.latency.measure import Plan, latency_report
+    from xai.bench.latency.report import latency_table
+    from xai.models.load import identify
+
+    plan = Plan(names, batches, iterations, duration or 10.0, warmup, not no_render)
+    inputs = _inputs(model, images, question, max(batches))
     start = time.perf_counter()
     explainer = model.open()
     load_seconds = time.perf_counter() - start
-    if question is not None:
-        explainer.check(question)
+    _check_questions(explainer, inputs, question)
     identity = identify(model.model, explainer.session.name)
-    report = measure(explainer, identity, inputs, plan, load_seconds, model.threads, lambda text: click.echo(text, err=True))
-    printed = json_file == DASH
-    click.echo(table(report), err=printed)
+    report = latency_report(explainer, identity, inputs, plan, load_seconds, model.threads, say)
+    click.echo(latency_table(report), err=printed)
     if operators:
-        from xai.bench.latency import operators as profiling
+        from xai.bench.latency.operators import operator_table, profile_operators
 
-        report["operators"] = profiling.profile(explainer, inputs.pairs[: batches[0]], plan.methods)
-        click.echo("\n" + profiling.table(report["operators"]), err=printed)
+        report["operators"] = profile_operators(explainer, inputs.pairs[: batches[0]], plan.methods)
+        click.echo("\n" + operator_table(report["operators"]), err=printed)
     contents = {json_file: json_bytes(report)} if json_file and not printed else {}
     if chart is not None:
-        from xai.bench.latency.chart import draw
+        from xai.bench.latency.chart import draw_latency
 
-        contents[chart] = draw(report)
+        contents[chart] = draw_latency(report)
     write(contents)
     if printed:
         click.echo(json_bytes(report), nl=False)
 
 
-@click.command()
-@click.argument("a", type=click.Path(path_type=Path), metavar="A.json")
-@click.argument("b", type=click.Path(path_type=Path), metavar="B.json")
-@click.option(
-    "--fail-over",
-    type=Finite(0),
-    metavar="PERCENT",
-    help=f"Exit with {REGRESSED} where a stage or the total is slower by more than this, beyond doubt.",
-)
-@click.pass_context
-def compare(context: click.Context, a: Path, b: Path, fail_over: float | None) -> None:
-    """Compare two reports of `xai bench latency --json`: how many times as long does B take?"""
-    from xai.bench.latency import compare as comparing
-    from xai.bench.latency.measure import LEAST, describe_run, read_report
+def _check_outputs(json_file: Path | None, chart: Path | None) -> None:
+    """Raises `XaiError` where a file cannot be written, or both are one."""
+    for path in (json_file, chart):
+        if path is not None:
+            check_folder(path)
+    if chart is not None and chart.suffix.lower() != ".png":
+        raise BadInput(f"cannot save {chart}: its name must end with .png")
+    if chart is not None and chart == json_file:
+        raise BadInput(f"{chart} cannot be both the report and the chart: choose another name")
 
-    first, second = read_report(a), read_report(b)
-    ratios = comparing.compare(first, second)
-    if fail_over is not None and any(r.interval is None for r in ratios):
-        raise XaiError(f"{a} or {b} has too few iterations for --fail-over to judge by: measure {LEAST} or more")
-    click.echo(f"A: {describe_run(first)}")
-    for line in comparing.what_differs(first, second):
-        click.echo(f"  A | B differ: {line}")
-    click.echo("\n" + comparing.table(ratios, fail_over))
-    slower = [r for r in ratios if fail_over is not None and r.regressed(fail_over)]
-    if slower:
-        worst = max(slower, key=lambda r: r.ratio)
-        click.echo(
-            f"Error: {b} is slower than {a} by more than {fail_over:g} %: {worst.stage.replace('_', ' ')} at batch {worst.batch} "
-            f"takes {worst.ratio:.2f} times as long",
-            err=True,
-        )
-        context.exit(REGRESSED)
+
+def _inputs(model: ModelOptions, images: Sequence[Path], question: str | None, count: int) -> Inputs:
+    """The user's images, or generated ones of the kind that the model knows."""
+    from xai.bench.latency.inputs import given, photos, scenes
+
+    if images:
+        return given(images, question, count)
+    return scenes(count, question) if model.is_demo else photos(count, question)
+
+
+def _check_questions(explainer: Explainer, inputs: Inputs, asked: str | None) -> None:
+    """Raises `XaiError` where the model cannot take a question; if it is a built-in one, with what to do."""
+    try:
+        for question in dict.fromkeys(question for _, question in inputs.pairs):
+            explainer.check(question)
+    except XaiError as error:
+        if asked is not None:
+            raise
+        raise BadInput(f"{error}; or give a question of your own with --question") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,18 +10,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput, XaiError
+from xai.base.messages import LOG
+from xai.commands.bench.counter import Counter
 from xai.commands.bench.finite import Finite
 from xai.commands.options import model_options
 from xai.models.load import ModelOptions
 
 if TYPE_CHECKING:
     from xai.bench.data.sample import Sample
+    from xai.bench.perturb.request import Request
     from xai.bench.perturb.results import RunFolder
-    from xai.bench.perturb.run import Request
     from xai.runtime.explainer import Explainer
 
 GIBIBYTE = 2**30
+MOST_MEMORY = 2**20
+"""Gibibytes that can be asked for: more than any machine has."""
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -65,7 +68,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Questions run together. Default: what fills the memory, 32 at most.")
 @click.option(
     "--memory",
-    type=Finite(0, min_open=True),
+    type=Finite(0, MOST_MEMORY, min_open=True),
     default=4.0,
     show_default=True,
     metavar="GB",
@@ -106,42 +109,65 @@ def perturb(
 
     Writes results.jsonl, table.json, table.md, curves.png and report.html into DIR.
     """
-    from xai.bench.data.sample import by_image, load_samples
-    from xai.bench.perturb.answering import measure
-    from xai.bench.perturb.results import RunFolder
-    from xai.bench.perturb.run import Request, about, run, settings
-    from xai.bench.perturb.variants import find_variants
-    from xai.models.load import identify
+    from xai.bench.data.datasets import load_samples
+    from xai.bench.data.sample import by_image
+    from xai.bench.perturb.memory import session_memory
+    from xai.bench.perturb.request import Request, table_methods
 
-    variants = find_variants(_names(methods))
-    found = by_image(load_samples(data, samples, seed))
     if reference and not cross_check:
         raise click.UsageError("--reference is for --cross-check N, which compares with it")
+    chosen = table_methods(_names(methods))
+    found = by_image(load_samples(data, samples, seed, Counter("questions made", patience=2)))
     explainer = model.open()
-    compared = _reference(explainer, model, reference) if cross_check else explainer
-    measured = measure(explainer.session, round(memory * GIBIBYTE))
-    questions = batch or measured.questions(1 + explainer.session.description.grid**2)
-    request = Request(variants, measured, questions, modality, sign, seed)
-    folder = RunFolder(output)
-    asked = settings(explainer, identify(model.model, explainer.session.name), data, seed, found, request)
-    folder.open(asked, about(), shard, resume)
-    if asked["unknown_labels"]:
-        click.echo(f"Warning: {asked['unknown_labels']} questions have no true answer that the model can give: they score 0", err=True)
-    start = time.perf_counter()
-    try:
-        count = run(explainer, found, request, folder, shard, skip_broken, _progress())
-    except KeyboardInterrupt as error:
-        raise XaiError(f"stopped; what is done lies in {output}: go on with the same command and --resume") from error
-    except XaiError:
-        folder.forget()
-        raise
-    if count:
-        seconds = time.perf_counter() - start
-        click.echo(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each)", err=True)
-    _finish(folder, explainer, found, request)
-    if cross_check:
+    compared = _reference(explainer, model, reference) if cross_check else None
+    allowed = session_memory(explainer.session, round(memory * GIBIBYTE))
+    questions = batch or allowed.questions(1 + explainer.session.description.grid**2)
+    request = Request(chosen, allowed, questions, modality, sign, seed)
+    folder = _measure(model, explainer, found, request, data, shard, output, resume, skip_broken)
+    if compared is not None:
         _cross_check(explainer, compared, found[:cross_check], request, folder)
     _print(folder, as_json)
+
+
+def _measure(
+    model: ModelOptions,
+    explainer: Explainer,
+    samples: Sequence[Sample],
+    request: Request,
+    data: str,
+    shard: tuple[int, int],
+    output: Path,
+    resume: bool,
+    skip_broken: bool,
+) -> RunFolder:
+    """Run a shard in its folder, which no other process may write to meanwhile, and make of its results what the folder holds."""
+    from xai.bench.perturb.report.examples import make_examples
+    from xai.bench.perturb.report.outputs import folder_scores, write_outputs
+    from xai.bench.perturb.request import cut_into_chunks, describe_machine, describe_request, join_chunks, shard_chunks
+    from xai.bench.perturb.results import RunFolder, RunRecord
+    from xai.bench.perturb.run import run_shard
+    from xai.models.load import identify
+
+    chunks = shard_chunks(cut_into_chunks([sample.image for sample in samples], request.chunk), shard)
+    if not chunks:
+        raise BadInput(f"shard {shard[0]} of {shard[1]} holds no question: split the run into fewer shards")
+    settings = describe_request(explainer, identify(model.model, explainer.session.name), data, samples, request)
+    record = RunRecord(settings, shard, join_chunks(chunks), describe_machine())
+    folder = RunFolder(output)
+    try:
+        with folder.writing(record, resume):
+            if settings["unknown_labels"]:
+                LOG.warning("%s questions have no true answer that the model can give: they score 0", settings["unknown_labels"])
+            start = time.perf_counter()
+            count = run_shard(explainer, samples, request, chunks, folder, record, skip_broken, Counter("questions"))
+            seconds = time.perf_counter() - start
+            scores = folder_scores(folder)
+            if count:
+                click.echo(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each)", err=True)
+            write_outputs(folder, scores, make_examples(explainer, samples, scores, request.methods, request.seed))
+    except KeyboardInterrupt as error:
+        raise XaiError(f"stopped; what is done lies in {output}: go on with the same command and --resume") from error
+    return folder
 
 
 @click.command()
@@ -150,13 +176,13 @@ def perturb(
 @click.option("--json", "as_json", is_flag=True, help="Print table.json instead of table.md.")
 def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
     """Join the finished shards of `xai bench perturb --shard i/n` into the run that they are parts of."""
-    from xai.bench.perturb import results
-    from xai.bench.perturb.report import outputs
+    from xai.bench.perturb.report.outputs import folder_scores, read_examples, write_outputs
+    from xai.bench.perturb.results import RunFolder, merging
 
-    merged = results.merge(folders, output)
-    examples = [example for folder in folders for example in outputs.read_examples(results.RunFolder(folder))]
-    outputs.write_all(merged, examples)
-    _print(merged, as_json)
+    with merging(folders, output) as joined:
+        examples = [example for folder in folders for example in read_examples(RunFolder(folder))]
+        write_outputs(joined, folder_scores(joined), examples)
+    _print(RunFolder(output), as_json)
 
 
 def _reference(explainer: Explainer, model: ModelOptions, reference: ModelOptions | None) -> Explainer:
@@ -168,44 +194,6 @@ def _reference(explainer: Explainer, model: ModelOptions, reference: ModelOption
     if not model.is_demo:
         raise XaiError("--cross-check runs the published procedure, which a bundle cannot: add --reference CHECKPOINT")
     return replace(model, session="eager").open()
-
-
-def _progress() -> Callable[[int, int], None]:
-    """Shows questions done, their rate and the time that remains: a line that is rewritten, or in a log one every minute."""
-    terminal = sys.stderr.isatty()
-    began: list[tuple[float, int]] = []
-    shown = [float("-inf")]
-
-    def progress(done: int, total: int) -> None:
-        now = time.perf_counter()
-        if not began:
-            began.append((now, done))
-        start, before = began[0]
-        rate = (done - before) / (now - start) if done > before else 0.0
-        if not terminal and done < total and now - shown[0] < 60:
-            return
-        shown[0] = now
-        rest = f", {rate:.2f} a second, {_duration((total - done) / rate)} to go" if rate else ""
-        text = f"{done} of {total} questions{rest}"
-        click.echo(f"\r{text:<70}" if terminal else text, err=True, nl=not terminal or done == total)
-
-    return progress
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def _finish(folder: RunFolder, explainer: Explainer, found: Sequence[Sample], request: Request) -> None:
-    """Write what is made of the results; a shard's tables show the shard."""
-    from xai.bench.perturb.report import outputs
-    from xai.bench.perturb.report.examples import make
-    from xai.bench.perturb.report.scores import read_scores
-
-    scores = read_scores(folder.lines(), folder.read_run()["settings"])
-    outputs.write_all(folder, make(explainer, found, scores, request.variants, request.seed))
 
 
 def _cross_check(explainer: Explainer, reference: Explainer, found: Sequence[Sample], request: Request, folder: RunFolder) -> None:

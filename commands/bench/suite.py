@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from xai.base.errors import XaiError
+from xai.base.messages import say
 from xai.commands.options import model_options
 from xai.models.load import ModelOptions
 
@@ -29,8 +30,8 @@ def suite(model: ModelOptions, output: Path, quick: bool) -> None:
     model.find()
     if (output / "report.json").exists():
         raise XaiError(f"{output} holds a report already: name another folder")
-    report = Suite(model, output, quick, lambda text: click.echo(f"{text} ...", err=True)).run()
+    report = Suite(model, output, quick, lambda text: say(f"{text} ...")).run()
     text = markdown(report)
     write({output / "report.json": json_bytes(report, indent=1), output / "report.md": text.encode()})
     click.echo(text)
-    click.echo(f"written: {output / 'report.json'}, {output / 'report.md'}", err=True)
+    say(f"written: {output / 'report.json'}, {output / 'report.md'}")

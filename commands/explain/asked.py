@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xai.base.errors import BadInput
+
 if TYPE_CHECKING:
     from xai.runtime.explainer import Explainer
     from xai.runtime.explanation import Explanation
@@ -21,6 +23,10 @@ class Asked:
     top_k: int
     truncate: bool
     seed: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.target, str) and not self.target.strip():
+            raise BadInput("the target is empty: name an answer, or its id")
 
     def target_of(self, own: str | int | None) -> str | int | None:
         """The target of a pair that may name its own."""

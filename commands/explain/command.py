@@ -11,11 +11,11 @@ import click
 from xai.base.errors import XaiError
 from xai.base.progress import track
 from xai.base.text import one_line
+from xai.commands.completion import complete_file, complete_method
 from xai.commands.explain.asked import Asked, method_names
 from xai.commands.explain.images import find_images, image_source, split_question
 from xai.commands.explain.outputs import (
     check_paths,
-    is_standard_output,
     json_lines_path,
     log_times,
     make_folders,
@@ -32,9 +32,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("given", nargs=-1, metavar="IMAGE... QUESTION")
+@click.argument("given", nargs=-1, metavar="IMAGE... QUESTION", shell_complete=complete_file)
 @model_options()
-@click.option("-m", "--method", "methods", multiple=True, metavar="NAME|all", help="Method; may be repeated.  [default: dsmi-grad]")
+@click.option(
+    "-m",
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME|all",
+    shell_complete=complete_method,
+    help="Method; may be repeated.  [default: dsmi-grad]",
+)
 @click.option("--solver-report", is_flag=True, help="Also print how each graph was solved, and how sure that is.")
 @click.option("--layers", type=click.Choice(["first", "all"]), default="first", show_default=True, help="`all` is short for NAME@all.")
 @click.option("--target", metavar="ANSWER", help="Explain this answer (name or id) instead of the model's own.")
@@ -47,12 +55,20 @@ if TYPE_CHECKING:
     "outputs",
     multiple=True,
     metavar="OUT",
+    shell_complete=complete_file,
     help="Write a picture, page or file of numbers, by its suffix; may be repeated. For several images a folder/, or a name with {name}.",
 )
-@click.option("--json", "json_file", metavar="FILE|-", help="Write the JSON object here; one object a line for several images or pairs.")
+@click.option(
+    "--json",
+    "json_file",
+    metavar="FILE|-",
+    shell_complete=complete_file,
+    help="Write the JSON object here; one object a line for several images or pairs.",
+)
 @click.option(
     "--pairs",
     metavar="FILE",
+    shell_complete=complete_file,
     help="Explain the pairs of this JSONL or CSV file (image, question, optional target and id) instead; with --json, a line each.",
 )
 @click.option("--resume", is_flag=True, help="With --pairs: go on with the lines that are in the --json file.")
@@ -99,7 +115,8 @@ def _explain_images(
     solver_report: bool,
 ) -> None:
     """Every image with the one question. Of several, the broken ones are named and the others done."""
-    paths, lines, printed = output_paths(outputs, images), json_lines_path(json_file), is_standard_output(json_file)
+    paths, lines = output_paths(outputs, images), json_lines_path(json_file)
+    printed = json_file is not None and lines is None
     check_paths(paths, lines, outputs)
     model.find()
 

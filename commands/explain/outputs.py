@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from xai.base.errors import BadInput, XaiError
-from xai.base.files import STANDARD_OUTPUT, check_folder, descriptor
+from xai.base.files import check_folder, is_standard_output
 from xai.base.messages import LOG, is_quiet
 from xai.base.text import one_line, percent
 from xai.commands.explain.images import DASH
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 NAME_FIELD = "{name}"
 """Stands for an image's name in the name of an output."""
-
-
-def is_standard_output(name: str | Path | None) -> bool:
-    """Whether `-`, /dev/stdout or another name of standard output is given."""
-    return name is not None and (str(name) == DASH or descriptor(Path(name)) == STANDARD_OUTPUT)
 
 
 def output_paths(outputs: Sequence[str], images: Sequence[str]) -> dict[str, list[Path]]:
@@ -65,10 +60,10 @@ def check_paths(paths: Mapping[str, Sequence[Path]], lines: Path | None, outputs
     if lines:
         check_folder(lines)
         every.append(lines)
-    read = {Path(image).resolve() for image in paths if image != DASH}
-    written: set[Path] = set()
+    read = {os.path.realpath(image) for image in paths if image != DASH}  # Path.resolve fails on a circle of links
+    written: set[str] = set()
     for path in every:
-        place = path.resolve()
+        place = os.path.realpath(path)
         if place in read:
             raise BadInput(f"{path} is one of the images: choose another name")
         if place in written:

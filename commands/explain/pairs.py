@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput, XaiError
 from xai.base.files import is_stream, json_bytes
 from xai.base.messages import LOG
 from xai.base.progress import track
@@ -50,14 +51,23 @@ def explain_pairs(model: ModelOptions, file: str, asked: Asked, json_file: str, 
         raise click.UsageError("--resume needs a file that --json names")
     pairs = read_pairs(Path(file))
     model.find()
+    if not skip_broken:
+        for pair in pairs:
+            if not os.path.exists(pair.path):  # noqa: PTH110 - Path.exists fails on a name that is too long
+                raise _refused(pair, BadInput(f"image {pair.path} does not exist"))
     with open_lines(path, resume) as lines:
         explainer = model.open()
         own = explainer.session
         run = [identify(model.model, own.name), own.name, own.precision, own.provider, asked.methods, asked.top_k]
         keys = [pair.key([*run, asked.target, asked.truncate, asked.seed]) for pair in pairs]
         done = _check_done(lines, pairs, keys)
+        refused = _check_questions(explainer, pairs, asked)
+        for pair in pairs[done:] if not skip_broken else ():
+            if pair.number in refused:
+                raise _refused(pair, refused[pair.number])
+        results = _explained(explainer, pairs, asked, done, refused)
         try:
-            broken = _write_lines(lines, _explained(explainer, pairs, asked, done, skip_broken), pairs[done:], keys[done:])
+            broken = _write_lines(lines, results, pairs[done:], keys[done:], skip_broken)
         except KeyboardInterrupt as error:
             raise XaiError(
                 f"stopped; what is done lies in {path}: go on with the same command and --resume" if path else "stopped"
@@ -83,13 +93,18 @@ def _check_done(lines: Lines, pairs: Sequence[Pair], keys: Sequence[str]) -> int
     return count
 
 
-def _write_lines(lines: Lines, results: Iterator[Result], pairs: Sequence[Pair], keys: Sequence[str]) -> int:
-    """Write a line for each pair as its result comes; returns how many could not be explained."""
+def _write_lines(lines: Lines, results: Iterator[Result], pairs: Sequence[Pair], keys: Sequence[str], skip_broken: bool) -> int:
+    """Write a line for each pair as its result comes; returns how many could not be explained.
+
+    Raises `XaiError` at the first of those, with its line in the file, unless `skip_broken`.
+    """
     from xai.runtime.explanation import to_json
 
     broken = 0
     for pair, key, result in zip(track(pairs, "Explaining"), keys, results, strict=True):
         if isinstance(result, XaiError):
+            if not skip_broken:
+                raise _refused(pair, result)
             broken += 1
             LOG.warning("%s: %s", pair.where, result)
             content = {"image": str(pair.path), "question": pair.question, "error": one_line(str(result))}
@@ -100,25 +115,26 @@ def _write_lines(lines: Lines, results: Iterator[Result], pairs: Sequence[Pair],
     return broken
 
 
-def _explained(explainer: Explainer, pairs: Sequence[Pair], asked: Asked, done: int, skip_broken: bool) -> Iterator[Result]:
-    """The results of the pairs behind the first `done`, in order. Questions and targets are all checked before the first is explained.
+def _refused(pair: Pair, error: XaiError) -> XaiError:
+    return XaiError(f"{pair.where}: {error}; --skip-broken leaves such pairs out")
 
-    Raises the first `XaiError`, with its pair's line, unless `skip_broken`: it is that pair's result then.
-    """
-    from xai.runtime.inputs.prepare import ahead
 
-    def broken(pair: Pair, error: XaiError) -> XaiError:
-        if not skip_broken and pair.number > done:
-            raise XaiError(f"{pair.where}: {error}; --skip-broken leaves such pairs out") from error
-        return error
-
-    first = done - done % TOGETHER
-    refused: dict[int, XaiError] = {}
-    for pair in pairs[first:]:
+def _check_questions(explainer: Explainer, pairs: Sequence[Pair], asked: Asked) -> dict[int, XaiError]:
+    """What is wrong with questions and targets, by the pair's number."""
+    found: dict[int, XaiError] = {}
+    for pair in pairs:
         try:
             explainer.check(pair.question, asked.target_of(pair.target), asked.truncate)
         except XaiError as error:
-            refused[pair.number] = broken(pair, error)
+            found[pair.number] = error
+    return found
+
+
+def _explained(explainer: Explainer, pairs: Sequence[Pair], asked: Asked, done: int, refused: Mapping[int, XaiError]) -> Iterator[Result]:
+    """The results of the pairs behind the first `done`, in order; what is `refused` already is not tried."""
+    from xai.runtime.inputs.prepare import ahead
+
+    first = done - done % TOGETHER
     images = ahead(lambda pair: explainer.prepare(pair.path), [pair for pair in pairs[first:] if pair.number not in refused])
     prepared: dict[int, PreparedImage] = {}
     for start in range(first, len(pairs), TOGETHER):
@@ -130,20 +146,15 @@ def _explained(explainer: Explainer, pairs: Sequence[Pair], asked: Asked, done: 
                 if pair.number not in results:
                     prepared[pair.number] = next(images).result()
             except XaiError as error:
-                results[pair.number] = broken(pair, error)
+                results[pair.number] = error
         for (usable, target), group in groupby(block, lambda pair: (pair.number in prepared, asked.target_of(pair.target))):
             if usable:
-                results |= _explain_group(explainer, list(group), prepared, asked, target, broken)
+                results |= _explain_group(explainer, list(group), prepared, asked, target)
         yield from (results[pair.number] for pair in block if pair.number > done)
 
 
 def _explain_group(
-    explainer: Explainer,
-    group: Sequence[Pair],
-    prepared: Mapping[int, PreparedImage],
-    asked: Asked,
-    target: str | int | None,
-    broken: Callable[[Pair, XaiError], XaiError],
+    explainer: Explainer, group: Sequence[Pair], prepared: Mapping[int, PreparedImage], asked: Asked, target: str | int | None
 ) -> dict[int, Result]:
     """Pairs that follow each other and have their target in common, as one batch; one by one where that fails."""
     images = [(prepared[pair.number], pair.question) for pair in group]
@@ -151,7 +162,7 @@ def _explain_group(
         found = asked.explain_batch(explainer, images, target, asked.seed + group[0].number - 1)
     except XaiError as error:
         if len(group) == 1:
-            return {group[0].number: broken(group[0], error)}
-        alone = [_explain_group(explainer, [pair], prepared, asked, target, broken) for pair in group]
+            return {group[0].number: error}
+        alone = [_explain_group(explainer, [pair], prepared, asked, target) for pair in group]
         return {number: result for one in alone for number, result in one.items()}
     return {pair.number: result for pair, result in zip(group, found, strict=True)}

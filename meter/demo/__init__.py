@@ -29,5 +29,5 @@ def remark(picture: Image.Image) -> str | None:
         return None
     return (
         "this looks like a photograph, and the demo model knows coloured shapes only: "
-        "load METER with --checkpoint FILE --tokenizer FILE --answers FILE"
+        "load METER with --model CHECKPOINT --tokenizer FILE --answers FILE"
     )

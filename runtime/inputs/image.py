@@ -1,92 +1,140 @@
-"""Image files -> the square of pixels that the model sees, and where it lies in the picture (spec.md, Model)."""
+"""Image files, and whatever else holds a picture -> the picture, upright and in RGB."""
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import importlib
 import io
-import struct
-import threading
-import warnings
-from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
-from xai.base.description import ModelDescription
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput, first_line
+from xai.runtime.inputs.levels import eight_bits, picture_of
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded: a few kilobytes can unpack to gigabytes."""
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
+FORMATS: dict[str, tuple[str, ...]] = {
+    "AVIF": (".avif",),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".j2c"),
+    "PNG": (".png", ".apng"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+} | ({"HEIF": (".heic", ".heif")} if find_spec("pillow_heif") else {})
+"""The formats that are decoded, whatever a file's name says, and how such files are called. Pillow's other decoders see no file: some
+are rarely tested against hostile bytes, and one starts a program."""
 
-_FILTERS = threading.Lock()
-"""Warning filters belong to the process, and several threads open images."""
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+"""Of the files of a folder that are taken for images."""
 
-ImageSource = str | Path | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
+NEEDED = {"AVIF": "avif", "JPEG": "jpg", "JPEG2000": "jpg_2000", "WEBP": "webp"}
+"""Formats that Pillow can be built without, by Pillow's name for the library."""
 
-
-@dataclass(frozen=True)
-class Crop:
-    """The square (left, top, right, bottom) of the upright picture that the model saw, in its pixels, rounded."""
-
-    box: tuple[int, int, int, int]
+ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]
 
 
-def source_name(source: ImageSource) -> str:
+def source_name(source: object) -> str:
     """What to call an image in a message: its path, or the name of its open file."""
-    if isinstance(source, str | Path):
-        return str(source)
+    if isinstance(source, str | os.PathLike):
+        return os.fsdecode(source)
     name = getattr(source, "name", None)
     return name if isinstance(name, str) else "the image"
+
+
+@functools.cache
+def _decoders() -> tuple[str, ...]:
+    """The formats of `FORMATS` that this installation decodes."""
+    found = [name for name in FORMATS if name not in NEEDED or features.check(NEEDED[name])]
+    if "HEIF" in found:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    return tuple(found)
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from printing what it finds wrong: Pillow raises the same.
+
+    Its handler is taken from it, in the one copy that Pillow holds, rather than file descriptor 2 turned away while a picture is
+    decoded: that would swallow what other threads print. Pillow's other decoders print nothing. Where Pillow is built so
+    that the function cannot be reached, libtiff goes on printing.
+    """
+    from PIL import _imaging
+
+    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        handler = getattr(ctypes.CDLL(_imaging.__file__), name, None)
+        if handler is not None:
+            handler.restype = ctypes.c_void_p
+            handler(None)
 
 
 def open_image(source: ImageSource) -> Image.Image:
     """The picture upright (EXIF) and in RGB.
 
-    Grey, palette, CMYK and 16-bit images are converted, transparency is laid on white, of an animation the first
-    frame is taken. Raises `XaiError` where the source is no image that can be used.
+    `source` is a file's path, its bytes or the open file, in one of `FORMATS`; a picture of PIL; or an array as
+    `levels.picture_of` takes it. Grey, palette and CMYK images are converted, more than 8 bits as `levels.eight_bits` says,
+    transparency is laid on white, of an animation the first frame is taken.
+    Raises `BadInput` where the source is no image that can be used.
     """
     name = source_name(source)
+    if isinstance(source, np.ndarray):
+        _check_size(source.shape[1::-1], name)
+        return _read(picture_of(source, name), name)
+    if isinstance(source, Image.Image):
+        return _read(source, name)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _read(io.BytesIO(source), name)
+    if isinstance(source, str | os.PathLike) or hasattr(source, "read"):
+        return _read(source, name)
+    raise BadInput(f"the image is of type {type(source).__name__}: give a path, bytes, an open file, a PIL image or a NumPy array")
+
+
+def _read(source: Any, name: str) -> Image.Image:
+    """The picture in RGB; whatever Pillow raises becomes a `BadInput`."""
     try:
-        if isinstance(source, np.ndarray):
-            return _rgb(Image.fromarray(source), name)
         if isinstance(source, Image.Image):
             return _rgb(source, name)
-        file = io.BytesIO(source) if isinstance(source, bytes) else source
-        with _FILTERS, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
-            opened = Image.open(file)
-        with opened as image:
+        _silence_libtiff()
+        with Image.open(source, formats=_decoders()) as image:
             return _rgb(image, name)
+    except BadInput:
+        raise
     except FileNotFoundError as error:
-        raise XaiError(f"image {name} does not exist") from error
+        raise BadInput(f"image {name} does not exist") from error
     except IsADirectoryError as error:
-        raise XaiError(f"{name} is a folder, not an image") from error
+        raise BadInput(f"{name} is a folder, not an image") from error
     except UnidentifiedImageError as error:
-        raise XaiError(f"{name} is not an image in a format that Pillow reads") from error
+        raise BadInput(f"{name} is not an image in a format that is read here: {', '.join(_decoders())}") from error
     except Image.DecompressionBombError as error:
-        raise XaiError(f"{name} is larger than {MAX_PIXELS // 1_000_000} megapixels: make it smaller") from error
-    # Pillow's decoders report damage by any of these.
-    except (OSError, ValueError, TypeError, SyntaxError, EOFError, IndexError, KeyError, struct.error) as error:
-        if isinstance(error, XaiError):
-            raise
-        raise XaiError(
-            f"{name} cannot be read as an image: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        ) from error
+        raise BadInput(f"{name} is larger than {MAX_PIXELS // 1_000_000} megapixels: make it smaller") from error
+    except OSError as error:
+        raise BadInput(f"{name} cannot be read as an image: {error.strerror or first_line(error)}") from error
+    except Exception as error:  # decoders report damage by any class there is
+        raise BadInput(f"{name} cannot be read as an image: {first_line(error)}") from error
+
+
+def _check_size(size: Sequence[int], name: str) -> None:
+    if 0 in size:
+        raise BadInput(f"{name} is empty: {' x '.join(map(str, size))} pixels")
+    if len(size) == 2 and size[0] * size[1] > MAX_PIXELS:
+        raise BadInput(f"{name} has {size[0]} x {size[1]} pixels, more than {MAX_PIXELS // 1_000_000} megapixels: make it smaller")
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:
-    width, height = image.size
-    if 0 in image.size:
-        raise XaiError(f"{name} is empty: {width} x {height} pixels")
-    if width * height > MAX_PIXELS:
-        raise XaiError(f"{name} has {width} x {height} pixels, more than {MAX_PIXELS // 1_000_000} megapixels: make it smaller")
+    _check_size(image.size, name)
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        image = _eight_bits(image, name)
+        return _grey_of_more_bits(image, name).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -94,35 +142,10 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
     return image.convert("RGB")
 
 
-def _eight_bits(image: Image.Image, name: str) -> Image.Image:
-    """Grey of more than 8 bits: integers of 16, or floats of [0, 1], [0, 255] or 16 bits; one transparent level turns white."""
-    values = np.asarray(image, dtype=np.float32)
-    if not np.isfinite(values).all():
-        raise XaiError(f"{name} has pixels that are NaN or infinite: repair it first")
-    top = values.max()
-    scale = 255 / 65535 if image.mode != "F" or top > 256 else 1 if top > 1.5 else 255
-    scaled = (values * scale).clip(0, 255).round().astype(np.uint8)
+def _grey_of_more_bits(image: Image.Image, name: str) -> Image.Image:
+    """Grey of 8 bits; the one level that may be transparent turns white."""
+    values = np.asarray(image)
+    levels = eight_bits(values, name)
     if (transparent := image.info.get("transparency")) is not None:
-        scaled[values == transparent] = 255
-    return Image.fromarray(scaled)
-
-
-def preprocess(picture: Image.Image, model: ModelDescription, name: str = "the image") -> tuple[NDArray[np.float32], Crop]:
-    """An upright RGB picture -> normalised pixels (3, S, S), and the square of the picture they show.
-
-    The shorter side becomes S (bicubic), the longer one int(S * long / short); the centre is kept. Raises `XaiError`, with
-    the image's name, where it is too long and thin to be scaled.
-    """
-    size = model.image_size
-    width, height = picture.size
-    short = min(width, height)
-    scaled = [size if side == short else int(size * side / short) for side in (width, height)]
-    if scaled[0] * scaled[1] > MAX_PIXELS:
-        raise XaiError(f"{name} is {width} x {height} pixels: too long and thin to be scaled to {size} pixels across; crop it")
-    left, top = (round((side - size) / 2) for side in scaled)
-    seen = picture.resize((scaled[0], scaled[1]), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
-    pixels = np.asarray(seen, dtype=np.float32) / 255
-    pixels = (pixels - np.array(model.image_mean, np.float32)) / np.array(model.image_std, np.float32)
-    scale = short / size
-    corner = round(left * scale), round(top * scale)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)), Crop((*corner, corner[0] + short, corner[1] + short))
+        levels = np.where(values == transparent, np.uint8(255), levels)
+    return Image.fromarray(levels)

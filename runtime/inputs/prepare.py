@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xai.base.description import ModelDescription
-from xai.runtime.inputs.image import Crop, ImageSource, open_image, preprocess, source_name
+from xai.runtime.inputs.image import ImageSource, open_image, source_name
+from xai.runtime.inputs.pixels import Crop, preprocess
 
 THREADS = min(2, os.cpu_count() or 1)
 """That decode: Pillow lets go of Python's lock while it does, and the model keeps the other cores busy."""
@@ -40,7 +41,7 @@ class PreparedImage:
 
 
 def prepare(source: ImageSource, model: ModelDescription) -> PreparedImage:
-    """Decode and preprocess one image. Raises `XaiError` where it cannot be used."""
+    """Decode and preprocess one image. Raises `BadInput` where it cannot be used."""
     name = source_name(source)
     start = time.perf_counter()
     picture = open_image(source)

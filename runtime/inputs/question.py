@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput, XaiError
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,13 @@ class QuestionEncoder:
         self.vocab_size = vocab_size
 
     def encode(self, question: str, truncate: bool = False) -> EncodedQuestion:
-        """Raises `XaiError` on a question that is empty or, unless `truncate`, longer than the limit."""
+        """Raises `BadInput` on a question that is no text, empty or, unless `truncate`, longer than the limit."""
+        if not isinstance(question, str):
+            raise BadInput(f"the question is of type {type(question).__name__}: give text")
         if not question.strip():
-            raise XaiError("the question is empty: ask one of at least one word")
+            raise BadInput("the question is empty: ask one of at least one word")
         if any("\ud800" <= c <= "\udfff" for c in question):
-            raise XaiError("the question holds bytes that are not UTF-8: type it again, or set a UTF-8 locale")
+            raise BadInput("the question holds bytes that are not UTF-8: type it again, or set a UTF-8 locale")
         encoding = self.tokenizer.encode(question)
         count = len(encoding.ids)
         if count < 2 or not (encoding.special_tokens_mask[0] and encoding.special_tokens_mask[-1]):
@@ -69,9 +70,9 @@ class QuestionEncoder:
                 "the tokenizer does not wrap a question in <s> and </s>: give the tokenizer.json of the model, with its post-processor"
             )
         if count < 3:
-            raise XaiError(f"the question {question!r} has no token that the tokenizer knows")
+            raise BadInput(f"the question {question!r} has no token that the tokenizer knows")
         if count > self.limit and not truncate:
-            raise XaiError(f"the question has {count} tokens and the model takes {self.limit}: shorten it, or cut its end with --truncate")
+            raise BadInput(f"the question has {count} tokens and the model takes {self.limit}: shorten it")
         keep = list(range(count)) if count <= self.limit else [*range(self.limit - 1), count - 1]
         tokens, spans = [], []
         for i in keep:
@@ -111,50 +112,3 @@ def _words(question: str, spans: list[tuple[int, int] | None]) -> tuple[Word, ..
         first, last, members = groups[-1] if groups else (0, len(question), [])
         groups[-1:] = [(first, last, members + spaces)]
     return tuple(Word(question[start:end].strip(), tuple(members)) for start, end, members in groups)
-
-
-def load_tokenizer(name: str | Path) -> Tokenizer:
-    """A `tokenizer.json`, a folder that holds one (or RoBERTa's `vocab.json` and `merges.txt`), or the name of a model
-    whose tokenizer is in the local Hugging Face cache. Nothing is downloaded.
-
-    Raises `XaiError` where there is no usable tokenizer.
-    """
-    path = Path(name)
-    if path.is_dir():
-        if (path / "tokenizer.json").is_file():
-            path = path / "tokenizer.json"
-        elif not ((path / "vocab.json").is_file() and (path / "merges.txt").is_file()):
-            raise XaiError(f"folder {path} holds neither tokenizer.json nor vocab.json with merges.txt")
-    elif not path.is_file():
-        path = _cached(str(name))
-    try:
-        tokenizer = _roberta(path) if path.is_dir() else Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises this very class for any damage
-        raise XaiError(f"{path} is not a tokenizer: {str(error).splitlines()[0]}") from error
-    # A file may carry the padding and truncation of its training: padding would be read as words, truncation cut unsaid.
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
-
-
-def _cached(name: str) -> Path:
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(name, "tokenizer.json")
-    except HFValidationError:
-        found = None
-    if not isinstance(found, str):
-        raise XaiError(f"tokenizer {name!r} is neither a file nor in the local Hugging Face cache: give a tokenizer.json file")
-    return Path(found)
-
-
-def _roberta(folder: Path) -> Tokenizer:
-    """RoBERTa's tokenizer from its two files."""
-    from tokenizers.implementations import ByteLevelBPETokenizer
-    from tokenizers.processors import RobertaProcessing
-
-    tokenizer: Tokenizer = ByteLevelBPETokenizer.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))._tokenizer
-    tokenizer.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0))
-    return tokenizer

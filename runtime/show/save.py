@@ -1,7 +1,8 @@
-"""Explanations -> a file: picture, page, JSON or arrays."""
+"""Explanations -> a file: picture, page or data."""
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -12,8 +13,11 @@ import numpy as np
 
 from xai.base.errors import XaiError
 from xai.base.files import check_folder, json_bytes, write
+from xai.base.process import import_matplotlib
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from xai.runtime.explanation import Explanation
 
 
@@ -27,8 +31,15 @@ def save(explanations: Sequence[Explanation], path: Path) -> None:
 
 
 def render(explanations: Sequence[Explanation], path: Path) -> bytes:
-    """The content of the file that `save` would write."""
+    """Give the content of the file that `save` would write."""
     return _WRITERS[path.suffix.lower()](explanations)
+
+
+def notebook(explanation: Explanation) -> str:
+    """Give the part of a page that a notebook shows."""
+    from xai.runtime.show.notebook import fragment
+
+    return fragment(explanation)
 
 
 def check(path: Path) -> None:
@@ -41,7 +52,7 @@ def check(path: Path) -> None:
 
 
 def check_suffix(path: Path) -> None:
-    """Raises `XaiError` where the suffix is none of `SUFFIXES`."""
+    """Refuse a suffix that is none of `SUFFIXES`: raises `XaiError`."""
     if path.suffix.lower() not in SUFFIXES:
         raise XaiError(f"cannot save {path}: its name must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
 
@@ -49,13 +60,43 @@ def check_suffix(path: Path) -> None:
 # What draws and what computes is imported when it is needed: a name is refused before SciPy and matplotlib are loaded.
 
 
-def _png(explanations: Sequence[Explanation]) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
+def _figure(explanations: Sequence[Explanation]) -> Figure:
+    import_matplotlib()
     from xai.runtime.show.sheet import draw
 
+    return draw(explanations)
+
+
+def _png(explanations: Sequence[Explanation]) -> bytes:
+    figure = _figure(explanations)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     buffer = io.BytesIO()
-    FigureCanvasAgg(draw(explanations)).print_png(buffer, pil_kwargs={"compress_level": 4})  # half of level 6's time for a photo
+    FigureCanvasAgg(figure).print_png(buffer, pil_kwargs={"compress_level": 4})  # half of level 6's time for a photo
+    return buffer.getvalue()
+
+
+def _svg(explanations: Sequence[Explanation]) -> bytes:
+    """Text stays text, in DejaVu Sans where the reader has it."""
+    figure = _figure(explanations)
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    buffer = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "xai"}):  # the salt: the same file for the same explanation
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def _pdf(explanations: Sequence[Explanation]) -> bytes:
+    """Text stays text, with the parts of the fonts that it needs."""
+    figure = _figure(explanations)
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+    buffer = io.BytesIO()
+    with rc_context({"pdf.fonttype": 42}):  # TrueType; the default splits text into pictures of letters
+        FigureCanvasPdf(figure).print_pdf(buffer, metadata={"CreationDate": None})
     return buffer.getvalue()
 
 
@@ -63,6 +104,23 @@ def _html(explanations: Sequence[Explanation]) -> bytes:
     from xai.runtime.show.page import html
 
     return html(explanations).encode()
+
+
+def _csv(explanations: Sequence[Explanation]) -> bytes:
+    """A row for each patch, then one for each word, a column of raw scores for each method.
+
+    `kind` is `patch` or `word`; a patch has `row` and `column`, a word its place `word` and its `text`. All count from 0.
+    """
+    first = explanations[0]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["kind", "row", "column", "word", "text", *(e.method for e in explanations)])
+    for row, column in np.ndindex(first.image_relevance.shape):
+        writer.writerow(["patch", row, column, "", "", *(float(e.image_relevance[row, column]) for e in explanations)])
+    scores = [e.word_relevance for e in explanations]
+    for i, word in enumerate(first.question.words):
+        writer.writerow(["word", "", "", i, word.text, *(float(values[i]) for values in scores)])
+    return file.getvalue().encode()
 
 
 def _json(explanations: Sequence[Explanation]) -> bytes:
@@ -92,6 +150,14 @@ def _npz(explanations: Sequence[Explanation]) -> bytes:
     return buffer.getvalue()
 
 
-_WRITERS: dict[str, Callable[[Sequence[Explanation]], bytes]] = {".png": _png, ".html": _html, ".json": _json, ".npz": _npz}
+_WRITERS: dict[str, Callable[[Sequence[Explanation]], bytes]] = {
+    ".csv": _csv,
+    ".pdf": _pdf,
+    ".svg": _svg,
+    ".png": _png,
+    ".html": _html,
+    ".json": _json,
+    ".npz": _npz,
+}
 
 SUFFIXES = tuple(_WRITERS)

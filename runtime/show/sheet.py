@@ -1,80 +1,65 @@
-"""Explanations -> one picture: the original, the overlay on the crop that the model saw, the words.
-
-Lengths on the sheet are in inches, y runs downwards from its top.
-"""
+"""Explanations -> one sheet: the picture, the overlay on the crop that the model saw, the words, what two methods have in common."""
 
 from __future__ import annotations
 
-import unicodedata
-from bisect import bisect_left
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, get_font
-from matplotlib.patches import FancyBboxPatch, Rectangle
-from matplotlib.transforms import Affine2D
 from PIL import Image
 
-from xai.base.text import one_line, percent
+from xai.base.text import percent, right_to_left
 from xai.runtime.explanation import Explanation
-from xai.runtime.show.theme import FADED, bar_labels, colours, cut_away, heat, ink, outside, scale_notes, scaled, window, word_range
+from xai.runtime.show.agreement import agreements
+from xai.runtime.show.figure import GREY, Box, Paper, Style, grey, hatch, outline, reduced, show_image
+from xai.runtime.show.fonts import lacking_note
+from xai.runtime.show.scale import bar_labels, is_flat, legend, notes, score_label, word_range
+from xai.runtime.show.theme import FADED, FLAT, answer_lines, cut_away, heat, ink, layers_label, outside, paint, window
 
-DPI = 150
 MARGIN = 0.45
 GAP = 0.35
-INK, GREY = "#1a1a1a", "#5f6368"
+_BAR = 0.9
+"""Width of an upright colour bar with its labels."""
+_TITLED = 1.1
+"""Width of "The picture" above one: a column is at least as wide."""
+_TALLEST, _LOWEST = 4.6, 2.2
+"""Height of the pictures of a single explanation: above it the words go beside them, below it they go one beneath the other."""
+_BESIDE = 2.6
+"""Width of the words beside pictures, at least."""
+_PANEL = 3.2
+_NARROWEST, _WIDEST = 2.3, 3.6
+"""Width of a panel for a square picture, and its limits for others."""
+_WIDE = 14.2
+"""What panels beside each other should come to."""
+_PRINT = 40.0
+"""Length of a paragraph in small print, all its lines together, if they are more than four."""
+_STRIP = 4.0
+"""A picture that is so many times as wide as high has a row of its own."""
+
+QUESTION = Style(16, bold=True)
+ANSWER = Style(12.5)
+TITLE = Style(11, bold=True)
+SMALL = Style(8.5, GREY)
 
 
 def draw(explanations: Sequence[Explanation]) -> Figure:
-    """One explanation: the picture beside its overlay. Several, of the same answer: the picture once and a panel for each.
+    """Draw one explanation, the picture beside its overlay, or several of the same answer, the picture once and a panel for each.
 
-    The figure's width depends on the number of explanations only, its height on the picture's shape and the text.
+    The figure's size depends on the picture's shape, the text and the number of explanations, not on the picture's pixels.
     """
-    cells = len(explanations) + 1
-    columns = 2 if cells == 2 else min((3, 4, 5), key=lambda n: (-cells % n, abs(n - 4)))
-    width = 11.2 if cells == 2 else 2 * MARGIN + columns * 3.2 + (columns - 1) * GAP
-    sheet = _Sheet(width, _views(explanations[0]))
-    y = _header(sheet, MARGIN, explanations[0])
-    y = _single(sheet, y, explanations[0]) if cells == 2 else _comparison(sheet, y, explanations, columns)
-    return sheet.finish(y + MARGIN)
-
-
-class _Style(NamedTuple):
-    size: float
-    colour: str = INK
-    bold: bool = False
-
-    @property
-    def height(self) -> float:
-        """Of a line, in inches."""
-        return 1.4 * self.size / 72
-
-
-QUESTION = _Style(16, bold=True)
-ANSWER = _Style(12.5)
-TITLE = _Style(11, bold=True)
-SMALL = _Style(8.5, GREY)
-
-
-@cache
-def _font(bold: bool) -> FontProperties:
-    """Matplotlib's own font, so that a sheet looks the same everywhere."""
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return FontProperties(fname=Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name)
-
-
-def _drawable(text: str, bold: bool) -> str:
-    """A box for every character that the font lacks (matplotlib would warn on stderr), nothing for the invisible ones."""
-    font = get_font(str(_font(bold).get_file()))
-    visible = [c for c in one_line(text) if unicodedata.category(c) != "Cf" and c != "\ufe0f"]
-    return "".join(c if font.get_char_index(ord(c)) else "□" for c in visible)
+    first = explanations[0]
+    views = _views(first)
+    if len(explanations) == 1:
+        paper = Paper(11.2)
+        y = _single(paper, _header(paper, MARGIN, first), first, views)
+    else:
+        side, columns = _columns(first, len(explanations))
+        paper = Paper(2 * MARGIN + columns * side + (columns - 1) * GAP)
+        y = _comparison(paper, _header(paper, MARGIN, first), explanations, views, side, columns)
+    if paper.lacking:
+        y = _small_print(paper, MARGIN, y, paper.width - 2 * MARGIN, [f"Note: {lacking_note(paper.lacking)}."])
+    return paper.finish(y + MARGIN)
 
 
 class _Views(NamedTuple):
@@ -87,231 +72,218 @@ class _Views(NamedTuple):
 
 def _views(explanation: Explanation) -> _Views:
     picture, box = explanation.picture, explanation.crop.box
-    seen = _reduced(picture, box)
+    seen = reduced(picture, box)
     whole = None
     if outside(picture.size, box):
-        reduced = _reduced(picture, (0, 0, *picture.size))
-        whole = Image.blend(_grey(reduced), Image.new("RGB", reduced.size, "white"), 0.6)
-    return _Views(whole, seen, Image.blend(seen, _grey(seen), FADED))
+        small = reduced(picture, (0, 0, *picture.size))
+        whole = Image.blend(grey(small), Image.new("RGB", small.size, "white"), 0.6)
+    return _Views(whole, seen, Image.blend(seen, grey(seen), FADED))
 
 
-class _Sheet:
-    """A white page of a given width, filled from the top; its height is known when it is full."""
-
-    def __init__(self, width: float, views: _Views) -> None:
-        self.width = width
-        self.views = views
-        self.figure = Figure((width, 1), dpi=DPI, facecolor="white")
-        self._renderer = FigureCanvasAgg(self.figure).get_renderer()
-        self._top = Affine2D()
-        self._axes: list[tuple[Axes, float, float, float, float]] = []
-
-    def finish(self, height: float) -> Figure:
-        self.figure.set_size_inches(self.width, height)
-        self._top.scale(1, -1).translate(0, height)
-        for axes, x, y, w, h in self._axes:
-            axes.set_position((x / self.width, 1 - (y + h) / height, w / self.width, h / height))
-        return self.figure
-
-    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        axes = self.figure.add_axes((0, 0, 1, 1), label=str(len(self._axes)))
-        axes.set(xticks=[], yticks=[])
-        self._axes.append((axes, x, y, width, height))
-        return axes
-
-    def measure(self, text: str, style: _Style) -> float:
-        font = _font(style.bold).copy()
-        font.set_size(style.size)
-        return float(self._renderer.get_text_width_height_descent(text, font, ismath=False)[0]) / DPI
-
-    def shorten(self, text: str, width: float, style: _Style) -> str:
-        """`text`, its end replaced by an ellipsis where it is wider than `width`."""
-        text = _drawable(text, style.bold)
-        if self.measure(text, style) <= width:
-            return text
-        return text[: bisect_left(range(len(text)), True, key=lambda n: self.measure(text[: n + 1] + "…", style) > width)] + "…"
-
-    def line(self, x: float, y: float, text: str, style: _Style, align: str = "left") -> None:
-        """One line of drawable text, its top at `y`."""
-        self.figure.text(
-            x,
-            y + style.size / 72,
-            text,
-            transform=self._top + self.figure.dpi_scale_trans,
-            fontproperties=_font(style.bold),
-            fontsize=style.size,
-            color=style.colour,
-            ha=align,
-            va="baseline",
-            parse_math=False,  # a dollar sign is a dollar sign
-            usetex=False,
-        )
-
-    def paragraph(self, x: float, y: float, width: float, text: str, style: _Style, most: int = 99) -> float:
-        """At most `most` lines, wrapped; returns where the next thing may begin."""
-        lines = [""]
-        for word in _drawable(text, style.bold).split():
-            longer = f"{lines[-1]} {word}".lstrip()
-            if self.measure(longer, style) <= width:
-                lines[-1] = longer
-            else:
-                lines.append(word)
-        lines = [line for line in lines if line]
-        if len(lines) > most:
-            lines = [*lines[: most - 1], " ".join(lines[most - 1 :])]
-        for line in lines:
-            self.line(x, y, self.shorten(line, width, style), style)
-            y += style.height
-        return y
-
-    def words(self, x: float, y: float, width: float, explanation: Explanation, size: float) -> float:
-        """Every word in a box of its colour; returns where the next thing may begin."""
-        style = _Style(size)
-        pad, gap, height = 0.5 * size / 72, 0.3 * size / 72, 1.7 * size / 72
-        left, tops = x, y
-        for word, rgb in zip(explanation.question.words, colours(scaled(explanation.word_relevance)), strict=True):
-            text = self.shorten(word.text, width - 2 * pad, style)
-            across = self.measure(text, style) + 2 * pad
-            if left > x and left + across > x + width:
-                left, tops = x, tops + height + gap
-            box = FancyBboxPatch(
-                (left, tops),
-                across,
-                height,
-                boxstyle=f"round,pad=0,rounding_size={0.25 * size / 72}",
-                facecolor=rgb / 255,
-                linewidth=0,
-                transform=self._top + self.figure.dpi_scale_trans,
-            )
-            self.figure.add_artist(box)
-            self.line(left + pad, tops + 0.24 * size / 72, text, style._replace(colour=ink(rgb)))
-            left += across + gap
-        return tops + height
-
-
-def _header(sheet: _Sheet, y: float, explanation: Explanation) -> float:
-    width = sheet.width - 2 * MARGIN
-    y = sheet.paragraph(MARGIN, y, width, explanation.question.text, QUESTION, most=4) + 0.06
-    answers = [("Answer", explanation.answer)]
-    if explanation.target.id != explanation.answer.id:
-        answers.append(("Explained instead", explanation.target))
-    for label, answer in answers:
-        sheet.line(MARGIN, y, label, ANSWER._replace(colour=GREY))
-        x = MARGIN + sheet.measure(label, ANSWER) + 0.12
+def _header(paper: Paper, y: float, explanation: Explanation) -> float:
+    width = paper.width - 2 * MARGIN
+    y = paper.paragraph(MARGIN, y, width, explanation.question.text, QUESTION, most=4) + 0.06
+    for label, answer in answer_lines(explanation):
+        paper.line(MARGIN, y, label, ANSWER._replace(colour=GREY))
+        x = MARGIN + paper.measure(label, ANSWER) + 0.12
         share = percent(answer.probability)
         bold = ANSWER._replace(bold=True)
-        text = sheet.shorten(answer.text, sheet.width - MARGIN - x - sheet.measure(share, ANSWER) - 0.12, bold)
-        sheet.line(x, y, text, bold)
-        sheet.line(x + sheet.measure(text, bold) + 0.12, y, share, ANSWER)
+        text = paper.shorten(answer.text, paper.width - MARGIN - x - paper.measure(share, ANSWER) - 0.12, bold)
+        paper.line(x, y, text, bold)
+        paper.line(x + paper.measure(text, bold) + 0.12, y, share, ANSWER)
         y += ANSWER.height
     return y + 0.2
 
 
-def _single(sheet: _Sheet, y: float, explanation: Explanation) -> float:
-    bar = 0.9  # with its labels
-    side = (sheet.width - 2 * MARGIN - GAP - bar) / 2
-    right = MARGIN + side + GAP
-    width = sheet.width - 2 * MARGIN
-    sheet.line(MARGIN, y, "The picture", TITLE)
-    sheet.line(right, y, "Relevance", TITLE)
+def _single(paper: Paper, y: float, explanation: Explanation, views: _Views) -> float:
+    """Pictures beside each other; one beneath the other where they are wide; with the words at their side where they are tall."""
+    width = paper.width - 2 * MARGIN
+    whole, part = _aspect((0, 0, *explanation.picture.size)), _aspect(_shown(explanation))
+    height = (width - GAP - _BAR) / (whole + part)
+    if height > _TALLEST:
+        height = min(_TALLEST, (width - _BESIDE - 2 * GAP - _BAR) / (whole + part))
+        x, lower = _pair(paper, y, height, explanation, views)
+        lower = _caption(paper, MARGIN, lower, x - MARGIN - GAP, explanation)
+        return max(lower, _told(paper, x, y, paper.width - MARGIN - x, explanation))
+    if height >= _LOWEST:
+        _, lower = _pair(paper, y, height, explanation, views)
+    else:
+        lower = _titled(paper, MARGIN, y, min(width / whole, _TALLEST), explanation, views, overlay=False)
+        lower = _titled(paper, MARGIN, lower + 0.15, min((width - _BAR) / part, _TALLEST), explanation, views, overlay=True)
+    lower = _caption(paper, MARGIN, lower, width, explanation)
+    return _told(paper, MARGIN, lower + 0.15, width, explanation)
+
+
+def _pair(paper: Paper, y: float, height: float, explanation: Explanation, views: _Views) -> tuple[float, float]:
+    """The picture and its overlay beside each other; returns where the next thing may begin, at their right and beneath."""
+    right = MARGIN + max(height * _aspect((0, 0, *explanation.picture.size)), _TITLED) + GAP
+    _titled(paper, MARGIN, y, height, explanation, views, overlay=False)
+    lower = _titled(paper, right, y, height, explanation, views, overlay=True)
+    return right + height * _aspect(_shown(explanation)) + _BAR + GAP, lower
+
+
+def _titled(paper: Paper, x: float, y: float, height: float, explanation: Explanation, views: _Views, overlay: bool) -> float:
+    """The picture, or its overlay with a colour bar, of that height under its title; returns its lower edge."""
+    paper.line(x, y, "Relevance" if overlay else "The picture", TITLE)
     y += TITLE.height + 0.05
-    _, end = _picture(sheet, MARGIN, y, side, explanation)
-    across, below = _picture(sheet, right, y, side, explanation, overlay=True)
-    _colour_bar(sheet, right + across + 0.15, y, 0.16, below - y, explanation, upright=True)
-    y = max(end, below) + 0.1
-    if cut := cut_away(explanation):
-        y = sheet.paragraph(MARGIN, y, width, cut, SMALL)
-    y += 0.15
-    sheet.line(MARGIN, y, "The words", TITLE)
-    y = sheet.words(MARGIN, y + TITLE.height + 0.05, width, explanation, 12) + 0.12
-    y = sheet.paragraph(MARGIN, y, width, word_range(explanation), SMALL) + 0.12
-    return _small_print(sheet, MARGIN, y, width, [_provenance(explanation), *_notes(explanation)])
+    box = _shown(explanation) if overlay else (0, 0, *explanation.picture.size)
+    _picture(paper, x, y, height, box, explanation, views, overlay)
+    if overlay:
+        _colour_bar(paper, x + height * _aspect(box) + 0.15, y, 0.16, height, explanation)
+    return y + height
 
 
-def _comparison(sheet: _Sheet, y: float, explanations: Sequence[Explanation], columns: int) -> float:
-    side = (sheet.width - 2 * MARGIN - (columns - 1) * GAP) / columns
+def _caption(paper: Paper, x: float, y: float, width: float, explanation: Explanation) -> float:
+    return paper.paragraph(x, y + 0.1, width, cut_away(explanation), SMALL)
+
+
+def _told(paper: Paper, x: float, y: float, width: float, explanation: Explanation) -> float:
+    """The words and the small print; returns where the next thing may begin."""
+    paper.line(x, y, "The words", TITLE)
+    y = _word_boxes(paper, x, y + TITLE.height + 0.05, width, explanation, 12) + 0.12
+    y = paper.paragraph(x, y, width, word_range(explanation), SMALL) + 0.12
+    return _small_print(paper, x, y, width, [_provenance(explanation), *_notes(explanation), _legend()])
+
+
+def _columns(explanation: Explanation, methods: int) -> tuple[float, int]:
+    """The width of a panel and how many stand beside each other: tall pictures stand closer than wide ones."""
+    side = min(max(_PANEL * _aspect(_shown(explanation)) ** 0.5, _NARROWEST), _WIDEST)
+    cells = methods if _is_strip(explanation) else methods + 1
+    middle = round(_WIDE / (side + GAP))
+    choices = [n for n in (middle - 1, middle, middle + 1) if n <= cells] or [cells]
+    return side, min(choices, key=lambda n: (-cells % n, abs(n - middle)))
+
+
+def _is_strip(explanation: Explanation) -> bool:
+    return _aspect((0, 0, *explanation.picture.size)) > _STRIP
+
+
+def _comparison(paper: Paper, y: float, explanations: Sequence[Explanation], views: _Views, side: float, columns: int) -> float:
+    width = paper.width - 2 * MARGIN
+    cells: list[Explanation | None] = [None, *explanations]  # None: the picture itself
+    if _is_strip(explanations[0]):
+        y = _original(paper, MARGIN, y, width, 2.0, explanations[0], views) + 0.3
+        del cells[0]
     end = y
-    for cell in range(len(explanations) + 1):
+    for cell, explanation in enumerate(cells):
         column = cell % columns
         if column == 0 and cell:
             y = end = end + 0.3
         x = MARGIN + column * (side + GAP)
-        end = max(end, _panel(sheet, x, y, side, explanations[cell - 1]) if cell else _original(sheet, x, y, side, explanations[0]))
-    notes = [
-        "Each map and each row of words is scaled by itself, from its lowest score (dark) to its highest (bright): "
-        "colours compare places within one method, not methods with each other.",
-        _source(explanations[0]),
-    ]
-    return _small_print(sheet, MARGIN, end + 0.3, sheet.width - 2 * MARGIN, notes)
-
-
-def _original(sheet: _Sheet, x: float, y: float, side: float, explanation: Explanation) -> float:
-    sheet.line(x, y, "The picture", TITLE)
-    y = _picture(sheet, x, y + TITLE.height + 0.05, side, explanation)[1] + 0.1
-    return sheet.paragraph(x, y, side, cut_away(explanation), SMALL)
-
-
-def _panel(sheet: _Sheet, x: float, y: float, side: float, explanation: Explanation) -> float:
-    title = sheet.shorten(explanation.method, side, TITLE)
-    sheet.line(x, y, title, TITLE)
-    if explanation.layers:
-        sheet.line(x + side, y, f"{explanation.layers} layers" if explanation.layers == "all" else "first layer", SMALL, align="right")
-    y = _picture(sheet, x, y + TITLE.height + 0.05, side, explanation, overlay=True)[1] + 0.1
-    _colour_bar(sheet, x, y, side, 0.09, explanation, upright=False)
-    y = sheet.words(x, y + 0.34, side, explanation, 8.5) + 0.1
-    return _small_print(sheet, x, y, side, _notes(explanation))
-
-
-def _picture(sheet: _Sheet, x: float, y: float, side: float, explanation: Explanation, overlay: bool = False) -> tuple[float, float]:
-    """The picture within a square of that side, what the model did not see greyed and hatched; returns its width and lower edge."""
-    picture, box = explanation.picture, explanation.crop.box
-    shown = window(picture.size, box) if overlay else (0, 0, *picture.size)
-    width, height = shown[2] - shown[0], shown[3] - shown[1]
-    scale = side / max(width, height)
-    axes = sheet.axes(x, y, width * scale, height * scale)
-    views = sheet.views
-    if views.whole is not None:
-        _show(axes, views.whole, (0, 0, *picture.size))
-    for strip in outside(picture.size, box):
-        corner, size = strip[:2], (strip[2] - strip[0], strip[3] - strip[1])
-        axes.add_patch(Rectangle(corner, *size, fill=False, linewidth=0, hatch="////", edgecolor="#00000055"))
-    _show(axes, views.faded if overlay else views.seen, box)
-    if overlay:
-        _show(axes, heat(explanation.image_relevance, 720), box)
-    for colour, line in ("white", 2.4), (INK, 1.1):
-        axes.add_patch(Rectangle(box[:2], box[2] - box[0], box[3] - box[1], fill=False, edgecolor=colour, linewidth=line, clip_on=False))
-    axes.set(xlim=(shown[0], shown[2]), ylim=(shown[3], shown[1]), aspect="auto")
-    axes.spines[:].set_visible(False)
-    return width * scale, y + height * scale
-
-
-def _reduced(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """A part of the picture with no more pixels than a sheet can show."""
-    width, height = box[2] - box[0], box[3] - box[1]
-    scale = min(1, 1400 / max(width, height))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return image.resize(size, Image.Resampling.BICUBIC, box, reducing_gap=2.0)
-
-
-def _grey(image: Image.Image) -> Image.Image:
-    return image.convert("L").convert("RGB")
-
-
-def _show(axes: Axes, image: Image.Image, box: tuple[int, int, int, int]) -> None:
-    """`image` over that part of the picture."""
-    axes.imshow(image, extent=(box[0], box[2], box[3], box[1]), interpolation="antialiased")
-
-
-def _colour_bar(sheet: _Sheet, x: float, y: float, width: float, height: float, explanation: Explanation, upright: bool) -> None:
-    ramp = np.linspace(1, 0, 256)[:, None] if upright else np.linspace(0, 1, 256)[None]
-    axes = sheet.axes(x, y, width, height)
-    axes.imshow(colours(ramp), extent=(0, 1, 0, 1), aspect="auto")
-    axes.spines[:].set_visible(False)
-    for place, label in bar_labels(explanation):
-        if upright:
-            sheet.line(x + width + 0.07, y + (1 - place) * height - SMALL.size / 144, label, SMALL)
+        if explanation is None:
+            lower = _original(paper, x, y, side, side / _aspect(_shown(explanations[0])), explanations[0], views)
         else:
-            sheet.line(x + place * width, y + height + 0.03, label, SMALL, align={0: "left", 0.5: "center", 1: "right"}[place])
+            lower = _panel(paper, x, y, side, explanation, views)
+        end = max(end, lower)
+    end = _agreements(paper, MARGIN, end + 0.35, width, explanations)
+    return _small_print(paper, MARGIN, end + 0.3, width, [_legend(), _source(explanations[0])])
+
+
+def _original(paper: Paper, x: float, y: float, width: float, height: float, explanation: Explanation, views: _Views) -> float:
+    """The picture as large as it fits in there; returns where the next thing may begin."""
+    paper.line(x, y, "The picture", TITLE)
+    y += TITLE.height + 0.05
+    box = 0, 0, *explanation.picture.size
+    height = min(height, width / _aspect(box))
+    _picture(paper, x, y, height, box, explanation, views, overlay=False)
+    return _caption(paper, x, y + height, width, explanation)
+
+
+def _panel(paper: Paper, x: float, y: float, side: float, explanation: Explanation, views: _Views) -> float:
+    layers = layers_label(explanation)
+    room = side - (paper.measure(layers, SMALL) + 0.1 if layers else 0)
+    paper.line(x, y, paper.shorten(explanation.method, room, TITLE), TITLE)
+    paper.line(x + side, y, layers, SMALL, align="right")
+    box = _shown(explanation)
+    y += TITLE.height + 0.05
+    _picture(paper, x, y, side / _aspect(box), box, explanation, views, overlay=True)
+    y += side / _aspect(box) + 0.1
+    _colour_bar(paper, x, y, side, 0.09, explanation)
+    y = _word_boxes(paper, x, y + 0.34, side, explanation, 8.5) + 0.1
+    return _small_print(paper, x, y, side, _notes(explanation))
+
+
+def _agreements(paper: Paper, x: float, y: float, width: float, explanations: Sequence[Explanation]) -> float:
+    """Two tables beside each other, of maps and of words; a row and a column for each method."""
+    cell, top = 0.42, y
+    label = max(paper.measure(f"{i + 1}  {e.method}", SMALL) for i, e in enumerate(explanations)) + 0.1
+    room = (width - GAP) / 2
+    if label + cell * len(explanations) > room:
+        label = room - cell * len(explanations)
+    ends = []
+    for place, table in enumerate(agreements(explanations)):
+        left, y = x + place * (room + GAP), top
+        paper.line(left, y, table.title, TITLE)
+        y += TITLE.height + 0.05
+        for i in range(len(explanations)):
+            paper.line(left + label + (i + 1) * cell, y, str(i + 1), SMALL, align="right")
+        for i, (name, cells) in enumerate(table.rows):
+            y += SMALL.height
+            paper.line(left, y, paper.shorten(f"{i + 1}  {name}", label, SMALL), SMALL)
+            for k, text in enumerate(cells):
+                paper.line(left + label + (k + 1) * cell, y, text, SMALL, align="right")
+        ends.append(paper.paragraph(left, y + SMALL.height + 0.05, room, table.caption, SMALL))
+    return max(ends)
+
+
+def _word_boxes(paper: Paper, x: float, y: float, width: float, explanation: Explanation, size: float) -> float:
+    """Every word in a box of its colour with its raw score beneath, in reading order; returns where the next thing may begin."""
+    word_style, score_style = Style(size), Style(0.62 * size)
+    pad, gap, height = 0.5 * size / 72, 0.3 * size / 72, 2.45 * size / 72
+    from_right = right_to_left(explanation.question.text)
+    taken, top = 0.0, y
+    for word, score, rgb in zip(explanation.question.words, explanation.word_relevance, paint(explanation.word_relevance), strict=True):
+        text, number = paper.shorten(word.text, width - 2 * pad, word_style), score_label(score)
+        across = max(paper.measure(text, word_style), paper.measure(number, score_style)) + 2 * pad
+        if taken and taken + across > width:
+            taken, top = 0.0, top + height + gap
+        left = x + width - taken - across if from_right else x + taken
+        paper.rounded_box(left, top, across, height, rgb, 0.25 * size / 72)
+        middle, colour = left + across / 2, ink(rgb)
+        paper.line(middle, top + 0.22 * size / 72, text, word_style._replace(colour=colour), align="center")
+        paper.line(middle, top + 1.55 * size / 72, number, score_style._replace(colour=colour), align="center")
+        taken += across + gap
+    return top + height
+
+
+def _shown(explanation: Explanation) -> Box:
+    """The part of the picture that an overlay shows."""
+    return window(explanation.picture.size, explanation.crop.box)
+
+
+def _aspect(box: Box) -> float:
+    """Width by height."""
+    return (box[2] - box[0]) / (box[3] - box[1])
+
+
+def _picture(paper: Paper, x: float, y: float, height: float, shown: Box, explanation: Explanation, views: _Views, overlay: bool) -> None:
+    """That part of the picture, of that height; what the model did not see greyed and hatched."""
+    size, box = explanation.picture.size, explanation.crop.box
+    axes: Axes = paper.axes(x, y, height * _aspect(shown), height)
+    if views.whole is not None:
+        show_image(axes, views.whole, (0, 0, *size))
+    for strip in outside(size, box):
+        hatch(axes, strip)
+    show_image(axes, views.faded if overlay else views.seen, box)
+    if overlay:
+        show_image(axes, heat(explanation.image_relevance, 720), box)
+    outline(axes, box)
+    axes.set(xlim=(shown[0], shown[2]), ylim=(shown[3], shown[1]), aspect="auto")
+
+
+def _colour_bar(paper: Paper, x: float, y: float, width: float, height: float, explanation: Explanation) -> None:
+    """The map's colours with raw scores, at the right of an upright bar and beneath a level one."""
+    paper.colour_bar(x, y, width, height, FLAT if is_flat(explanation.image_relevance) else None)
+    for place, label in bar_labels(explanation):
+        if height > width:
+            paper.line(x + width + 0.07, y + (1 - place) * height - SMALL.size / 144, label, SMALL)
+        else:
+            align = {0: "left", 0.5: "center", 1: "right"}[place]
+            paper.line(x + place * width, y + height + 0.03, label, SMALL, align=align)
+
+
+def _legend() -> str:
+    return legend("dark", "bright", "grey")
 
 
 def _source(explanation: Explanation) -> str:
@@ -319,15 +291,16 @@ def _source(explanation: Explanation) -> str:
 
 
 def _provenance(explanation: Explanation) -> str:
-    layers = f" · layers: {explanation.layers}" if explanation.layers else ""
-    return f"Method: {explanation.method}{layers} · {_source(explanation)}"
+    parts = [f"Method: {explanation.method}", layers_label(explanation), _source(explanation)]
+    return " · ".join(part for part in parts if part)
 
 
 def _notes(explanation: Explanation) -> list[str]:
-    return [f"Note: {note}." for note in (*explanation.notes, *scale_notes(explanation))]
+    return [f"Note: {note}." for note in (*explanation.notes, *notes(explanation))]
 
 
-def _small_print(sheet: _Sheet, x: float, y: float, width: float, lines: Sequence[str]) -> float:
+def _small_print(paper: Paper, x: float, y: float, width: float, lines: Sequence[str]) -> float:
+    """A paragraph for each line, cut where it is longer than any note should be."""
     for line in lines:
-        y = sheet.paragraph(x, y, width, line, SMALL, most=4)
+        y = paper.paragraph(x, y, width, line, SMALL, most=max(4, round(_PRINT / width)))
     return y

@@ -16,40 +16,47 @@ from rich.text import Text
 
 from xai.base.text import one_line, percent
 from xai.runtime.explanation import Answer, Explanation
-from xai.runtime.show.theme import colours, ink, scale_notes, scaled
+from xai.runtime.show.agreement import agreements
+from xai.runtime.show.scale import is_flat, legend, notes, scaled, score_label
+from xai.runtime.show.theme import FLAT, answer_lines, colours, hexadecimal, ink, layers_label, paint
 
 _BAR = 24
 _WIDEST = 36
 """Columns of the grid's picture."""
+_FINE = ("256", "truecolor")
+"""Color systems with enough colours for the ramp: in the 16 of others most of it would be black."""
+_MIDDLE = 2
+"""The shade of what is nearly constant."""
 
 
 def show(explanations: Sequence[Explanation], console: Console) -> None:
     """Print explanations of the same answer: question and answers once, then a block for each method.
 
-    Without colours (a pipe, a file, NO_COLOR) shades take their place.
+    Without colours (a pipe, a file, NO_COLOR), and with 16 only, shades take their place.
     """
     first = explanations[0]
     console.print(Text(one_line(first.question.text), style="bold"))
-    console.print(_answer("Answer", first.answer))
-    if first.target.id != first.answer.id:
-        console.print(_answer("Explained instead", first.target))
+    for label, answer in answer_lines(first):
+        console.print(_answer(label, answer))
     shades = " .:*#" if console.options.ascii_only else " ░▒▓█"
     console.print()
     _print_indented(console, _answers(first.top, shades))
-    colourful = console.color_system is not None and not console.no_color and not console.options.ascii_only
+    colourful = console.color_system in _FINE and not console.no_color and not console.options.ascii_only
     for explanation in explanations:
-        layers = " (all layers)" if explanation.layers == "all" else ""
+        layers = layers_label(explanation)
         console.print()
-        console.print(Text.assemble((explanation.method, "bold"), layers))
+        console.print(Text.assemble((one_line(explanation.method), "bold"), f" ({layers})" if layers else ""))
         words, grid = _coloured(explanation, console.width) if colourful else _shaded(explanation, shades, console.width)
         _print_indented(console, words)
         console.print()
         _print_indented(console, grid)
-        for note in (*explanation.notes, *scale_notes(explanation)):
+        for note in (*explanation.notes, *notes(explanation)):
             _print_indented(console, Text(f"Note: {one_line(note)}"))
+    if len(explanations) > 1:
+        _print_agreements(explanations, console)
     console.print()
-    scale = "Dark is the lowest score, bright the highest" if colourful else f"Blank is the lowest score, {shades[-1]} the highest"
-    console.print(Text(f"{scale}; each picture and each row of words is scaled by itself.", style="dim"))
+    marks = ("dark", "bright", "grey") if colourful else ("blank", shades[-1], shades[_MIDDLE])
+    console.print(Text(legend(*marks), style="dim"))
 
 
 def show_solver(explanations: Sequence[Explanation], console: Console) -> None:
@@ -81,34 +88,67 @@ def _answers(top: Sequence[Answer], shades: str) -> Table:
     return table
 
 
+def _print_agreements(explanations: Sequence[Explanation], console: Console) -> None:
+    """Two tables, of maps and of words: a row and a column for each method."""
+    for found in agreements(explanations):
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        table.add_column(Text(found.title, style="bold"), no_wrap=True)
+        for i in range(len(found.rows)):
+            table.add_column(str(i + 1), justify="right", no_wrap=True)
+        for i, (name, cells) in enumerate(found.rows):
+            table.add_row(Text(f"{i + 1}  {one_line(name)}"), *cells)
+        console.print()
+        console.print(table)
+        console.print(Text(found.caption, style="dim"))
+
+
 def _coloured(explanation: Explanation, width: int) -> tuple[Text, Text]:
     """Words on their colours, and the grid in half blocks, two rows of cells to a line."""
-    words = Text()
-    for word, rgb in zip(explanation.question.words, colours(scaled(explanation.word_relevance)), strict=True):
-        words.append(f" {one_line(word.text)} ", style=f"{ink(rgb)} on {_hex(rgb)}").append(" ")
+    relevance = explanation.word_relevance
+    words = [
+        Text(f" {one_line(word.text)} {score_label(score)} ", style=f"{ink(rgb)} on {hexadecimal(rgb)}")
+        for word, score, rgb in zip(explanation.question.words, relevance, paint(relevance), strict=True)
+    ]
     columns = explanation.image_relevance.shape[1]
     cells = max(1, min(_WIDEST, width - 4) // columns)  # columns of the terminal for a patch
     pixels = colours(_fit(scaled(explanation.image_relevance), min(_WIDEST, width - 4)))
+    if is_flat(explanation.image_relevance):
+        pixels[:] = FLAT
     pixels = pixels.repeat(cells, axis=0).repeat(cells, axis=1)
     lines = []
     for upper, lower in zip(pixels[::2], [*pixels[1::2], None], strict=False):
         line = Text()
         for column, rgb in enumerate(upper):
-            below = "" if lower is None else f" on {_hex(lower[column])}"
-            line.append("▀", style=_hex(rgb) + below)
+            below = "" if lower is None else f" on {hexadecimal(lower[column])}"
+            line.append("▀", style=hexadecimal(rgb) + below)
         lines.append(line)
-    return words, Text("\n").join(lines)
+    return _wrap(words, " ", width - 2), Text("\n").join(lines)
 
 
 def _shaded(explanation: Explanation, shades: str, width: int) -> tuple[Text, Panel]:
     """Words with their shades behind them, and the grid in shades, two columns to a patch, within a frame."""
-    levels = _levels(scaled(explanation.word_relevance))
-    words = Text("  ").join(
-        Text(one_line(word.text) + shades[level]) for word, level in zip(explanation.question.words, levels, strict=True)
-    )
+    relevance = explanation.word_relevance
+    levels = _levels(scaled(relevance), is_flat(relevance))
+    words = [
+        Text(f"{one_line(word.text)}{shades[level]} {score_label(score)}")
+        for word, score, level in zip(explanation.question.words, relevance, levels, strict=True)
+    ]
     values = _fit(scaled(explanation.image_relevance), min(_WIDEST, width - 4) // 2)
-    grid = "\n".join("".join(shades[level] * 2 for level in row) for row in _levels(values))
-    return words, Panel.fit(Text(grid), box=SQUARE, padding=0)
+    grid = "\n".join("".join(shades[level] * 2 for level in row) for row in _levels(values, is_flat(explanation.image_relevance)))
+    return _wrap(words, "   ", width - 2), Panel.fit(Text(grid), box=SQUARE, padding=0)
+
+
+def _wrap(words: Sequence[Text], gap: str, width: int) -> Text:
+    """Words in lines of at most `width` columns, each with its score on the same line."""
+    lines: list[list[Text]] = [[]]
+    taken = 0
+    for word in words:
+        if lines[-1] and taken + len(gap) + word.cell_len > width:
+            lines.append([])
+            taken = 0
+        taken += word.cell_len + (len(gap) if lines[-1] else 0)
+        lines[-1].append(word)
+    return Text("\n").join(Text(gap).join(line) for line in lines)
 
 
 def _fit(values: NDArray[np.float64], most: int) -> NDArray[np.float64]:
@@ -120,10 +160,8 @@ def _fit(values: NDArray[np.float64], most: int) -> NDArray[np.float64]:
     return np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BOX), dtype=np.float64)
 
 
-def _levels(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """[0, 1] -> 0 to 4, in equal steps."""
+def _levels(values: NDArray[np.float64], flat: bool) -> NDArray[np.int64]:
+    """[0, 1] -> 0 to 4, in equal steps; `_MIDDLE` for what is nearly constant."""
+    if flat:
+        return np.full(values.shape, _MIDDLE)
     return np.minimum((values * 5).astype(np.int64), 4)
-
-
-def _hex(rgb: NDArray[np.uint8]) -> str:
-    return f"#{rgb[0]:02x}{rgb[1]:02x}{rgb[2]:02x}"

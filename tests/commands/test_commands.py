@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from xai.base.errors import XaiError
-from xai.bench.data.vqa_answers import build_answers, normalise
+from xai.bench.data.vqa_answers import build_answers, normalise_answer
 from xai.commands.answers import answers
 from xai.commands.doctor import doctor as doctor_command
 from xai.runtime import doctor
@@ -38,8 +38,8 @@ from xai.runtime import doctor
     ],
 )
 def test_answers_are_spelled_as_the_evaluation_does(answer: str, expected: str) -> None:
-    assert normalise(answer) == expected
-    assert normalise(expected) == expected
+    assert normalise_answer(answer) == expected
+    assert normalise_answer(expected) == expected
 
 
 def test_the_published_answers_stay_as_they_are() -> None:
@@ -48,7 +48,7 @@ def test_the_published_answers_stay_as_they_are() -> None:
         pytest.skip(f"the published answer list is not at {path}")
     names = list(json.loads(path.read_text()).values())
     assert len(names) > 3000
-    assert [name for name in names if normalise(name) != name] == []
+    assert [name for name in names if normalise_answer(name) != name] == []
 
 
 def annotations(path: Path, *names: str) -> Path:

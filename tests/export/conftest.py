@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
-from xai.export.bundle import Exported, export_bundle
+import xai.export.bundle
+from xai.export.bundle import export_bundle
+from xai.export.graphs import Graph
+from xai.export.torchscript import trace_graphs
 from xai.meter.config import MeterConfig
 from xai.meter.model import Meter
+from xai.runtime.answers import numbered_answers
 from xai.runtime.bundle.manifest import FORMATS, Bundle
 from xai.runtime.sessions.choose import open_session
 from xai.runtime.sessions.protocol import Session
@@ -85,26 +89,36 @@ def make_inputs() -> Callable[..., Inputs]:
 
 
 @pytest.fixture(scope="session")
-def exporter(goldens: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Exported]:
-    """A golden model exported in both formats, once for all tests."""
-    made: dict[str, Exported] = {}
+def bundle(goldens: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The tiny golden model exported in both formats, with whole maps, once for all tests."""
+    explainer = goldens("tiny").explainer
+    folder = tmp_path_factory.mktemp("tiny") / "bundle"
+    return export_bundle(
+        explainer.session.model, explainer.encoder.tokenizer, explainer.answers, folder, formats=FORMATS, with_maps=True
+    ).bundle
 
-    def export(name: str) -> Exported:
-        if name not in made:
-            explainer = goldens(name).explainer
-            folder = tmp_path_factory.mktemp(name) / "bundle"
-            made[name] = export_bundle(
-                explainer.session.model, explainer.encoder.tokenizer, explainer.answers, folder, formats=FORMATS, with_maps=True
-            )
-        return made[name]
 
-    return export
+class Small(NamedTuple):
+    """The TorchScript bundle of the random model, and the module that its graphs were traced to."""
+
+    bundle: Bundle
+    traced: torch.jit.ScriptModule
 
 
 @pytest.fixture(scope="session")
-def bundle(exporter: Callable[[str], Exported]) -> Bundle:
-    """The bundle of the tiny golden model."""
-    return exporter("tiny").bundle
+def small(model: Meter, goldens: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """Made once: tracing takes seconds, and few tests are about it."""
+    kept: list[torch.jit.ScriptModule] = []
+
+    def trace(graphs: list[Graph]) -> torch.jit.ScriptModule:
+        kept.append(trace_graphs(graphs))
+        return kept[0]
+
+    parts = goldens("tiny").explainer.encoder.tokenizer, numbered_answers(model.config.answers)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(xai.export.bundle, "trace_graphs", trace)
+        made = export_bundle(model, *parts, tmp_path_factory.mktemp("small") / "bundle", formats=("torchscript",))
+    return Small(made.bundle, kept[0])
 
 
 @pytest.fixture(scope="session", params=FORMATS)

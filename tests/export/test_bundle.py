@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from tokenizers import Tokenizer
 
@@ -24,10 +25,13 @@ from xai.base.files import hash_file
 from xai.commands.export import export
 from xai.commands.inspect import inspect
 from xai.commands.verify import verify
-from xai.export.bundle import ParityError, check_place, export_bundle, new_folder
+from xai.export.bundle import ParityError, export_bundle
+from xai.export.folder import check_place, new_folder
+from xai.export.graphs import Graph
+from xai.export.torchscript import trace_graphs
 from xai.meter.model import Meter
 from xai.runtime.answers import numbered_answers
-from xai.runtime.bundle.manifest import MANIFEST, PARITY, TORCHSCRIPT, Bundle
+from xai.runtime.bundle.manifest import HASH, MANIFEST, PARITY, TORCHSCRIPT, Bundle, Manifest, hash_content
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.parity import load_trial, save_trial
 from xai.runtime.sessions.choose import open_session
@@ -36,8 +40,13 @@ TORCHSCRIPT_ONLY = ("torchscript",)  # seconds, where ONNX takes half a minute
 
 
 @pytest.fixture
-def write(model: Meter, goldens, tmp_path: Path) -> Callable[..., Path]:
-    """Writes a TorchScript bundle of the small random model."""
+def write(model: Meter, small, goldens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Writes a TorchScript bundle of the small random model, whose graphs were traced before, or of another model."""
+
+    def trace(graphs: list[Graph]) -> torch.jit.ScriptModule:
+        return small.traced if graphs[0].module.model is model else trace_graphs(graphs)
+
+    monkeypatch.setattr(xai.export.bundle, "trace_graphs", trace)
 
     def write(name: str = "out", model: Meter = model, **options) -> Path:
         tokenizer: Tokenizer = goldens("tiny").explainer.encoder.tokenizer
@@ -46,6 +55,12 @@ def write(model: Meter, goldens, tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture
+def written(small, tmp_path: Path) -> Manifest:
+    """The manifest of the random model's bundle, a copy of which lies at `out`."""
+    return read_bundle(Path(shutil.copytree(small.bundle.folder, tmp_path / "out"))).manifest
 
 
 def left_behind(folder: Path) -> list[str]:
@@ -59,8 +74,6 @@ def test_torchscript_runs_only_where_it_is_trusted(bundle: Bundle) -> None:
 
 
 def test_torchscript_runs_where_it_was_not_traced(bundle: Bundle) -> None:
-    import torch
-
     with pytest.warns(DeprecationWarning):
         module = torch.jit.load(bundle.file("graphs.pt"))
     for name in bundle.manifest.graphs:
@@ -86,8 +99,8 @@ def test_an_existing_folder_is_refused(write: Callable[..., Path], tmp_path: Pat
     assert left_behind(tmp_path) == ["out"]
 
 
-def test_overwrite_replaces_a_bundle(write: Callable[..., Path], tmp_path: Path, deeper_model: Meter) -> None:
-    first = read_bundle(write()).manifest
+def test_overwrite_replaces_a_bundle(write: Callable[..., Path], written: Manifest, tmp_path: Path, deeper_model: Meter) -> None:
+    first = written
     with pytest.raises(XaiError, match="--overwrite"):
         write(model=deeper_model)
     assert read_bundle(tmp_path / "out").manifest == first
@@ -125,10 +138,8 @@ def test_a_terminated_export_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_graphs_that_differ_fail_the_export(
-    write: Callable[..., Path], tmp_path: Path, model: Meter, monkeypatch: pytest.MonkeyPatch
+    write: Callable[..., Path], written: Manifest, tmp_path: Path, model: Meter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = read_bundle(write()).manifest
-
     def lower(model: Meter, precision: str) -> Meter:
         changed = type(model)(model.config)
         state = {name: value.clone() for name, value in model.state_dict().items()}
@@ -141,12 +152,11 @@ def test_graphs_that_differ_fail_the_export(
         write(overwrite=True)
     assert "\n" not in str(raised.value)
     assert raised.value.parity["torchscript"]["evidence product"].error > 1e-4
-    assert read_bundle(tmp_path / "out").manifest == whole
+    assert read_bundle(tmp_path / "out").manifest == written
     assert left_behind(tmp_path) == ["out"]
 
 
-def test_an_interrupted_replacement_keeps_the_former(write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = read_bundle(write()).manifest
+def test_an_interrupted_replacement_keeps_the_former(written: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rename = Path.rename
 
     def interrupt(path: Path, target: Path) -> Path:
@@ -157,7 +167,7 @@ def test_an_interrupted_replacement_keeps_the_former(write: Callable[..., Path],
     monkeypatch.setattr(Path, "rename", interrupt)
     with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "out", overwrite=True):
         pass
-    assert read_bundle(tmp_path / "out").manifest == whole
+    assert read_bundle(tmp_path / "out").manifest == written
     assert left_behind(tmp_path) == ["out"]
 
 
@@ -214,7 +224,7 @@ def test_verify_finds_a_bundle_that_computes_something_else(bundle: Bundle, tmp_
     weights.tofile(folder / "weights.bin")
     content = json.loads((folder / MANIFEST).read_text())
     content["files"]["weights.bin"]["sha256"] = hash_file(folder / "weights.bin")
-    (folder / MANIFEST).write_text(json.dumps(content))
+    (folder / MANIFEST).write_text(json.dumps(content | {HASH: hash_content(content)}))
     result = CliRunner().invoke(verify, [str(folder)])
     assert isinstance(result.exception, XaiError)
     assert "does not give what it should" in str(result.exception)
@@ -233,19 +243,19 @@ def test_verify(bundle: Bundle, goldens) -> None:
 
 
 def test_stored_questions_are_at_least_four_of_three_lengths_two_images_two_targets(bundle: Bundle, tmp_path: Path) -> None:
-    trial, expected = load_trial(bundle.file(PARITY))
+    trial, expected = load_trial(bundle.file(PARITY), bundle.manifest.model)
     assert len(trial.questions) >= 4
     assert len({len(question.ids) for question in trial.questions}) >= 3
     assert len({question.image for question in trial.questions}) == len(trial.images) >= 2
     assert len({question.target for question in trial.questions}) >= 2
     save_trial(tmp_path / "again.npz", trial, expected)
-    again, found = load_trial(tmp_path / "again.npz")
+    again, found = load_trial(tmp_path / "again.npz", bundle.manifest.model)
     assert (again.images == trial.images).all()
     for one, other in zip(found, expected, strict=True):
         assert all((one.arrays[name] == value).all() for name, value in other.arrays.items())
     (tmp_path / "again.npz").write_bytes(b"PK\x03\x04 half")
     with pytest.raises(XaiError, match="again"):
-        load_trial(tmp_path / "again.npz")
+        load_trial(tmp_path / "again.npz", bundle.manifest.model)
 
 
 def test_the_export_command(goldens, tmp_path: Path) -> None:

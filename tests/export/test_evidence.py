@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from xai.export.evidence import EvidenceGraph, evidence_names, feature_names, map_names
+from xai.export.evidence import EvidenceGraph
 from xai.meter.model import Meter
 from xai.meter.session import REDUCTIONS, EagerSession, differentiate
+from xai.runtime.bundle.graphs import evidence_names, feature_names, map_names
 
 Inputs = dict[str, Tensor]
 SHAPES = [(2, 7, 10), (1, 3, 37), (3, 12, 2), (1, 1, 1), (1, 40, 5), (2, 5, 1)]  # (B, T, N)
@@ -41,7 +42,7 @@ def error(found: Tensor, expected: Tensor) -> float:
 
 
 def all_names(model: Meter) -> list[str]:
-    return list(dict.fromkeys([*evidence_names(model.config), *map_names(model.config)]))
+    return list(dict.fromkeys([*evidence_names(model.config.description), *map_names(model.config.description)]))
 
 
 @pytest.mark.parametrize("which", ["model", "deeper_model"])
@@ -70,8 +71,8 @@ def test_equals_autograd(
 def test_names_are_those_of_the_eager_session(model: Meter, make_inputs: Callable[..., Inputs]) -> None:
     inputs = {name: x.numpy() for name, x in make_inputs(2, 4, 5).items()}
     session = EagerSession(model)
-    assert set(session.run("evidence", inputs)) == set(evidence_names(model.config))
-    assert set(session.run("maps", inputs)) == set(map_names(model.config))
+    assert set(session.run("evidence", inputs)) == set(evidence_names(model.config.description))
+    assert set(session.run("maps", inputs)) == set(map_names(model.config.description))
 
 
 def test_only_the_outputs_named_are_returned_in_that_order(model: Meter, make_inputs: Callable[..., Inputs]) -> None:
@@ -90,7 +91,7 @@ def test_the_top_answer_is_the_target_where_none_is_named(model: Meter, make_inp
 
 
 def test_gradients_depend_on_the_input_and_on_the_target(model: Meter, make_inputs: Callable[..., Inputs]) -> None:
-    grads = [name for name in map_names(model.config) if name.endswith("grad")]
+    grads = [name for name in map_names(model.config.description) if name.endswith("grad")]
     inputs, other = make_inputs(2, 6, 9), make_inputs(2, 6, 9, seed=1)
     one = run(model, {**inputs, "target": torch.tensor([3, 4])}, grads)
     for changed in ({**other, "target": torch.tensor([3, 4])}, {**inputs, "target": torch.tensor([4, 3])}):
@@ -118,7 +119,7 @@ def test_a_padded_batch_equals_single_runs(model: Meter, make_inputs: Callable[.
 def test_masked_tokens_have_no_gradient(model: Meter, make_inputs: Callable[..., Inputs]) -> None:
     inputs = make_inputs(2, 8, 11, padded=True)
     real = {"text": inputs["text_mask"][1], "image": inputs["image_mask"][1]}
-    for name, gradient in run(model, inputs, [name for name in map_names(model.config) if name.endswith("grad")]).items():
+    for name, gradient in run(model, inputs, [name for name in map_names(model.config.description) if name.endswith("grad")]).items():
         own, other = ("image", "text") if name.startswith("image") else ("text", "image")
         queries, keys = real[own], real[own if "/self/" in name else other]
         assert not gradient[1][:, ~queries].any()
@@ -128,6 +129,6 @@ def test_masked_tokens_have_no_gradient(model: Meter, make_inputs: Callable[...,
 def test_the_model_is_left_as_it_was(model: Meter, make_inputs: Callable[..., Inputs]) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     attributes = {name: set(vars(module)) for name, module in model.named_modules()}
-    run(model, make_inputs(2, 6, 9), ["logits", *feature_names(model.config)])
+    run(model, make_inputs(2, 6, 9), ["logits", *feature_names(model.config.description)])
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert attributes == {name: set(vars(module)) for name, module in model.named_modules()}

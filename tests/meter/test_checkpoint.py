@@ -178,6 +178,22 @@ def test_an_archive_without_checksums_is_read_with_a_warning(state, tmp_path) ->
     assert all(torch.equal(found.tensors[name], value) for name, value in state.items())
 
 
+@pytest.mark.parametrize("change", [lambda data: data[:0], lambda data: data[: len(data) // 2], lambda data: data + data])
+def test_a_part_of_another_length_is_refused_though_its_checksum_fits(tiny, tmp_path, change) -> None:
+    with zipfile.ZipFile(tiny.checkpoint) as whole, zipfile.ZipFile(tmp_path / "changed.ckpt", "w") as changed:
+        largest = max(whole.infolist(), key=lambda part: part.file_size).filename
+        for name in whole.namelist():
+            changed.writestr(name, change(whole.read(name)) if name == largest else whole.read(name))
+    with pytest.raises(XaiError, match=r"changed\.ckpt is (damaged: a part of it is shorter or longer|not a readable checkpoint)"):
+        load_meter(tmp_path / "changed.ckpt")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_names_that_no_file_can_have(name) -> None:
+    with pytest.raises(XaiError, match=r"checkpoint .* (cannot be read|does not exist)"):
+        load_meter(Path(name))
+
+
 def test_a_compressed_archive_is_refused(tiny, tmp_path) -> None:
     with zipfile.ZipFile(tiny.checkpoint) as whole, zipfile.ZipFile(tmp_path / "small.ckpt", "w", zipfile.ZIP_DEFLATED) as packed:
         for name in whole.namelist():

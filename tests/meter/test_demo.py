@@ -157,7 +157,7 @@ def test_a_photograph_is_remarked_and_a_scene_is_not(asked) -> None:
 
 
 def test_the_shipped_tokenizer_knows_every_question(asked) -> None:
-    from xai.runtime.inputs.question import load_tokenizer
+    from xai.runtime.inputs.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(demo.TOKENIZER)
     ids, mask = encode_questions(tokenizer, [q.text for _, q in asked])

@@ -13,7 +13,8 @@ from xai.meter.attention import merge_heads, split_heads
 from xai.meter.layer import Stream
 from xai.meter.session import EagerSession
 from xai.runtime.engine import pad_ids
-from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.pixels import preprocess
 
 
 def fuse_inputs(golden, cases, targets=None):

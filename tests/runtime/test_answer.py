@@ -9,7 +9,8 @@ import pytest
 
 import xai
 from xai.base.errors import BadInput
-from xai.bench.perturb.answering import Questions, answer_subsets, encode, measure
+from xai.bench.perturb.answering import Questions, answer_subsets, encode_pixels
+from xai.bench.perturb.memory import session_memory
 from xai.bench.perturb.plan import QuestionPlan
 from xai.runtime.inputs.encoded import EncodedImages
 from xai.runtime.prediction import Asked
@@ -33,7 +34,7 @@ def test_the_whole_answer_is_the_one_that_is_explained(explainer) -> None:
 
 def test_leaving_out_is_what_the_perturbation_test_does(explainer) -> None:
     session, question = explainer.session, explainer.encoder.encode(QUESTION)
-    memory = measure(session, 2**30)
+    memory = session_memory(session, 2**30)
     image = explainer.prepare(IMAGE)
     patches = np.zeros((session.description.grid,) * 2, dtype=bool)
     patches[::2] = True
@@ -43,7 +44,7 @@ def test_leaving_out_is_what_the_perturbation_test_does(explainer) -> None:
     everything = np.arange(session.description.grid**2)
     plan = QuestionPlan((("image", everything), ("image", kept_patches), ("text", kept_tokens)), {}, {})
     whole = np.zeros(session.description.answers)
-    questions = Questions(encode(session, [image.pixels], memory), np.array([0]), [question.ids])
+    questions = Questions(encode_pixels(session, [image.pixels], memory), np.array([0]), [question.ids])
     (expected,) = answer_subsets(session, questions, [plan], [whole], memory)
     for row, masks in ((1, {"without_patches": patches}), (2, {"without_words": words})):
         found = explainer.answer(image, QUESTION, **masks, top_k=session.description.answers)

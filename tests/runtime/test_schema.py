@@ -20,7 +20,7 @@ from xai.base.description import HEADS_FROM
 from xai.cli import main
 from xai.runtime.bundle.manifest import FILES, FORMAT, FORMATS, GRAPHS, HASH, PRECISIONS, VERSION
 from xai.runtime.explanation import SCHEMA_VERSION
-from xai.runtime.methods import LAYERS, METHODS
+from xai.runtime.methods import METHODS
 from xai.runtime.sessions.choose import SESSIONS
 from xai.spectral import Certificate, Method, Status
 
@@ -267,7 +267,7 @@ def test_the_schemas_name_what_the_code_names() -> None:
     for key, names in (("status", Status), ("method", Method), ("certificate", Certificate)):
         assert report[key]["enum"] == [one.name.lower().replace("_", "-") for one in names]
     assert explanation["properties"]["schema_version"]["const"] == SCHEMA_VERSION
-    assert explanation["$defs"]["explanation"]["properties"]["layers"]["enum"] == [*LAYERS, None]
+    assert explanation["$defs"]["explanation"]["properties"]["layers"]["enum"] == ["first", "all", None]
     assert explanation["properties"]["session"]["enum"] == [*SESSIONS, "eager"]
     assert explanation["properties"]["precision"]["enum"] == list(PRECISIONS)
     pattern = re.compile(explanation["$defs"]["explanation"]["properties"]["method"]["pattern"])

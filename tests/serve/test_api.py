@@ -243,7 +243,8 @@ def test_the_description_and_the_page_need_no_network(server) -> None:
         ("application/json;q=0.1, image/png;q=0.9", "image/png"),
         ("application/json;q=0", None),
         ("image/png;q=nonsense", None),
-        ("text/csv", None),
+        ("text/csv", "text/csv"),
+        ("video/mp4", None),
     ],
 )
 def test_the_form_that_is_accepted(accept, form) -> None:

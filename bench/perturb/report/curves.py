@@ -6,19 +6,22 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from xai.bench.perturb.variants import FLOOR
+from xai.base.process import import_matplotlib
+from xai.bench.perturb.request import FLOOR
 
 _DPI = 130
 _GREY = 7  # of "tab10": too near the floor's
 
 
-def draw(table: Mapping[str, Any]) -> bytes:
-    """`table.json`'s content -> a PNG."""
+def draw_curves(table: Mapping[str, Any]) -> bytes:
+    """Draw the content of `table.json` as a PNG."""
+    import_matplotlib()
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     panels = list(table["tests"])
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)

@@ -2,55 +2,59 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from xai.base.uri import data_uri
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.report.scores import Scores, panel_name
-from xai.bench.perturb.variants import FLOOR, Variant
+from xai.bench.perturb.request import FLOOR
 from xai.runtime.explainer import Explainer
 from xai.runtime.explanation import Explanation
+from xai.runtime.methods import Method
 from xai.runtime.show.theme import heat
 
-KEPT = 3
+EXAMPLES_KEPT = 3
 """Examples at either end."""
 _SIDE = 150  # pixels of a picture
 
 
-def merit(scores: Scores) -> np.ndarray:
-    """(n,): AUC of the negative tests less that of the positive ones, mean over the methods but the floor."""
+def question_merits(scores: Scores) -> NDArray[np.float64]:
+    """Compute (n,): AUC of the negative tests less that of the positive ones, mean over the methods but the floor."""
     signs = np.array([-1 if sign == "positive" else 1 for _, sign in scores.panels])
     methods = [i for i, name in enumerate(scores.methods) if name != FLOOR] or [0]
     return (scores.auc["accuracy"][:, methods] * signs).mean((1, 2))
 
 
-def select(found: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """The best and the worst of examples from `make`, none of them twice; of equals the earlier question comes first."""
+def select_examples(found: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """Select the best and the worst of examples from `make_examples`, none of them twice; of equals the earlier question comes first."""
     ranked = sorted(found, key=lambda e: (-e["merit"], e["index"]))
-    best = ranked[:KEPT]
-    return best, sorted(ranked[KEPT:], key=lambda e: (e["merit"], e["index"]))[:KEPT]
+    best = ranked[:EXAMPLES_KEPT]
+    return best, sorted(ranked[EXAMPLES_KEPT:], key=lambda e: (e["merit"], e["index"]))[:EXAMPLES_KEPT]
 
 
-def make(explainer: Explainer, samples: Sequence[Sample], scores: Scores, variants: Sequence[Variant], seed: int) -> list[dict[str, Any]]:
+def make_examples(
+    explainer: Explainer, samples: Sequence[Sample], scores: Scores, methods: Sequence[Method], seed: int
+) -> list[dict[str, Any]]:
     """Explain again, and draw, the questions at either end that the model gets right; `seed` is the floor's.
 
     `samples` are the whole run's, in its order.
     """
-    merits = merit(scores)
+    merits = question_merits(scores)
     right = np.flatnonzero(scores.unperturbed > 0)
     order = right[np.argsort(-merits[right], kind="stable")]
-    chosen = dict.fromkeys([*order[:KEPT], *right[np.argsort(merits[right], kind="stable")][:KEPT]])
+    chosen = dict.fromkeys([*order[:EXAMPLES_KEPT], *right[np.argsort(merits[right], kind="stable")][:EXAMPLES_KEPT]])
     found = []
     for row in chosen:
         index = int(scores.indices[row])
         sample = samples[index]
-        maps = _explain(explainer, sample, variants, (seed << 32) + index)
-        first = maps[variants[0].name]
+        maps = _explain_sample(explainer, sample, methods, (seed << 32) + index)
+        first = maps[methods[0].name]
         auc = {
             name: {panel_name(p): round(float(scores.auc["accuracy"][row, i, j]), 1) for j, p in enumerate(scores.panels)}
             for i, name in enumerate(scores.methods)
@@ -72,8 +76,8 @@ def make(explainer: Explainer, samples: Sequence[Sample], scores: Scores, varian
     return found
 
 
-def _explain(explainer: Explainer, sample: Sample, variants: Sequence[Variant], seed: int) -> dict[str, Explanation]:
-    names = [variant.name for variant in variants]
+def _explain_sample(explainer: Explainer, sample: Sample, methods: Sequence[Method], seed: int) -> dict[str, Explanation]:
+    names = [method.name for method in methods]
     return dict(zip(names, explainer.explain_methods(sample.picture(), sample.question, names, seed=seed), strict=True))
 
 
@@ -88,4 +92,4 @@ def _overlay(explanation: Explanation) -> Image.Image:
 def _uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "jpeg", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_uri("image/jpeg", buffer.getvalue())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xai.bench.perturb.report.table import Verdict, verdict
-from xai.bench.perturb.variants import FLOOR
+from xai.bench.perturb.request import FLOOR
+from xai.bench.tables import plain
 
 
-def markdown(table: Mapping[str, Any]) -> str:
-    """`table.md`: the published layout, this run's numbers with intervals beside the published ones, and how to read them."""
+def table_markdown(table: Mapping[str, Any]) -> str:
+    """Write `table.md`: the published layout, this run's numbers with intervals beside the published ones, and how to read them."""
     panels = list(table["tests"])
     settings = table["settings"]
     heads = [f"{panel} {'↓' if panel.endswith('+') else '↑'}" for panel in panels]
@@ -18,7 +19,7 @@ def markdown(table: Mapping[str, Any]) -> str:
         f"Perturbation test: AUC of the accuracy over the removed fraction, in percent, with 95 % intervals "
         f"({table['questions']:,} questions on {table['images']:,} images of {settings['data']}, seed {settings['seed']}; "
         f"accuracy with nothing removed {_cell(table['accuracy'])}).",
-        _rows(
+        plain(
             ["method", *(text for head in heads for text in (head, "published"))],
             ([r["method"], *(cell for p in panels for cell in (_cell(r["auc"][p]), _published_cell(r, p)))] for r in table["methods"]),
         ),
@@ -55,7 +56,7 @@ def _further(table: Mapping[str, Any], panels: Sequence[str]) -> str:
         ]
         for r in table["methods"]
     ]
-    return _rows([*heads, "pointing", "energy"], rows)
+    return plain([*heads, "pointing", "energy"], rows)
 
 
 def _remarks(table: Mapping[str, Any]) -> list[str]:
@@ -71,14 +72,10 @@ def _remarks(table: Mapping[str, Any]) -> list[str]:
 
 
 def _sentence(found: Verdict) -> str:
-    text = f"{found.best} is best" + (f", not told apart from {_list(found.tied)}" if found.tied else ", ahead of every other method")
+    text = f"{found.best} is best" + (f", not told apart from {', '.join(found.tied)}" if found.tied else ", ahead of every other method")
     if found.best == FLOOR:
         return f"{text}: no method is shown to beat it."
-    return f"{text}. Not shown to beat {FLOOR}: {_list(found.no_better) if found.no_better else 'none'}."
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names)
+    return f"{text}. Not shown to beat {FLOOR}: {', '.join(found.no_better) if found.no_better else 'none'}."
 
 
 def _cell(value: Mapping[str, float | None]) -> str:
@@ -93,8 +90,3 @@ def _published_cell(row: Mapping[str, Any], panel: str) -> str:
 
 def _plain(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
-
-
-def _rows(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

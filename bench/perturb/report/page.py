@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from xai.bench.perturb.report.examples import select
+from xai.base.uri import data_uri
+from xai.bench.perturb.report.examples import select_examples
 from xai.bench.perturb.report.table import verdict
+from xai.runtime.show.scale import legend
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; max-width: 1080px; margin: 2rem auto; padding: 0 1rem }
@@ -23,14 +24,16 @@ img { max-width: 100% } .example { border-top: 1px solid #ddd; padding: .8rem 0 
 figcaption span { display: inline-block; width: 50%; white-space: nowrap }
 .settings th, .settings td { white-space: normal; overflow-wrap: anywhere; text-align: left }
 .settings td:first-child { white-space: nowrap }
+.further { font-size: .8em } .further th { white-space: normal } .further th, .further td { padding: .3rem .4rem }
+.further .interval { display: block }
 """
 
 
-def html(table: Mapping[str, Any], curves: bytes, examples: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
-    """The page from `table.json`'s content, the curves' PNG, examples and what is noted about versions and machine."""
+def table_page(table: Mapping[str, Any], curves: bytes, examples: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
+    """Write the page from `table.json`'s content, the curves' PNG, examples and what is noted about versions and machine."""
     panels = list(table["tests"])
     settings = table["settings"]
-    best, worst = select(examples)
+    best, worst = select_examples(examples)
     title = f"Perturbation test: {table['questions']:,} questions of {settings['data']}"
     return "\n".join(
         [
@@ -44,12 +47,13 @@ def html(table: Mapping[str, Any], curves: bytes, examples: Sequence[Mapping[str
             _main(table, panels),
             '<p class="small">Small numbers: published for METER at 576 px on 3,303 questions of VQAv2.</p>',
             _verdicts(table, panels),
-            f'<h2>Curves</h2><img alt="Accuracy against removed fraction" src="data:image/png;base64,{base64.b64encode(curves).decode()}">',
+            f'<h2>Curves</h2><img alt="Accuracy against removed fraction" src="{data_uri("image/png", curves)}">',
             "<h2>Further measures</h2>",
             _further(table),
             _remarks(table),
             "<h2>Best explained</h2>",
-            '<p class="small">Beneath each map the areas of this question alone. Mean gain: its minus tests less its plus tests.</p>',
+            '<p class="small">Beneath each map the areas of this question alone. Mean gain: its minus tests less its plus tests. '
+            f"{escape(legend('dark', 'bright', 'grey'))}</p>",
             "\n".join(map(_example, best)) or "<p>None.</p>",
             "<h2>Worst explained</h2>",
             "\n".join(map(_example, worst)) or "<p>None.</p>",
@@ -114,10 +118,10 @@ def _remarks(table: Mapping[str, Any]) -> str:
 
 def _example(example: Mapping[str, Any]) -> str:
     wanted = ", ".join(f"{answer} ({score:g})" for answer, score in example["label"].items())
-    figures = [f'<figure><img alt="" src="{example["picture"]}"><figcaption>{escape(example["image"])}</figcaption></figure>']
+    figures = [f'<figure><img alt="" src="{escape(example["picture"])}"><figcaption>{escape(example["image"])}</figcaption></figure>']
     for name, uri in example["maps"].items():
         numbers = "".join(f"<span>{escape(panel)} {value:g}</span>" for panel, value in example["auc"][name].items())
-        figures.append(f'<figure><img alt="" src="{uri}"><figcaption><b>{escape(name)}</b><br>{numbers}</figcaption></figure>')
+        figures.append(f'<figure><img alt="" src="{escape(uri)}"><figcaption><b>{escape(name)}</b><br>{numbers}</figcaption></figure>')
     return (
         f'<div class="example"><p><b>{escape(example["question"])}</b> {escape(example["answer"])} '
         f'<span class="small">true: {escape(wanted)}; question {escape(example["question_id"])}, '

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 from xai.base.errors import XaiError
 from xai.bench.perturb.plan import STEPS
 
-WEIGHTS = np.trapezoid(np.eye(len(STEPS)), STEPS)
+AUC_WEIGHTS = np.trapezoid(np.eye(len(STEPS)), STEPS)
 """(steps,): the AUC is the mean accuracy per step, weighted by these: the trapezoid rule over the removed fraction."""
-MEASURES = ("accuracy", "exact", "probability")
+QUANTITIES = ("accuracy", "exact", "probability")
 """`exact` is the accuracy with counts free of rounding error, `probability` that of the original answer, published counts."""
 PANELS = (("image", "positive"), ("image", "negative"), ("text", "positive"), ("text", "negative"))
+
+Line = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,9 @@ class Scores:
     images: NDArray[np.int64]
     """(n,): number of each question's image."""
     auc: Mapping[str, NDArray[np.float64]]
-    """Measure -> (n, m, p) in percent."""
+    """Quantity -> (n, m, p) in percent."""
     curves: Mapping[str, NDArray[np.float64]]
-    """Measure -> mean (m, p, steps) in percent."""
+    """Quantity -> mean (m, p, steps) in percent."""
     hits: NDArray[np.float64]
     """(n, m): 1 where the most relevant patch lies in the true region, NaN where that is unknown."""
     energy: NDArray[np.float64]
@@ -46,68 +49,77 @@ class Scores:
 
 
 def panel_name(panel: tuple[str, str]) -> str:
-    """Such as `image+`."""
+    """Name a panel, such as `image+`."""
     return panel[0] + ("+" if panel[1] == "positive" else "-")
 
 
-def method_name(line: Mapping[str, Any]) -> str:
-    """A variant's name from its line."""
-    return f"{line['method']}@all" if line["layers"] == "all" else line["method"]
+@dataclass
+class _Gathered:
+    """What is gathered of a run, question by question; the arrays' last axes are methods and panels."""
+
+    methods: tuple[str, ...]
+    panels: tuple[tuple[str, str], ...]
+    totals: dict[str, NDArray[np.float64]]
+    indices: list[int] = field(default_factory=list)
+    images: dict[str, int] = field(default_factory=dict)
+    image_numbers: list[int] = field(default_factory=list)
+    auc: dict[str, list[NDArray[np.float64]]] = field(default_factory=lambda: {name: [] for name in QUANTITIES})
+    hits: list[NDArray[np.float64]] = field(default_factory=list)
+    energy: list[NDArray[np.float64]] = field(default_factory=list)
+    unperturbed: list[float] = field(default_factory=list)
+    flags: Counter[str] = field(default_factory=Counter)
+
+    def add(self, lines: Sequence[Line], first_sign: str) -> None:
+        """Add one question's lines; the solver's flags are the same for either sign and count once."""
+        first = lines[0]
+        self.indices.append(first["index"])
+        self.image_numbers.append(self.images.setdefault(first["image"], len(self.images)))
+        self.unperturbed.append(first["accuracies"][0])
+        areas = {name: np.full((len(self.methods), len(self.panels)), np.nan) for name in QUANTITIES}
+        hits, energy = np.full(len(self.methods), np.nan), np.full(len(self.methods), np.nan)
+        for line in lines:
+            i, j = self.methods.index(line["method"]), self.panels.index((line["modality"], line["sign"]))
+            values = {
+                "accuracy": line["accuracies"],
+                "exact": (line["exact"] or line)["accuracies"],
+                "probability": line["probabilities"],
+            }
+            for name, steps in values.items():
+                self.totals[name][i, j] += steps
+                areas[name][i, j] = 100 * AUC_WEIGHTS @ np.array(steps)
+            if line["pointing"]:
+                hits[i], energy[i] = line["pointing"]["hit"], line["pointing"]["energy"]
+            if line["sign"] == first_sign:
+                self.flags.update(f"{line['method']}: {status}" for status in line["solver"].values())
+        for name in QUANTITIES:
+            self.auc[name].append(areas[name])
+        self.hits.append(hits)
+        self.energy.append(energy)
 
 
-def read_scores(lines: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) -> Scores:
-    """Gather the lines of one run. Raises `XaiError` where no question could be used."""
+def read_scores(questions: Iterable[Sequence[Line]], settings: Mapping[str, Any]) -> Scores:
+    """Gather the lines of each question of one run. Raises `XaiError` where no question could be used."""
     methods = tuple(settings["methods"])
     panels = tuple(p for p in PANELS if p[0] in settings["modalities"] and p[1] in settings["signs"])
-    places = {(method, panel): (i, j) for i, method in enumerate(methods) for j, panel in enumerate(panels)}
-    shape = len(methods), len(panels)
-    totals = {measure: np.zeros((*shape, len(STEPS))) for measure in MEASURES}
-    auc: dict[str, list[NDArray[np.float64]]] = {measure: [] for measure in MEASURES}
-    indices: list[int] = []
-    images: dict[str, int] = {}
-    of_image: list[int] = []
-    hits, energy, unperturbed, skipped = [], [], [], []
-    flags: dict[str, int] = {}
-    for line in lines:
-        if "skipped" in line:
-            skipped.append(line["skipped"])
-            continue
-        if not indices or line["index"] != indices[-1]:
-            indices.append(line["index"])
-            of_image.append(images.setdefault(line["image"], len(images)))
-            for measure in MEASURES:
-                auc[measure].append(np.full(shape, np.nan))
-            hits.append(np.full(shape[0], np.nan))
-            energy.append(np.full(shape[0], np.nan))
-            unperturbed.append(line["accuracies"][0])
-        name = method_name(line)
-        i, j = places[name, (line["modality"], line["sign"])]
-        values = {
-            "accuracy": line["accuracies"],
-            "exact": (line["exact"] or line)["accuracies"],
-            "probability": line["probabilities"],
-        }
-        for measure, steps in values.items():
-            totals[measure][i, j] += steps
-            auc[measure][-1][i, j] = 100 * WEIGHTS @ np.array(steps)
-        if line["pointing"]:
-            hits[-1][i], energy[-1][i] = line["pointing"]["hit"], line["pointing"]["energy"]
-        if line["sign"] == settings["signs"][0]:
-            for status in line["solver"].values():
-                key = f"{name}: {status}"
-                flags[key] = flags.get(key, 0) + 1
-    if not indices:
+    gathered = _Gathered(methods, panels, {name: np.zeros((len(methods), len(panels), len(STEPS))) for name in QUANTITIES})
+    skipped = []
+    for lines in questions:
+        if "skipped" in lines[0]:
+            skipped.append(lines[0]["skipped"])
+        else:
+            gathered.add(lines, settings["signs"][0])
+    if not gathered.indices:
         raise XaiError("no question of the run could be used: there is nothing to show")
     return Scores(
         methods,
         panels,
-        np.array(indices),
-        np.array(of_image),
-        {measure: np.stack(found) for measure, found in auc.items()},
-        {measure: 100 * total / len(indices) for measure, total in totals.items()},
-        np.stack(hits),
-        np.stack(energy),
-        100 * np.array(unperturbed),
+        np.array(gathered.indices),
+        np.array(gathered.image_numbers),
+        {name: np.stack(found) for name, found in gathered.auc.items()},
+        {name: 100 * total / len(gathered.indices) for name, total in gathered.totals.items()},
+        np.stack(gathered.hits),
+        np.stack(gathered.energy),
+        100 * np.array(gathered.unperturbed),
         tuple(skipped),
-        dict(sorted(flags.items())),
+        dict(sorted(gathered.flags.items())),
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xai.bench.perturb.plan import STEPS
 from xai.bench.perturb.report.scores import PANELS, Scores, panel_name
-from xai.bench.perturb.variants import FLOOR
+from xai.bench.perturb.request import FLOOR
 from xai.bench.statistics import bootstrap, holm, sign_flips
 
 SCHEMA_VERSION = 1
@@ -28,7 +28,7 @@ PUBLISHED: dict[str, tuple[float, float, float, float]] = {
     "dsmi-grad": (54.45, 82.93, 34.75, 57.64),
     "dsmi-grad-attn": (55.45, 82.45, 40.37, 52.38),
 }
-"""AUC of METER at 576 px on 3,303 questions of VQAv2, in percent, in the order of `PANELS` (spec.md, Perturbation test)."""
+"""AUC of METER at 576 px on 3,303 questions of VQAv2, in percent, in the order of `PANELS` (docs/methods.md, Perturbation test)."""
 
 
 class _Columns:
@@ -39,16 +39,16 @@ class _Columns:
         self.values: dict[tuple[object, ...], NDArray[np.float64]] = {}
 
     def estimates(self) -> dict[tuple[object, ...], dict[str, float | None]]:
-        """Mean and 95 % interval of every column; null where no question has a value."""
+        """Estimate the mean and the 95 % interval of every column; null where no question has a value."""
         low, high = bootstrap(np.stack(list(self.values.values()), 1), self.images)
         return {
-            key: {"mean": _mean(values), "low": _number(low[k]), "high": _number(high[k])}
+            key: {"mean": _mean(values), "low": _rounded(low[k]), "high": _rounded(high[k])}
             for k, (key, values) in enumerate(self.values.items())
         }
 
 
-def build(scores: Scores, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of `table.json`: numbers that do not exist are null."""
+def build_table(scores: Scores, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the content of `table.json`: numbers that do not exist are null."""
     panels = {panel_name(panel): j for j, panel in enumerate(scores.panels)}
     auc = scores.auc["accuracy"]
     between = {m: (panels[f"{m}-"], panels[f"{m}+"]) for m in settings["modalities"] if len(settings["signs"]) == 2}
@@ -113,7 +113,7 @@ def _mean(values: NDArray[np.float64]) -> float | None:
     return round(float(known.mean()), 4) if len(known) else None
 
 
-def _number(value: float) -> float | None:
+def _rounded(value: float) -> float | None:
     return round(float(value), 4) if np.isfinite(value) else None
 
 

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from xai.base.errors import XaiError
-from xai.bench.data.sample import SCENES, Sample, by_image, load_samples, soft_scores
-from xai.bench.data.scenes import samples
+from xai.bench.data.datasets import load_samples
+from xai.bench.data.sample import Sample, by_image
+from xai.bench.data.scenes import SCENE_SIDE, SCENES, samples
+from xai.bench.data.vqa import soft_scores
 
 VALID = Path(__file__).parents[4] / "shared" / "vqa" / "valid.json"
 
@@ -24,11 +26,11 @@ def write_jsonl(folder: Path, *entries: object) -> Path:
 
 def test_scenes_are_generated_with_their_regions() -> None:
     found = load_samples("scenes", 14, 5)
-    assert [(s.source, s.asked) for s in found] == list(samples(5, 14))
-    assert [s.label for s in found] == [{s.asked.answer: 1.0} for s in found]
-    for sample in found:
-        region = sample.region(6)
-        assert (region is None) is (not sample.asked.region)
+    for sample, (scene, question) in zip(found, samples(5, 14), strict=True):
+        assert (sample.question, sample.label) == (question.text, {question.answer: 1.0})
+        assert sample.picture() == scene.draw(SCENE_SIDE)
+        region = sample.truth(6)
+        assert (region is None) is (not question.region)
         if region is not None:
             assert region.shape == (6, 6)
             assert region.max() > 0
@@ -64,8 +66,8 @@ def test_the_published_file_loads_in_the_published_order(tmp_path) -> None:
     assert [s.question_id for s in found] == [str(entries[i]["question_id"]) for i in order]
     assert [s.label for s in found] == [entries[i]["label"] for i in order]
     assert len({s.image for s in found}) == 600
-    assert {s.source.suffix for s in found if s.image.endswith("436936")} == {".png"}
-    assert {s.source.parent for s in found} == {tmp_path / "val2014"}
+    assert {s.picture().suffix for s in found if s.image.endswith("436936")} == {".png"}
+    assert {s.picture().parent for s in found} == {tmp_path / "val2014"}
     assert load_samples(str(tmp_path), 10) == found[:10]
 
 
@@ -84,7 +86,7 @@ def test_vqa_v2_files_give_soft_scores(tmp_path) -> None:
     found = {s.question_id: s for s in load_samples(str(tmp_path))}
     assert found["42000"].label == {"cat": 1.0, "dog": 0.6, "2": 0.3}
     assert found["42001"].label == {"yes": 1.0}
-    assert found["42000"].source == tmp_path / "val2014" / "COCO_val2014_000000000042.jpg"
+    assert found["42000"].picture() == tmp_path / "val2014" / "COCO_val2014_000000000042.jpg"
     (tmp_path / "v2_annotations.json").write_text(json.dumps({"annotations": annotations[:1]}))
     with pytest.raises(XaiError, match="no answers to question 42001"):
         load_samples(str(tmp_path))
@@ -105,20 +107,21 @@ def test_a_folder_of_ones_own(tmp_path) -> None:
         {"image": "b/c.png", "question": "Where?", "label": "here"},
     )
     found = {s.question_id: s for s in load_samples(str(folder))}
-    assert found["7"] == Sample("7", "a.png", "Why?", {"yes": 1.0, "no": 0.3}, tmp_path / "a.png")
+    assert found["7"] == Sample("7", "a.png", "Why?", {"yes": 1.0, "no": 0.3}, Path)
+    assert found["7"].picture() == tmp_path / "a.png"
     assert found["3"].label == {"here": 1.0}
     assert found["3"].picture() == tmp_path / "b" / "c.png"
-    assert found["3"].region(4) is None
+    assert found["3"].truth(4) is None
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("{", "line 1 is not JSON"),
-        ("[1]", "line 1 is not an object"),
-        ({"question": "?", "label": "x"}, "line 1 lacks 'image'"),
-        ({"image": "a", "question": 3, "label": "x"}, "'question' cannot be 3"),
-        ({"image": "a", "question": "?", "label": {"x": 2}}, "score of 'x' must be a number from 0 to 1"),
+        ("[1]", "line 1 is a list, not an object"),
+        ({"question": "?", "label": "x"}, "line 1: 'image' is missing"),
+        ({"image": "a", "question": 3, "label": "x"}, "'question' is an integer, not text"),
+        ({"image": "a", "question": "?", "label": {"x": 2}}, "line 1: 'label': 'x' is 2, not within 0 and 1"),
         ("", "holds no question"),
     ],
 )
@@ -140,5 +143,5 @@ def test_bad_data_sets(tmp_path) -> None:
 
 
 def test_samples_of_one_image_come_side_by_side() -> None:
-    found = [Sample(str(i), image, "?", {}, Path(image)) for i, image in enumerate("abacb")]
+    found = [Sample(str(i), image, "?", {}, Path) for i, image in enumerate("abacb")]
     assert [s.question_id for s in by_image(found)] == ["0", "2", "1", "4", "3"]

@@ -16,8 +16,8 @@ from PIL import Image
 
 import xai
 from xai.bench.latency import inputs as made
-from xai.bench.latency.compare import compare
-from xai.bench.latency.measure import STAGES, Plan, measure, statistics
+from xai.bench.latency.compare import compare_reports
+from xai.bench.latency.measure import STAGES, Plan, latency_report, time_statistics
 from xai.bench.statistics import ratio_of_medians
 from xai.cli import main
 
@@ -48,7 +48,7 @@ def report(seconds: float = 0.0, **plan) -> dict:
     explainer = xai.load(threads=1)
     explainer.session = Slowed(explainer.session, seconds)
     settings = {"methods": ("dsmi-grad",), "iterations": 7, "warmup": 1, "rendering": False} | plan
-    return measure(explainer, MODEL, made.scenes(4, None), Plan(**settings), 0.1, 1, str)
+    return latency_report(explainer, MODEL, made.scenes(4, None), Plan(**settings), 0.1, 1, str)
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +113,9 @@ def test_what_runs_the_model_may_differ_and_is_shown(plain, tmp_path) -> None:
         (lambda r: r["inputs"].update(rendered=True), "different rendering"),
         (lambda r: r.update(schema_version=99), "another version of xai"),
         (lambda r: r.update(kind="suite"), "is not a report of `xai bench latency --json`"),
-        (lambda r: r["batches"][0].pop("samples_ms"), "lacks 'samples_ms'"),
-        (lambda r: r["batches"][0]["samples_ms"].update(spectral=[float("nan")] * 7), "holds a spectral that is no time"),
-        (lambda r: r["batches"][1]["samples_ms"].update(total=[0.0] * 7), "holds a total that is no time"),
+        (lambda r: r["batches"][0].pop("samples_ms"), "'samples_ms' is missing"),
+        (lambda r: r["batches"][0]["samples_ms"].update(spectral=[float("nan")] * 7), "NaN is no number of JSON"),
+        (lambda r: r["batches"][1]["samples_ms"].update(total=[0.0] * 7), "'total' holds a number that is no time"),
     ],
 )
 def test_reports_of_other_work_are_refused(plain, tmp_path, change, message) -> None:
@@ -161,7 +161,7 @@ def test_reports_that_cannot_be_read(plain, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["-e", "none"], 1, "bundle none does not exist"),
+        (["--model", "none"], 1, "model none does not exist"),
         (["--provider", "npu"], 1, "no provider 'npu'"),
         (["--iterations", "0"], 2, "--iterations"),
         (["--duration", "0"], 2, "--duration"),
@@ -228,19 +228,19 @@ def test_operators_add_up_and_chart(tmp_path) -> None:
 
 
 def test_pytorch_has_operators_too() -> None:
-    from xai.bench.latency.operators import profile, table
+    from xai.bench.latency.operators import operator_table, profile_operators
 
-    found = profile(xai.load(session="eager"), made.scenes(1, None).pairs, ["dsmi-grad"])
+    found = profile_operators(xai.load(session="eager"), made.scenes(1, None).pairs, ["dsmi-grad"])
     assert sum(row["share"] for row in found["rows"]) == pytest.approx(1)
     assert {"aten::mm", "aten::addmm"} <= {row["operator"] for row in found["rows"]}
-    assert "PyTorch" in table(found)
+    assert "PyTorch" in operator_table(found)
 
 
 def test_percentiles_and_ratios_are_what_they_say() -> None:
     values = list(range(1, 102))
-    found = statistics(values)
+    found = time_statistics(values)
     assert (found["min"], found["p50"], found["p90"], found["p99"], found["max"], found["mean"]) == (1, 51, 91, 100, 101, 51)
-    assert statistics([3.0])["std"] == 0
+    assert time_statistics([3.0])["std"] == 0
     rng = np.random.default_rng(0)
     a, b = rng.normal(10, 0.5, 60), rng.normal(13, 0.5, 60)
     _, _, ratio, (low, high) = ratio_of_medians(a, b)
@@ -253,7 +253,7 @@ def test_a_slowness_of_no_consequence_is_no_regression(plain) -> None:
     other = copy.deepcopy(plain)
     for batch in other["batches"]:
         batch["samples_ms"]["assemble"] = [1e-3 * ms for ms in batch["samples_ms"]["assemble"]]
-    slower = [r for r in compare(other, plain) if r.stage == "assemble"]
+    slower = [r for r in compare_reports(other, plain) if r.stage == "assemble"]
     assert all(r.ratio > 100 for r in slower)
     assert all(r.matters == (r.b_ms - r.a_ms >= 0.01 * batch["total"]["p50"]) for r, batch in zip(slower, other["batches"], strict=True))
 
@@ -264,3 +264,37 @@ def test_the_ceilings_graphs_are_what_they_say() -> None:
     for name, operator in (("gemm", "MatMul"), ("copy", "Neg")):
         graph = onnx.load(Path(xai.__file__).parent / "bench" / "latency" / f"{name}.onnx").graph
         assert [node.op_type for node in graph.node] == [operator]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r["batches"][0]["samples_ms"].update(decode=[]), "'decode' holds 0 times, and 'total' 7"),
+        (lambda r: r["batches"][0]["samples_ms"]["decode"].__setitem__(1, []), "'decode' holds a list, not only an integer or a number"),
+        (lambda r: r["batches"][0]["samples_ms"].update(decode=[1.1]), "'decode' holds 1 times, and 'total' 7"),
+        (lambda r: r["batches"][0]["samples_ms"].update(fuse_gradients=""), "'fuse_gradients' is text, not a list"),
+        (lambda r: r["batches"][0]["samples_ms"].update(spectral=[-1.0] * 7), "'spectral' holds a number that is no time"),
+        (lambda r: r.update(machine="x"), "'machine' is text, not an object"),
+        (lambda r: r.pop("machine"), "'machine' is missing"),
+        (lambda r: r["machine"].pop("versions"), "'versions' is missing"),
+        (lambda r: r["machine"].update(versions=-0.0), "'versions' is a number, not an object"),
+        (lambda r: r["machine"]["versions"].update(numpy=[]), "'numpy' is a list, not text"),
+        (lambda r: r.pop("session"), "'session' is missing"),
+        (lambda r: r["model"].update(sizes=[]), "'sizes' is a list, not an object"),
+        (lambda r: r.update(batches=[1]), "'batches' holds an integer, not only an object"),
+        (lambda r: r["batches"][0].update(batch=0), "'batch' is out of range"),
+        (lambda r: r["batches"][0]["total"].update(p50="1"), "'p50' is text"),
+        (lambda r: r.update(threads=True), "'threads' is true or false"),
+    ],
+)
+def test_a_damaged_report_is_one_line_that_says_where(plain, tmp_path, change, message) -> None:
+    other = copy.deepcopy(plain)
+    change(other)
+    (tmp_path / "a.json").write_text(json.dumps(plain))
+    (tmp_path / "b.json").write_text(json.dumps(other))
+    for pair in (("a", "b"), ("b", "a"), ("b", "b")):
+        found = run("compare", *(tmp_path / f"{name}.json" for name in pair))
+        assert found.exit_code == 1
+        assert not found.stdout
+        (line,) = found.stderr.splitlines()
+        assert line.startswith(f"Error: {tmp_path / 'b.json'}: ") and message in line

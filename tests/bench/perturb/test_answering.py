@@ -9,20 +9,21 @@ import pytest
 import torch
 
 from xai.base.errors import XaiError
-from xai.bench.perturb.answering import Questions, answer_subsets, encode, explain_questions, measure
+from xai.bench.perturb.answering import Questions, answer_subsets, encode_pixels, explain_questions
+from xai.bench.perturb.memory import Memory, session_memory
 from xai.bench.perturb.plan import (
     MODALITIES,
     SIGNS,
     Curve,
-    Memory,
     QuestionPlan,
     keeping_order,
+    min_max,
     plan_question,
     published_counts,
-    scaled,
 )
-from xai.bench.perturb.variants import find_variants
-from xai.runtime.inputs.image import open_image, preprocess
+from xai.bench.perturb.request import table_methods
+from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import AS_PUBLISHED, METHODS, Relevance
 
 REFERENCE = {m.reference_name: m.name for m in METHODS.values() if m.name != "random"}
@@ -48,7 +49,7 @@ def questions_of(golden, session, memory, cases=None) -> Questions:
     names = list(dict.fromkeys(golden.cases[c]["image"] for c in cases))
     pixels = [preprocess(open_image(golden.folder / name), session.description)[0] for name in names]
     rows = np.array([names.index(golden.cases[c]["image"]) for c in cases])
-    return Questions(encode(session, pixels, memory), rows, [np.array(golden.cases[c]["ids"]) for c in cases])
+    return Questions(encode_pixels(session, pixels, memory), rows, [np.array(golden.cases[c]["ids"]) for c in cases])
 
 
 def reference_relevances(golden, case: int) -> dict[str, Relevance]:
@@ -64,19 +65,19 @@ def reference_relevances(golden, case: int) -> dict[str, Relevance]:
 def tied(values: np.ndarray, sign: str, count: int) -> bool:
     """Whether the scores leave open which tokens are kept: equal ones lie on both sides of the cut."""
     order = keeping_order(values, sign)
-    return 0 < count < len(values) and scaled(values)[order[count - 1]] == scaled(values)[order[count]]
+    return 0 < count < len(values) and min_max(values)[order[count - 1]] == min_max(values)[order[count]]
 
 
 def reference_choice(values: np.ndarray, sign: str, count: int) -> np.ndarray:
     """What the reference keeps: torch's choice among equals is its own."""
-    score = torch.from_numpy(scaled(values).copy())
+    score = torch.from_numpy(min_max(values).copy())
     return np.sort((-score if sign == "positive" else score).topk(count)[1].numpy())
 
 
 def test_logits_equal_the_reference_given_its_relevances(golden) -> None:
     """Every step; where a tie leaves the subset open, the reference's choice among equals must give its logits."""
     session = golden.explainer.session
-    memory = measure(session, BIG)
+    memory = session_memory(session, BIG)
     compared = open_steps = 0
     for c in range(len(golden.cases)):
         questions = questions_of(golden, session, memory, [c])
@@ -111,7 +112,7 @@ def test_logits_equal_the_reference_given_its_relevances(golden) -> None:
 def test_each_image_is_encoded_once_evidence_runs_once_and_each_subset_once(tiny) -> None:
     memory = Memory(BIG, 128, 3)
     session = Counting(tiny.explainer.session)
-    variants = find_variants(["all", "dsmi-grad@all"])
+    variants = table_methods(["all", "dsmi-grad@all"])
     questions = questions_of(tiny, session, memory, [0, 1, 2, 0])
     explained = explain_questions(session, questions, variants, range(4), memory)
     plans = [plan_question(one.relevances) for one in explained]
@@ -124,7 +125,7 @@ def test_each_image_is_encoded_once_evidence_runs_once_and_each_subset_once(tiny
 
 def test_memory_bounds_every_run_and_changes_no_answer(tiny) -> None:
     session = Counting(tiny.explainer.session)
-    variants = find_variants(["dsmi-grad", "rollout"])
+    variants = table_methods(["dsmi-grad", "rollout"])
     results = []
     for limit in (BIG, 3_000_000):
         memory = Memory(limit, 128, 3)
@@ -143,7 +144,7 @@ def test_memory_bounds_every_run_and_changes_no_answer(tiny) -> None:
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_dropping_by_mask_equals_dropping_by_shorter_input(tiny, modality) -> None:
     session = tiny.explainer.session
-    memory = measure(session, BIG)
+    memory = session_memory(session, BIG)
     rng = np.random.default_rng(0)
     case = len(tiny.cases) - 1
     questions = questions_of(tiny, session, memory, [case])
@@ -165,7 +166,7 @@ def test_dropping_by_mask_equals_dropping_by_shorter_input(tiny, modality) -> No
 def test_the_floor_differs_between_questions_and_repeats(tiny) -> None:
     session, memory = tiny.explainer.session, Memory(BIG, 128, 3)
     questions = questions_of(tiny, session, memory, [0, 0])
-    variants = find_variants(["raw-attention"])
+    variants = table_methods(["raw-attention"])
     first, again = (explain_questions(session, questions, variants, (7, 8), memory) for _ in range(2))
     assert [v.name for v in variants] == ["raw-attention", "random"]
     assert not np.array_equal(first[0].relevances[1].image, first[1].relevances[1].image)
@@ -174,9 +175,9 @@ def test_the_floor_differs_between_questions_and_repeats(tiny) -> None:
 
 
 def test_variants() -> None:
-    names = [v.name for v in find_variants(["all", "dsm_grad@all", "rm"])]
+    names = [v.name for v in table_methods(["all", "dsm_grad@all", "rm"])]
     assert names == [*(m for m in AS_PUBLISHED if m != "random"), "dsmi-grad@all", "random"]
-    assert {v.name: v.layers for v in find_variants(["dsmi", "dsmi-grad", "dsmi-grad@all"])} == {
+    assert {v.name: v.layers for v in table_methods(["dsmi", "dsmi-grad", "dsmi-grad@all"])} == {
         "dsmi": None,
         "dsmi-grad": "first",
         "dsmi-grad@all": "all",
@@ -184,12 +185,12 @@ def test_variants() -> None:
     }
     for name in ("lime", "rollout@all", "dsmi-grad@last"):
         with pytest.raises(XaiError, match="choose from dsmi"):
-            find_variants([name])
+            table_methods([name])
 
 
 def test_both_choices_of_layers_equal_the_explainers(tiny) -> None:
     session, memory = tiny.explainer.session, Memory(BIG, 128, 3)
-    variants = find_variants(["dsmi-grad", "dsmi-grad@all"])
+    variants = table_methods(["dsmi-grad", "dsmi-grad@all"])
     (found,) = explain_questions(session, questions_of(tiny, session, memory, [0]), variants, [0], memory)
     for variant, relevance in zip(variants, found.relevances, strict=False):
         expected = tiny.explainer.explain(tiny.image(0), tiny.cases[0]["question"], variant.name)

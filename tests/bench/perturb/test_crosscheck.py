@@ -1,8 +1,9 @@
-"""The published procedure, as `bench/reference.py` has it, against the reference's own outputs; and the comparison with it."""
+"""The published procedure, as `bench/published.py` has it, against the reference's own outputs; and the comparison with it."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -13,12 +14,13 @@ from click.testing import CliRunner
 from xai.base.errors import XaiError
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.crosscheck import cross_check
-from xai.bench.perturb.plan import MODALITIES, SIGNS, Memory
-from xai.bench.perturb.run import Request
-from xai.bench.perturb.variants import find_variants
-from xai.bench.published import ReferenceFails, fiedler, perturb, record, relevance, with_parameter_gradients
+from xai.bench.perturb.memory import Memory
+from xai.bench.perturb.plan import MODALITIES, SIGNS
+from xai.bench.perturb.request import Request, table_methods
+from xai.bench.published import ReferenceFails, arpack_fiedler, published_relevance, record, run_published, with_parameter_gradients
 from xai.cli import main
-from xai.runtime.inputs.image import open_image, preprocess
+from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.pixels import preprocess
 
 MEMORY = Memory(2**30, 128, 3)
 KEYS = ["dsm", "dsm_grad", "dsm_grad_cam", "dsm_grad@all", "dsm_grad_cam@all"]
@@ -31,7 +33,8 @@ def inputs(golden, case: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def sample(golden, case: int) -> Sample:
-    return Sample(str(case), golden.cases[case]["image"], golden.cases[case]["question"], golden.cases[case]["label"], golden.image(case))
+    asked = golden.cases[case]
+    return Sample(str(case), asked["image"], asked["question"], asked["label"], partial(golden.image, case))
 
 
 def test_its_relevances_are_the_references(tiny) -> None:
@@ -44,7 +47,7 @@ def test_its_relevances_are_the_references(tiny) -> None:
             if f"{c}/{key}/text" not in tiny.expected:
                 continue
             name, _, layers = key.partition("@")
-            for stream, own in zip(("text", "image"), relevance(found, name, layers or None), strict=True):
+            for stream, own in zip(("text", "image"), published_relevance(found, name, layers or None), strict=True):
                 expected = tiny.expected[f"{c}/{key}/{stream}"]
                 assert np.abs(own.numpy() - expected).max() <= 1e-4 * np.abs(expected).max(), (c, key, stream)
                 compared += 1
@@ -55,7 +58,7 @@ def test_its_runs_are_the_references(tiny) -> None:
     model = tiny.explainer.session.model
     for key, modality, sign in product(("dsm_grad", "attn_gradcam", "rm"), MODALITIES, SIGNS):
         with with_parameter_gradients(model):
-            found = perturb(model, *inputs(tiny, 4), key, "first", modality, sign)
+            found = run_published(model, *inputs(tiny, 4), key, "first", modality, sign)
         expected = tiny.expected[f"4/{key}/perturb/{modality}/{sign}/logits"]
         assert np.abs(found.logits - expected).max() < 1e-4, (key, modality, sign)
     assert all(p.grad is None and not p.requires_grad for p in model.parameters())
@@ -63,11 +66,11 @@ def test_its_runs_are_the_references(tiny) -> None:
 
 def test_it_fails_where_the_published_code_does() -> None:
     with pytest.raises(ReferenceFails):
-        fiedler(torch.ones(3, 4))
+        arpack_fiedler(torch.ones(3, 4))
 
 
 def test_the_engine_equals_it_but_for_ties(tiny) -> None:
-    request = Request(find_variants(["all", "dsmi-grad@all"]), MEMORY, 2)
+    request = Request(table_methods(["all", "dsmi-grad@all"]), MEMORY, 2)
     checked = cross_check(tiny.explainer, tiny.explainer, [sample(tiny, c) for c in (0, 4)], request)
     assert checked.steps == 2 * 9 * 4 * 9
     assert checked.same_tokens + len(checked.ties) == checked.steps
@@ -95,7 +98,7 @@ def test_a_difference_is_found_and_named(tiny) -> None:
     from xai.runtime.explainer import Explainer
 
     wrong = Explainer(Wrong(tiny.explainer.session), tiny.explainer.encoder, tiny.explainer.answers)
-    request = Request(find_variants(["rollout"]), MEMORY, 2, ("text",), ("negative",))
+    request = Request(table_methods(["rollout"]), MEMORY, 2, ("text",), ("negative",))
     checked = cross_check(wrong, tiny.explainer, [sample(tiny, 0), sample(tiny, 0)], request)
     assert len(checked.answers_differing) == 2 * 8  # all but the unperturbed steps
     assert checked.answers_differing[0].startswith("question 0, rollout, text negative, 5 tokens kept: a logit differs by 1.0e-02")

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import (
     MODALITIES,
     SIGNS,
     STEPS,
     Curve,
-    Memory,
-    batches,
+    batch_subsets,
     exact_counts,
     keeping_order,
     plan_question,
@@ -75,7 +75,7 @@ def test_batches_hold_every_subset_once_in_rows_of_one_length(asked, most) -> No
     plans = [plan_question(relevances) for relevances in asked]
     sizes = [(1 + plan.tokens["image"], 2 + plan.tokens["text"]) for plan in plans]
     seen = []
-    for batch in batches(plans, sizes, lambda *_: most):
+    for batch in batch_subsets(plans, sizes, lambda *_: most):
         assert 1 <= len(batch.jobs) <= most
         for q, s in batch.jobs:
             modality, kept = plans[q].subsets[s]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -10,12 +11,12 @@ from PIL import Image
 
 from xai.base.errors import XaiError
 from xai.bench.perturb.plan import STEPS
-from xai.bench.perturb.report.curves import draw
-from xai.bench.perturb.report.examples import KEPT, merit, select
-from xai.bench.perturb.report.markdown import markdown
-from xai.bench.perturb.report.page import html
-from xai.bench.perturb.report.scores import PANELS, WEIGHTS, read_scores
-from xai.bench.perturb.report.table import PUBLISHED, build, verdict
+from xai.bench.perturb.report.curves import draw_curves
+from xai.bench.perturb.report.examples import EXAMPLES_KEPT, question_merits, select_examples
+from xai.bench.perturb.report.markdown import table_markdown
+from xai.bench.perturb.report.page import table_page
+from xai.bench.perturb.report.scores import AUC_WEIGHTS, PANELS, Scores, read_scores
+from xai.bench.perturb.report.table import PUBLISHED, build_table, verdict
 
 SETTINGS = {
     "data": "scenes",
@@ -30,7 +31,7 @@ SETTINGS = {
 def line(index: int, method: str, panel: tuple[str, str], accuracy: float, **more) -> dict:
     """A question right with nothing removed, and of constant accuracy afterwards."""
     steps = [1.0, *[accuracy] * (len(STEPS) - 1)]
-    content = {"accuracies": steps, "probabilities": steps, "exact": None, "pointing": None, "solver": {}, "layers": None}
+    content = {"accuracies": steps, "probabilities": steps, "exact": None, "pointing": None, "solver": {}}
     return {"index": index, "image": str(index), "method": method, "modality": panel[0], "sign": panel[1], **content, **more}
 
 
@@ -40,6 +41,10 @@ def lines(n: int, accuracy, settings=SETTINGS) -> list[dict]:
     return [line(q, m, p, accuracy(q, m, p)) for q in range(n) for p in wanted for m in settings["methods"]]
 
 
+def scores_of(found: list[dict], settings) -> Scores:
+    return read_scores([list(lines) for _, lines in groupby(found, key=lambda line: line["index"])], settings)
+
+
 def clear(question: int, method: str, panel: tuple[str, str]) -> float:
     """`dsmi` is always right about what matters, the others are half right."""
     ideal = 0.0 if panel[1] == "positive" else 1.0
@@ -47,11 +52,11 @@ def clear(question: int, method: str, panel: tuple[str, str]) -> float:
 
 
 def test_the_weights_are_those_of_the_trapezoid_rule() -> None:
-    assert np.allclose(WEIGHTS, [0.125, 0.25, 0.25, 0.15, 0.05, 0.05, 0.05, 0.05, 0.025])
+    assert np.allclose(AUC_WEIGHTS, [0.125, 0.25, 0.25, 0.15, 0.05, 0.05, 0.05, 0.05, 0.025])
 
 
 def test_auc_by_hand() -> None:
-    table = build(read_scores(lines(4, clear), SETTINGS), SETTINGS)
+    table = build_table(scores_of(lines(4, clear), SETTINGS), SETTINGS)
     first = table["methods"][0]
     assert first["auc"]["image+"] == {"mean": 12.5, "low": 12.5, "high": 12.5}
     assert first["auc"]["text-"]["mean"] == 100
@@ -65,17 +70,17 @@ def test_auc_by_hand() -> None:
 
 
 def test_a_clear_winner_is_named_and_a_draw_is_one() -> None:
-    table = build(read_scores(lines(40, clear), SETTINGS), SETTINGS)
+    table = build_table(scores_of(lines(40, clear), SETTINGS), SETTINGS)
     for panel in ("image+", "image-", "text+", "text-"):
         found = verdict(table, panel)
         assert found.best == "dsmi"
         assert found.tied == ()
         assert found.no_better == ("rollout",)
-    text = markdown(table)
+    text = table_markdown(table)
     assert "- image+: dsmi is best, ahead of every other method. Not shown to beat random: rollout." in text
-    same = build(read_scores(lines(40, lambda q, *_: q % 2), SETTINGS), SETTINGS)
+    same = build_table(scores_of(lines(40, lambda q, *_: q % 2), SETTINGS), SETTINGS)
     assert set(verdict(same, "image+").tied) == {"rollout", "random"}
-    assert "no method" in markdown(build(read_scores(lines(40, lambda _q, m, _p: float(m == "random")), SETTINGS), SETTINGS))
+    assert "no method" in table_markdown(build_table(scores_of(lines(40, lambda _q, m, _p: float(m == "random")), SETTINGS), SETTINGS))
 
 
 def test_further_measures_and_what_was_left_out() -> None:
@@ -83,17 +88,17 @@ def test_further_measures_and_what_was_left_out() -> None:
     exact = found[0] | {"accuracies": [1.0] * 9}
     found[0] |= {"exact": exact, "pointing": {"hit": True, "energy": 0.25}, "solver": {"image0": "degenerate"}}
     found.append({"index": 2, "image": "x", "skipped": "x.png does not exist"})
-    table = build(read_scores(found, SETTINGS), SETTINGS | {"unknown_labels": 1})
+    table = build_table(scores_of(found, SETTINGS), SETTINGS | {"unknown_labels": 1})
     first = table["methods"][0]
     assert first["exact_rounding"]["image+"] == pytest.approx((100 + 12.5) / 2)
     assert first["pointing"]["mean"] == 100
     assert first["energy"]["mean"] == 25
     assert (table["regions"], table["skipped"], table["questions"]) == (1, 1, 2)
-    text = markdown(table)
+    text = table_markdown(table)
     for words in ("1 questions could not be used", "1 questions have no true answer", "dsmi: degenerate (1)"):
         assert words in text
     with pytest.raises(XaiError, match="no question of the run could be used"):
-        read_scores(found[-1:], SETTINGS)
+        scores_of(found[-1:], SETTINGS)
 
 
 @pytest.mark.parametrize("signs", [["positive"], ["positive", "negative"]])
@@ -101,13 +106,13 @@ def test_further_measures_and_what_was_left_out() -> None:
 @pytest.mark.parametrize("methods", [["random"], SETTINGS["methods"]])
 def test_part_of_the_table_is_drawn_too(signs, modalities, methods) -> None:
     settings = SETTINGS | {"signs": signs, "modalities": modalities, "methods": methods}
-    table = build(read_scores(lines(5, clear, settings), settings), settings)
-    picture = draw(table)
+    table = build_table(scores_of(lines(5, clear, settings), settings), settings)
+    picture = draw_curves(table)
     with Image.open(io.BytesIO(picture)) as image:
         assert min(image.size) > 300
-    assert "random" in markdown(table)
-    assert ("is best" in markdown(table)) == (len(methods) > 1)
-    page = html(table, picture, [], {"python": "3"})
+    assert "random" in table_markdown(table)
+    assert ("is best" in table_markdown(table)) == (len(methods) > 1)
+    page = table_page(table, picture, [], {"python": "3"})
     assert "<td>random</td>" in page
     assert ("is best" in page) == (len(methods) > 1)
     assert "://" not in page
@@ -115,24 +120,24 @@ def test_part_of_the_table_is_drawn_too(signs, modalities, methods) -> None:
 
 def test_names_in_the_page_are_escaped() -> None:
     settings = SETTINGS | {"data": "<x-data>"}
-    table = build(read_scores(lines(3, clear), settings), settings)
+    table = build_table(scores_of(lines(3, clear), settings), settings)
     words = {name: f"<x-{name}>" for name in ("question", "answer", "question_id", "image")}
     example = {"index": 0, "merit": 1, "label": {"<x-label>": 1}, "picture": "data:", "maps": {}, "auc": {}} | words
-    page = html(table, draw(table), [example], {"python": "<x-python>"})
+    page = table_page(table, draw_curves(table), [example], {"python": "<x-python>"})
     for name in (*words, "data", "label", "python"):
         assert f"<x-{name}>" not in page
         assert f"&lt;x-{name}&gt;" in page
 
 
 def test_examples_lie_at_both_ends() -> None:
-    scores = read_scores(lines(4, clear), SETTINGS)
-    assert merit(scores).shape == (4,)
+    scores = scores_of(lines(4, clear), SETTINGS)
+    assert question_merits(scores).shape == (4,)
     found = [{"index": i, "merit": m} for i, m in enumerate([5, 1, 9, 9, 0, -3, 2])]
-    best, worst = select(found)
+    best, worst = select_examples(found)
     assert [e["index"] for e in best] == [2, 3, 0]
     assert [e["index"] for e in worst] == [5, 4, 1]
-    assert len(best) == len(worst) == KEPT
-    best, worst = select(found[:2])
+    assert len(best) == len(worst) == EXAMPLES_KEPT
+    best, worst = select_examples(found[:2])
     assert [e["index"] for e in best] == [0, 1]
     assert worst == []
 

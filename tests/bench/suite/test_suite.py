@@ -16,9 +16,9 @@ from click.testing import CliRunner
 import xai
 from xai.base.errors import XaiError
 from xai.bench.suite import suite as suites
-from xai.bench.suite.isolated import command, isolated
+from xai.bench.suite.isolated import isolated, run_command
 from xai.bench.suite.parts import measure_reference
-from xai.bench.suite.report import BEGIN, END, markdown, performance, read_reports, with_section
+from xai.bench.suite.report import SECTION_BEGIN, SECTION_END, markdown, performance, read_reports, with_section
 from xai.bench.suite.suite import EXPORTED, Suite
 from xai.cli import main
 from xai.models.load import ModelOptions
@@ -46,13 +46,13 @@ def test_work_in_a_process_of_its_own_gives_what_it_gives_or_says_how_it_ended()
     with pytest.raises(XaiError, match=r"took longer than 0\.2 s"):
         isolated(time.sleep, 60, seconds=0.2)
     with pytest.raises(XaiError, match="does not exist"):
-        command("inspect", "none", seconds=60)
+        run_command("inspect", "none", seconds=60)
 
 
 def test_options_survive_being_typed() -> None:
-    assert ModelOptions().arguments() == []
-    options = ModelOptions(bundle=Path("b"), session="torchscript", threads=2, trust=True)
-    assert options.arguments() == ["--bundle", "b", "--session", "torchscript", "--threads", "2", "--trust"]
+    assert ModelOptions().arguments() == ["--model", "demo"]
+    options = ModelOptions("b", session="torchscript", threads=2, trust=True)
+    assert options.arguments() == ["--model", "b", "--session", "torchscript", "--threads", "2", "--trust"]
 
 
 def test_the_formats_are_those_of_an_export() -> None:
@@ -74,13 +74,13 @@ def instant(monkeypatch):
         return {"name": "demo", "sha256": "0" * 64} | sizes if work.__name__ == "describe_model" else {"not_run": "not asked"}
 
     monkeypatch.setattr(suites, "isolated", isolated)
-    monkeypatch.setattr(suites, "command", lambda *_, seconds: seconds)
+    monkeypatch.setattr(suites, "run_command", lambda *_, seconds: seconds)
     return asked
 
 
 def test_what_is_missing_or_fails_is_in_the_report_and_ends_nothing(instant, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(suites, "gpu_state", lambda: "cupy is not installed")
-    found = Suite(ModelOptions(bundle=DEMO_BUNDLE), tmp_path, True, str).run()
+    found = Suite(ModelOptions(str(DEMO_BUNDLE)), tmp_path, True, str).run()
     rows = {(row["session"], row["precision"], row["provider"]): row["not_run"] for row in found["latency"]}
     assert rows["eager", "float32", "cpu"].startswith("a bundle does not run in the session eager")
     assert "out of memory" in rows["onnx", "float32", "cpu"]
@@ -95,7 +95,7 @@ def test_what_is_missing_or_fails_is_in_the_report_and_ends_nothing(instant, tmp
 
 
 def test_the_readme_names_what_an_export_would_refuse(instant, tmp_path) -> None:
-    report = Suite(ModelOptions(bundle=DEMO_BUNDLE), tmp_path, True, str).run()
+    report = Suite(ModelOptions(str(DEMO_BUNDLE)), tmp_path, True, str).run()
     assert "refuses" not in performance({"here": report})
     report["parity"] = [
         {"session": "onnx", "precision": "float32", "groups": {}, "failed": []},
@@ -118,7 +118,7 @@ def test_an_export_that_fails_is_stated(instant, tmp_path, monkeypatch) -> None:
     def fail(*arguments, seconds):
         raise XaiError("no space left")
 
-    monkeypatch.setattr(suites, "command", fail)
+    monkeypatch.setattr(suites, "run_command", fail)
     found = Suite(ModelOptions(), tmp_path, True, str).run()
     assert all(row["not_run"] == "export failed: no space left" for row in found["parity"])
 
@@ -126,12 +126,12 @@ def test_an_export_that_fails_is_stated(instant, tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["-e", "none"], 1, "bundle none does not exist"),
-        (["--checkpoint", "none.ckpt", "--quick"], 1, "checkpoint none.ckpt does not exist"),
+        (["--model", "none"], 1, "model none does not exist"),
+        (["--model", "none.ckpt", "--quick"], 1, "model none.ckpt does not exist"),
         (["--session", "onnx"], 2, "No such option"),
         (["--provider", "cuda"], 2, "No such option"),
         (["-o", "old"], 1, "old holds a report already: name another folder"),
-        (["-e", "a", "--checkpoint", "b"], 2, "not both"),
+        (["-e", "a", "--checkpoint", "b"], 2, "name one model, not two"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, monkeypatch, arguments, code, message) -> None:
@@ -157,8 +157,8 @@ def test_the_readmes_section_is_what_the_committed_reports_give() -> None:
 
 
 def test_the_readmes_section_is_replaced_and_nothing_else(tmp_path) -> None:
-    assert with_section(f"a {BEGIN} old {END} b", "new") == f"a {BEGIN}\n\nnew\n\n{END} b"
-    for wrong in ("no marks", f"{END} {BEGIN}", f"{BEGIN} {BEGIN} {END}"):
+    assert with_section(f"a {SECTION_BEGIN} old {SECTION_END} b", "new") == f"a {SECTION_BEGIN}\n\nnew\n\n{SECTION_END} b"
+    for wrong in ("no marks", f"{SECTION_END} {SECTION_BEGIN}", f"{SECTION_BEGIN} {SECTION_BEGIN} {SECTION_END}"):
         with pytest.raises(XaiError, match="once each"):
             with_section(wrong, "new")
     (tmp_path / "here").mkdir()

@@ -19,12 +19,13 @@ from xai.base.errors import XaiError
 from xai.base.text import percent
 from xai.runtime.engine import SolverReport
 from xai.runtime.explanation import Answer, Explanation, to_json
-from xai.runtime.inputs.image import Crop
+from xai.runtime.inputs.pixels import Crop
 from xai.runtime.inputs.question import EncodedQuestion, Token, Word
 from xai.runtime.show.page import html
 from xai.runtime.show.save import SUFFIXES, save
+from xai.runtime.show.scale import distinct, scaled
 from xai.runtime.show.sheet import draw
-from xai.runtime.show.theme import distinct, heat, ink, scaled
+from xai.runtime.show.theme import heat, ink
 
 NASTY = "Is <b>this</b> & \"that\" 😀 worth $5 or $6_x^2, 日本 \x1b[31m 'end'?"
 METHODS = [
@@ -120,8 +121,8 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
-def test_scaled_runs_from_zero_to_one():
-    assert scaled(np.array([[2e-9, 4e-9], [3e-9, 2e-9]])) == pytest.approx(np.array([[0, 1], [0.5, 0]]))
+def test_scaled_runs_from_nought_to_the_highest():
+    assert scaled(np.array([[2e-9, 4e-9], [3e-9, 0]])) == pytest.approx(np.array([[0.5, 1], [0.75, 0]]))
     assert scaled(np.array([-1e30, 1e30], np.float32)).tolist() == [0, 1]
 
 

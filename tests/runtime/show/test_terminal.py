@@ -7,7 +7,7 @@ from PIL import Image
 from rich.console import Console
 
 from xai.runtime.explanation import Answer, Explanation
-from xai.runtime.inputs.image import Crop
+from xai.runtime.inputs.pixels import Crop
 from xai.runtime.inputs.question import EncodedQuestion, Token, Word
 from xai.runtime.show.terminal import show
 from xai.runtime.show.theme import colours
@@ -88,7 +88,7 @@ def test_answers_come_once_and_methods_each():
     text = printed(explanation(), explanation(method="rollout"))
     assert text.count("Answer:") == 1
     assert text.count("dog") == 1
-    assert "dsmi-grad (all layers)" in text and "rollout" in text
+    assert "dsmi-grad (layers: all)" in text and "rollout" in text
     assert text.count("this?█") == 2
 
 

@@ -1,0 +1,18 @@
+"""Arguments of public functions, checked at the door."""
+
+from __future__ import annotations
+
+import operator
+
+from xai.base.errors import BadInput
+
+
+def whole_number(value: object, name: str, least: int) -> int:
+    """The value as an int, NumPy's integers too. Raises `BadInput`, which calls it `name`, where it is none, or less than `least`."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]  # what has no index is refused below
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < least:
+        raise BadInput(f"{name} is {value!r}: give a whole number of {least} or more")
+    return number

@@ -1,0 +1,56 @@
+"""Tokenizer files -> tokenizers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from xai.base.errors import XaiError, first_line
+
+
+def load_tokenizer(name: str | Path) -> Tokenizer:
+    """A `tokenizer.json`, a folder that holds one (or RoBERTa's `vocab.json` and `merges.txt`), or the name of a model
+    whose tokenizer is in the local Hugging Face cache. Nothing is downloaded.
+
+    Raises `XaiError` where there is no usable tokenizer.
+    """
+    path = Path(name)
+    if path.is_dir():
+        if (path / "tokenizer.json").is_file():
+            path = path / "tokenizer.json"
+        elif not ((path / "vocab.json").is_file() and (path / "merges.txt").is_file()):
+            raise XaiError(f"folder {path} holds neither tokenizer.json nor vocab.json with merges.txt")
+    elif not path.is_file():
+        path = _cached(str(name))
+    try:
+        tokenizer = _roberta(path) if path.is_dir() else Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises this very class for any damage
+        raise XaiError(f"{path} is not a tokenizer: {first_line(error)}") from error
+    # A file may carry the padding and truncation of its training: padding would be read as words, truncation cut unsaid.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _cached(name: str) -> Path:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(name, "tokenizer.json")
+    except HFValidationError:
+        found = None
+    if not isinstance(found, str):
+        raise XaiError(f"tokenizer {name!r} is neither a file nor in the local Hugging Face cache: give a tokenizer.json file")
+    return Path(found)
+
+
+def _roberta(folder: Path) -> Tokenizer:
+    """RoBERTa's tokenizer from its two files."""
+    from tokenizers.implementations import ByteLevelBPETokenizer
+    from tokenizers.processors import RobertaProcessing
+
+    tokenizer: Tokenizer = ByteLevelBPETokenizer.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))._tokenizer
+    tokenizer.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return tokenizer

@@ -1,0 +1,43 @@
+"""What two methods have in common, as two tables of text: one of maps, one of words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from xai.runtime.comparison import TOP_PATCHES
+from xai.runtime.explanation import Explanation, comparison
+
+_ITSELF = ""
+_UNDEFINED = "-"
+
+
+class Agreement(NamedTuple):
+    """A square table: each row is a method's name and its cells, a cell for each method in the same order."""
+
+    title: str
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    caption: str
+
+
+def agreements(explanations: Sequence[Explanation]) -> tuple[Agreement, Agreement]:
+    """Lay out the comparison of several methods: rank correlation above the diagonal, overlap of the highest below it."""
+    found = comparison(explanations)
+    names = [e.method for e in explanations]
+    places = {name: i for i, name in enumerate(names)}
+    tables = []
+    captions = {
+        "image": f"Below it: the share of the {found['patches']} highest patches ({TOP_PATCHES:.0%}) that both have.",
+        "words": f"Below it: the share of the {found['words']} highest words that both have.",
+    }
+    for part, title in ("image", "How far the maps agree"), ("words", "How far the words agree"):
+        cells = [[_ITSELF] * len(names) for _ in names]
+        for pair in found["pairs"]:
+            i, k = (places[name] for name in pair["methods"])
+            correlation = pair[part]["spearman"]
+            cells[i][k] = _UNDEFINED if correlation is None else f"{correlation:.2f}"
+            cells[k][i] = f"{pair[part]['overlap']:.2f}"
+        rows = tuple((name, tuple(row)) for name, row in zip(names, cells, strict=True))
+        caption = f"Above the diagonal: Spearman's rank correlation ({_UNDEFINED} where a method scores all alike). {captions[part]}"
+        tables.append(Agreement(title, rows, caption))
+    return tables[0], tables[1]

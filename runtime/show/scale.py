@@ -1,0 +1,129 @@
+"""The one rule by which raw scores are scaled, and how it is said; pictures, pages and the terminal share it.
+
+A score of 0 is 0 and the highest is 1, evenly in between, so that half the score is half the colour; where scores are negative the
+lowest is 0. Scores that differ by less than `NEARLY` of the largest are nearly constant: they are painted alike, and said to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xai.runtime.explanation import Explanation
+
+NEARLY = 0.05
+"""A spread below this share of the largest size of a score tells nothing apart."""
+_EQUAL = 1e-6
+"""The same for scores that are equal up to the rounding of float32."""
+_ROUNDING = 0.1
+"""What rounding may take from a step between two numbers."""
+
+
+def spread(values: NDArray[np.floating]) -> float:
+    """Give highest less lowest as a share of the largest size; 0 where all are 0, NaN where one is not finite."""
+    values = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(values).all():
+        return np.nan
+    largest = np.abs(values).max()
+    return float(np.ptp(values / largest)) if largest else 0.0
+
+
+def is_flat(values: NDArray[np.floating]) -> bool:
+    """Say whether scores are nearly constant, or not finite: no colour can tell them apart."""
+    return not spread(values) >= NEARLY
+
+
+def scaled(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Scale raw scores to [0, 1], same shape, by the rule above; scores that are nearly constant or not finite become 0."""
+    values = np.asarray(values, dtype=np.float64)
+    if is_flat(values):
+        return np.zeros_like(values)
+    low, high = ends(values)
+    return np.clip((values - low) / (high - low), 0, 1)
+
+
+def ends(values: NDArray[np.floating]) -> tuple[float, float]:
+    """Give the scores that are painted darkest and brightest; the lowest and highest of scores that are nearly constant."""
+    low, high = float(np.min(values)), float(np.max(values))
+    if is_flat(values):
+        return low, high
+    return min(low, 0.0), max(high, 0.0)
+
+
+def legend(dark: str, bright: str, flat: str) -> str:
+    """Say the rule in words; the arguments name what a surface shows for 0, for the highest score and for nearly constant scores."""
+    return (
+        f"Each map and each row of words is scaled by itself: {dark} is a score of 0 (or the lowest, if negative), {bright} the highest, "
+        f"evenly in between; {flat} where scores are nearly constant, differing by less than {NEARLY:.0%} of the largest. "
+        "This compares places within one method, not methods with each other."
+    )
+
+
+def notes(explanation: Explanation) -> list[str]:
+    """Say of which maps the colours mean nothing."""
+    found = []
+    if said := _constant(explanation.image_relevance, "patch"):
+        found.append(f"image: {said}")
+    if len(explanation.question.words) == 1:
+        found.append("words: there is only one, its colour means nothing")
+    elif said := _constant(explanation.word_relevance, "word"):
+        found.append(f"words: {said}")
+    return found
+
+
+def _constant(values: NDArray[np.floating], one: str) -> str:
+    """What is to be said of scores that are painted alike; empty for others."""
+    if not is_flat(values):
+        return ""
+    share = spread(values)
+    if np.isnan(share):
+        return "some scores are not finite, none is painted"
+    if share < _EQUAL:
+        return f"constant, every {one} scores the same"
+    return f"nearly constant, every {one} scores {' to '.join(distinct(ends(values)))}"
+
+
+def bar_labels(explanation: Explanation) -> list[tuple[float, str]]:
+    """Give raw scores to write along the image's colour bar, with their places from 0 to 1; only one where all are equal."""
+    low, high = ends(explanation.image_relevance)
+    if not is_flat(explanation.image_relevance):
+        return list(zip((0, 0.5, 1), distinct([low, low + (high - low) / 2, high]), strict=True))
+    if not spread(explanation.image_relevance) >= _EQUAL:
+        return [(0, f"{low:.3g}")]
+    return list(zip((0, 1), distinct([low, high]), strict=True))
+
+
+def word_range(explanation: Explanation) -> str:
+    """Give the words' raw scores in a sentence."""
+    return _range(explanation.word_relevance, "words")
+
+
+def patch_range(explanation: Explanation) -> str:
+    """Give the patches' raw scores in a sentence."""
+    return _range(explanation.image_relevance, "patches")
+
+
+def _range(values: NDArray[np.floating], all_of_them: str) -> str:
+    low, high = float(values.min()), float(values.max())
+    if not spread(values) >= _EQUAL:
+        return f"Raw score of the {all_of_them}: {low:.3g}."
+    return f"Raw scores of the {all_of_them}: {' to '.join(distinct([low, high]))}."
+
+
+def score_label(score: float) -> str:
+    """Write a raw score beside what it belongs to."""
+    return f"{score:.3g}"
+
+
+def distinct(values: Sequence[float]) -> list[str]:
+    """Write numbers with the fewest digits, three at least, that tell them apart and keep the steps between them."""
+    ordered = sorted(set(values))
+    step = min((high - low for low, high in pairwise(ordered)), default=0.0)
+    for digits in range(3, 17):
+        labels = [f"{value:.{digits}g}" for value in values]
+        if max(abs(float(label) - value) for label, value in zip(labels, values, strict=True)) <= _ROUNDING * step:
+            break
+    return labels

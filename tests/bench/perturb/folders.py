@@ -1,0 +1,82 @@
+"""Results folders without a model: lines that a run could have written, from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xai.bench.perturb.plan import exact_counts, published_counts
+from xai.bench.perturb.request import Chunk, cut_into_chunks, join_chunks, result_columns, shard_chunks
+from xai.bench.perturb.results import RunFolder, RunRecord
+
+SETTINGS: dict[str, Any] = {
+    "data": "scenes",
+    "seed": 1,
+    "questions": 7,
+    "data_sha256": "ab",
+    "unknown_labels": 0,
+    "model": {"name": "demo", "sha256": "cd"},
+    "session": "onnx",
+    "precision": "float32",
+    "image_size": 96,
+    "methods": ["dsmi", "random"],
+    "modalities": ["image", "text"],
+    "signs": ["positive", "negative"],
+    "chunk": 2,
+    "memory": 2**32,
+    "xai": "0.1.0",
+}
+EVERY = cut_into_chunks(list("abcdefg"), 2)
+SKIPPED = 3
+"""The question that could not be used."""
+
+
+def question_lines(index: int, settings: dict[str, Any] = SETTINGS) -> list[dict[str, Any]]:
+    """All lines of a question, or the one that says why there are none."""
+    first = {"index": index, "question_id": str(index), "image": "abcdefg"[index % 7]}
+    if index == SKIPPED:
+        return [first | {"skipped": "é.png does not exist"}]
+    rng = np.random.default_rng(index)
+
+    def steps(counts: Sequence[int]) -> dict[str, Any]:
+        accuracies = [1.0, *(float(v) for v in rng.integers(0, 4, 8) / 3)]
+        probabilities = [round(float(v), 6) for v in rng.random(9)]
+        return {"kept": list(counts), "answers": ["é", *"abcdefgh"], "accuracies": accuracies, "probabilities": probabilities}
+
+    found = []
+    for modality, sign, method in result_columns(settings):
+        n = 36 if modality == "image" else 10
+        exact = exact_counts(n) != published_counts(n)
+        found.append(
+            {
+                **first,
+                "modality": modality,
+                "sign": sign,
+                "method": method,
+                **steps(published_counts(n)),
+                "exact": steps(exact_counts(n)) if exact else None,
+                "pointing": {"hit": True, "energy": 0.25} if modality == "image" else None,
+                "solver": {"image0": "degenerate"} if method == "dsmi" and modality == "image" else {},
+            }
+        )
+    return found
+
+
+def chunk_lines(chunk: Chunk) -> list[dict[str, Any]]:
+    return [line for index in range(chunk.start, chunk.stop) for line in question_lines(index)]
+
+
+def record(shard: tuple[int, int] = (1, 1), **settings: Any) -> RunRecord:
+    return RunRecord(SETTINGS | settings, shard, join_chunks(shard_chunks(EVERY, shard)), {"python": "3"})
+
+
+def write_run(path: Path, shard: tuple[int, int] = (1, 1), chunks: int | None = None) -> RunFolder:
+    """A shard with its first `chunks`, or all of it."""
+    folder, asked = RunFolder(path), record(shard)
+    with folder.writing(asked, resume=False):
+        for chunk in shard_chunks(EVERY, shard)[:chunks]:
+            folder.append(chunk_lines(chunk), asked)
+    return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -107,6 +108,8 @@ class Server(uvicorn.Server):
 
 def serve(app: Any, life: Life, settings: Settings, bound: socket.socket) -> None:
     """Serve until a signal ends it. Raises `XaiError` where a model fails its first explanation."""
+    for noisy in ("uvicorn.error", "python_multipart"):  # a line for whatever a stranger sends, in a form of its own
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -188,6 +188,8 @@ async def _read_form(request: Request, body: bytes) -> tuple[dict[str, Any], Pic
         return await _fields(form)
     finally:
         await form.close()
+        for file in parser._files_to_close_on_error:  # one whose end never came is not part of the form
+            file.close()
 
 
 async def _fields(form: FormData) -> tuple[dict[str, Any], Picture]:

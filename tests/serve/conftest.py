@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -98,3 +100,34 @@ def direct() -> Explainer:
 def server(demo: Explainer) -> Iterator[Running]:
     with run_server({"demo": demo}) as running:
         yield running
+
+
+@pytest.fixture
+def start(until) -> Iterator[Callable[..., tuple[subprocess.Popen, str]]]:
+    """`xai serve` as a process, once it is ready."""
+    processes: list[subprocess.Popen] = []
+    threads: list[threading.Thread] = []
+
+    def begin(*arguments: str) -> tuple[subprocess.Popen, str]:
+        process = subprocess.Popen([sys.executable, "-m", "xai", "serve", "--port", "0", *arguments], stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        url = process.stderr.readline().split()[2]
+        processes.append(process)
+        threads.append(threading.Thread(target=process.stderr.read))
+        threads[-1].start()
+
+        def ready() -> bool:
+            try:
+                return httpx.get(f"{url}/readyz").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        until(ready)
+        return process, url
+
+    yield begin
+    for process, thread in zip(processes, threads, strict=True):
+        process.kill()
+        process.wait(10)
+        thread.join(10)
+        process.stderr.close()

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -230,37 +229,6 @@ def test_questions_and_pictures_are_not_logged(demo, capfd, serving) -> None:
         logged = capfd.readouterr().err
         assert "/v1/explain" in logged and "other" in logged
         assert "secret" not in logged and "scene1" not in logged
-
-
-@pytest.fixture
-def start(until) -> Iterator[Callable[..., tuple[subprocess.Popen, str]]]:
-    """`xai serve` as a process, once it is ready."""
-    processes: list[subprocess.Popen] = []
-    threads: list[threading.Thread] = []
-
-    def begin(*arguments: str) -> tuple[subprocess.Popen, str]:
-        process = subprocess.Popen([sys.executable, "-m", "xai", "serve", "--port", "0", *arguments], stderr=subprocess.PIPE, text=True)
-        assert process.stderr is not None
-        url = process.stderr.readline().split()[2]
-        processes.append(process)
-        threads.append(threading.Thread(target=process.stderr.read))
-        threads[-1].start()
-
-        def ready() -> bool:
-            try:
-                return httpx.get(f"{url}/readyz").status_code == 200
-            except httpx.TransportError:
-                return False
-
-        until(ready)
-        return process, url
-
-    yield begin
-    for process, thread in zip(processes, threads, strict=True):
-        process.kill()
-        process.wait(10)
-        thread.join(10)
-        process.stderr.close()
 
 
 def test_sigterm_under_load_loses_none_that_was_accepted(until, start) -> None:

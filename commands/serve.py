@@ -13,6 +13,7 @@ import click
 
 from xai.base.errors import XaiError
 from xai.base.messages import LOG
+from xai.commands.bench.finite import Finite
 from xai.commands.options import MODEL_METAVAR
 from xai.models.load import ModelOptions, default_model
 
@@ -33,9 +34,9 @@ def _option(name: str, *declared: str, **settings: Any) -> Callable[[Command], C
 @_option("--host", default="127.0.0.1", help="Address to listen on.")
 @_option("--port", type=click.IntRange(0, 65535), default=8000, help="Port; 0 for any that is free.")
 @_option("--max-batch", type=click.IntRange(1, 256), default=8, metavar="N", help="Requests in one pass of a model.")
-@_option("--max-wait-ms", type=click.FloatRange(0, 10_000), default=5, metavar="MS", help="How long a request waits for company.")
+@_option("--max-wait-ms", type=Finite(0, 10_000), default=5, metavar="MS", help="How long a request waits for company.")
 @_option("--queue", type=click.IntRange(0, 100_000), default=32, metavar="N", help="Requests a model takes beside those in its pass.")
-@_option("--deadline", type=click.FloatRange(0.001, 86_400), default=30, metavar="S", help="Seconds that a request may take.")
+@_option("--deadline", type=Finite(0.001, 86_400), default=30, metavar="S", help="Seconds that a request may take.")
 @_option("--max-body", type=click.IntRange(1), default=16_000_000, metavar="BYTES", help="Largest body.")
 @_option("--max-pixels", type=click.IntRange(1), default=16_000_000, metavar="N", help="Largest picture.")
 @_option("--image-cache", type=click.IntRange(0), default=256_000_000, metavar="BYTES", help="Encoded images that each model keeps.")
@@ -45,7 +46,7 @@ def _option(name: str, *declared: str, **settings: Any) -> Callable[[Command], C
 @_option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Lines on stderr.")
 @_option("--no-page", is_flag=True, help="No page at / and /docs.")
 @_option("--open-metrics", is_flag=True, help="Show /metrics without a key.")
-@_option("--drain-pause", type=click.FloatRange(0, 3600), default=5, metavar="S", help="Seconds from SIGTERM to the end of listening.")
+@_option("--drain-pause", type=Finite(0, 3600), default=5, metavar="S", help="Seconds from SIGTERM to the end of listening.")
 @click.option("--provider", default="cpu", show_default=True, metavar="NAME", help="Where the models run.")
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of one operator.")
 @click.option("--trust", is_flag=True, help="Run bundles' TorchScript, which is code.")
@@ -80,11 +81,12 @@ def serve(
     try:
         explainers = {name: replace(options, model=model).open() for name, model in named.items()}
         host, port = bound.getsockname()[:2]
-        click.echo(f"Listening on http://{f'[{host}]' if ':' in host else host}:{port} for {', '.join(named)}", err=True)
+        where = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        life = Life()
+        app = build(explainers, settings, life)
         if not ipaddress.ip_address(host).is_loopback and not settings.keys:
             LOG.warning("others than this machine can reach this server, and no key is asked for: see --api-key-file")
-        life = Life()
-        run(build(explainers, settings, life), life, settings, bound)
+        run(app, life, settings, bound, lambda: click.echo(f"Listening on {where} for {', '.join(named)}", err=True))
     finally:
         bound.close()
 

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -70,9 +70,15 @@ def listen(settings: Settings) -> socket.socket:
 class Server(uvicorn.Server):
     """uvicorn, but for signals: SIGTERM drains with a pause, SIGINT without, a second one ends at once."""
 
-    def __init__(self, config: uvicorn.Config, life: Life, pause: float) -> None:
+    def __init__(self, config: uvicorn.Config, life: Life, pause: float, listening: Callable[[], None]) -> None:
         super().__init__(config)
+        self._listening = listening
         self._life, self._pause, self._left = life, pause, 0.0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, and say so."""
+        await super().startup(sockets)
+        self._listening()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -106,8 +112,11 @@ class Server(uvicorn.Server):
         return stop
 
 
-def serve(app: Any, life: Life, settings: Settings, bound: socket.socket) -> None:
-    """Serve until a signal ends it. Raises `XaiError` where a model fails its first explanation."""
+def serve(app: Any, life: Life, settings: Settings, bound: socket.socket, listening: Callable[[], None] = lambda: None) -> None:
+    """Serve until a signal ends it; `listening` is called once connections are taken.
+
+    Raises `XaiError` where a model fails its first explanation.
+    """
     for noisy in ("uvicorn.error", "python_multipart"):  # a line for whatever a stranger sends, in a form of its own
         logging.getLogger(noisy).setLevel(logging.ERROR)
     config = uvicorn.Config(
@@ -123,6 +132,6 @@ def serve(app: Any, life: Life, settings: Settings, bound: socket.socket) -> Non
         timeout_keep_alive=KEEP_ALIVE,
         h11_max_incomplete_event_size=LARGEST_HEADER,
     )
-    Server(config, life, settings.drain_pause).run([bound])
+    Server(config, life, settings.drain_pause, listening).run([bound])
     if life.failure is not None:
         raise life.failure

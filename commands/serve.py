@@ -35,7 +35,7 @@ def _option(name: str, *declared: str, **settings: Any) -> Callable[[Command], C
 @_option("--port", type=click.IntRange(0, 65535), default=8000, help="Port; 0 for any that is free.")
 @_option("--max-batch", type=click.IntRange(1, 256), default=8, metavar="N", help="Requests in one pass of a model.")
 @_option("--max-wait-ms", type=Finite(0, 10_000), default=5, metavar="MS", help="How long a request waits for company.")
-@_option("--queue", type=click.IntRange(0, 100_000), default=32, metavar="N", help="Requests a model takes beside those in its pass.")
+@_option("--queue", type=click.IntRange(0, 100_000), default=16, metavar="N", help="Requests a model takes beside those in its pass.")
 @_option("--deadline", type=Finite(0.001, 86_400), default=30, metavar="S", help="Seconds that a request may take.")
 @_option("--max-body", type=click.IntRange(1), default=16_000_000, metavar="BYTES", help="Largest body.")
 @_option("--max-pixels", type=click.IntRange(1), default=16_000_000, metavar="N", help="Largest picture.")

@@ -40,6 +40,13 @@ class Models(NamedTuple):
             raise Refusal(404, "model", f"no model {name[:80]!r} is served, only {', '.join(self.served)}")
         return self.served[name]
 
+    def check_room(self) -> None:
+        """Raises `Refusal` (503), before any work is spent on a request, where no model has a place."""
+        for served in self.served.values():
+            if not served.batcher.is_full:
+                return
+        next(iter(self.served.values())).batcher.check_room()
+
     async def explain(self, asked: ExplainRequest, picture: Picture, form: str) -> Response:
         """One explanation, in a form."""
         served, methods = self.find(asked.model), asked.asked_methods()

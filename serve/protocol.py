@@ -143,13 +143,15 @@ def decode_image(text: str, name: str = "image") -> Picture:
         raise bad_input(f"{name} is not base64: send the file's bytes in base64, or as a data URI; nothing is fetched") from error
 
 
-async def read_request(request: Request, kind: type[M], most: int, seconds: float) -> tuple[M, Picture]:
-    """The request and its picture, from JSON or multipart. Raises `Refusal`."""
-    media = media_type(request)
-    if media not in (JSON, MULTIPART):
+def check_media(request: Request) -> None:
+    """Raises `Refusal` (415) where the body is neither JSON nor a form."""
+    if (media := media_type(request)) not in (JSON, MULTIPART):
         raise Refusal(415, "media_type", f"the body is {media or 'of no type'}: send {MULTIPART} or {JSON}")
-    body = await read_body(request, most, seconds)
-    if media == JSON:
+
+
+async def parse_request(request: Request, body: bytes, kind: type[M]) -> tuple[M, Picture]:
+    """The request and its picture, from JSON or multipart. Raises `Refusal`."""
+    if media_type(request) == JSON:
         asked = check(kind, await read_json(body))
         return asked, decode_image(getattr(asked, "image", ""))
     content, picture = await _read_form(request, body)

@@ -63,11 +63,19 @@ class Batcher(Generic[W, R]):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._owner
 
+    @property
+    def is_full(self) -> bool:
+        return self.taken >= self._settings.places
+
+    def check_room(self) -> None:
+        """Raises `Refusal` (503) where all places are taken."""
+        if self.is_full:
+            raise unavailable("full", f"model {self.name} has {self.taken} requests in flight, as many as it takes: try again")
+
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
         """Hold one of the model's places. Raises `Refusal` (503) where all are taken."""
-        if self.taken >= self._settings.places:
-            raise unavailable("full", f"model {self.name} has {self.taken} requests in flight, as many as it takes: try again")
+        self.check_room()
         self.taken += 1
         self._count()
         try:

@@ -26,7 +26,7 @@ class Settings:
     """Requests in one pass of a model."""
     max_wait_ms: float = 5.0
     """How long a request waits for company, once nothing else keeps it."""
-    queue: int = 32
+    queue: int = 16
     """Requests that one model takes beyond those of the pass that runs."""
     deadline: float = 30.0
     """Seconds from a request's arrival to its answer."""

@@ -43,23 +43,24 @@ Say = Callable[[str], None]
 def running(model: str, options: Sequence[str], bodies: Sequence[bytes]) -> Iterator[Server]:
     """A server of one model, on a free port of loopback. Raises `XaiError` with what it said where it does not start."""
     command = [sys.executable, "-m", "xai", "serve", model, "--quiet", "--port", "0", *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        said = process.stderr.readline().strip()
-        if not said.startswith("Listening on "):
-            raise XaiError(f"the server does not start: {said.removeprefix('Error: ')}")
-        threading.Thread(target=process.stderr.read, daemon=True).start()  # a full pipe would stop it
-        server = Server(said.split()[2], bodies)
-        wait_until_ready(server)
-        yield server
-    finally:
-        process.send_signal(signal.SIGINT)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        rest = threading.Thread(target=process.stderr.read, daemon=True)  # a full pipe would stop it
         try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            said = process.stderr.readline().strip()
+            rest.start()
+            if not said.startswith("Listening on "):
+                raise XaiError(f"the server does not start: {said.removeprefix('Error: ')}")
+            server = Server(said.split()[2], bodies)
+            wait_until_ready(server)
+            yield server
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            rest.join()
 
 
 def wait_until_ready(server: Server) -> None:

@@ -58,9 +58,11 @@ def routes(models: Models) -> APIRouter:
 
     async def handle(request: Request, name: str, kind: type[Q], answer: Handle[Q]) -> list[dict[str, Any]]:
         clock = Deadline(settings.deadline)
-        models.find(name)
+        served = models.find(name)
         check_json(request)
-        content = await read_json(await read_body(request, settings.max_body, clock.left()))
+        body = await read_body(request, settings.max_body, clock.left())
+        served.batcher.check_room()
+        content = await read_json(body)
         asked = instances(content, kind, settings.max_batch)
         return await within(request, clock.left(), _all([answer(name, one, picture) for one, picture in asked]))
 

@@ -42,11 +42,12 @@ def routes(models: Models) -> APIRouter:
 
     async def handle(request: Request, name: str, outputs: tuple[str, ...]) -> JSONResponse:
         clock = Deadline(settings.deadline)
-        models.find(name)
+        served = models.find(name)
         head = request.headers.get(HEADER)
         if head is None:
             check_json(request)
         body = await read_body(request, settings.max_body, clock.left())
+        served.batcher.check_room()
         length = _length(head, len(body))
         content = await read_json(body[:length])
         asked, wanted, request_id, file = read(content, outputs, body[length:])

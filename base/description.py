@@ -11,6 +11,10 @@ HEADS_FROM = ("checkpoint", "option", "published")
 """Who says how many heads attend across modalities: the checkpoint, whoever loads it, or the published model of that width."""
 
 
+COLOURS = ("image_mean", "image_std")
+"""Of a model's sizes, those that are stored for each colour."""
+
+
 @dataclass(frozen=True)
 class Heads:
     """How many heads attend across modalities, and who says so, one of `HEADS_FROM`: no tensor tells, and many checkpoints do not."""
@@ -38,6 +42,11 @@ class ModelDescription:
     """Cross-modal layer pairs."""
     answers: int
     """Rows of the answer classifier."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Every size that is one number, by name."""
+        return {name: value for name, value in vars(self).items() if name not in COLOURS}
 
     def differences(self, other: ModelDescription) -> list[str]:
         """In which sizes another model differs, such as `layers 3, not 6`."""

@@ -44,7 +44,7 @@ SIZES: dict[str, Any] = {
     "mlp": 3072,
     "answers": 3129,
 }
-"""METER-CLIP16-RoBERTa, spec.md."""
+"""METER-CLIP16-RoBERTa (docs/methods.md, Model)."""
 
 TOKENS = 12
 BUNDLES = {"float32": ("onnx", "torchscript"), "bfloat16": ("torchscript",)}
@@ -54,7 +54,7 @@ REFERENCES = ("reference", "reference, blocks kept")
 ROWS = (*REFERENCES, "eager", "onnx float32", "torchscript float32", "torchscript bfloat16")
 
 FLOOR_GFLOP = 580
-"""What one explanation costs at least at these sizes (design.md); all parameter gradients bring it to about 1,260."""
+"""What one explanation costs at least at these sizes; all parameter gradients bring it to about 1,260."""
 
 
 def generate(path: Path) -> None:
@@ -122,7 +122,9 @@ def measure_reference(model_file: Path, threads: int, repeat: int, keep_blocks: 
 def measure_session(kind: str, place: Path, threads: int, repeat: int) -> dict[str, Any]:
     """One of this package's sessions; `place` is a checkpoint for `eager` and a bundle for the others."""
     from xai.runtime.bundle.reader import read_bundle
-    from xai.runtime.engine import Clock, encode_images, explain
+    from xai.runtime.clock import Clock
+    from xai.runtime.engine import explain_tokens
+    from xai.runtime.inputs.encode import encode_images
     from xai.runtime.methods import AS_PUBLISHED, METHODS
     from xai.runtime.sessions.choose import open_session
     from xai.runtime.sessions.protocol import Session
@@ -149,7 +151,7 @@ def measure_session(kind: str, place: Path, threads: int, repeat: int) -> dict[s
         clock.milliseconds.clear()
         with clock.time("encode_image"):
             tokens = encode_images(session, pixels)
-        explain(session, tokens, [ids], [-1], [METHODS[name] for name in names], clock)
+        explain_tokens(session, tokens, [ids], [-1], [METHODS[name] for name in names], clock)
 
     one, every = time_in_turn([lambda: run(["dsmi-grad"]), lambda: run(list(AS_PUBLISHED))], repeat)
     return {"load": loaded, "one": one, "all": every, "stages": dict(clock.milliseconds)}

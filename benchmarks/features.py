@@ -21,7 +21,7 @@ import xai
 from xai.base.description import TOP_ANSWER
 from xai.bench.data.scenes import SCENE_SIDE, UNSEEN_SEED
 from xai.bench.measures.pointing import pointing_samples
-from xai.runtime.engine import encode_images
+from xai.runtime.inputs.encode import encode_images
 from xai.runtime.inputs.image import ImageSource, open_image
 from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.sessions.protocol import Session
@@ -52,7 +52,7 @@ def features(name: str, session: Session, cases: Iterable[Case]) -> Iterator[tup
 
 def of_bundle(bundle: Path | None, count: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Features of the demo model, or of a bundle, on `count` generated scenes."""
-    explainer = xai.load() if bundle is None else xai.load(bundle)
+    explainer = xai.load(bundle or "demo")
     asked = (
         (scene.draw(SCENE_SIDE), explainer.encoder.encode(question.text, False).ids)
         for scene, question in pointing_samples(UNSEEN_SEED, count)

@@ -1,7 +1,7 @@
 """Seconds per question for the whole table of 8 methods x 4 tests: the published procedure against `xai bench perturb`.
 
     python benchmarks/perturb.py                                     # the demo model, every run of the published table done
-    python benchmarks/perturb.py --full ../shared/golden/full        # METER at full size and 576 px, generated weights
+    python benchmarks/perturb.py --full GOLDEN/full                  # METER at full size and 576 px, generated weights
 
 Ours is what users run: an exported bundle in ONNX Runtime, float32, and one in TorchScript with its products in bfloat16.
 At full size the published procedure's 32 runs are not done but added up from its parts, each measured once: answering and
@@ -147,7 +147,7 @@ def main(full: Path | None, questions: int, own_questions: int, threads: int, wo
     click.echo(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     click.echo("| model | published procedure, s | ours, s | ratio |\n|---|---|---|---|")
     if full is None:
-        explainer = xai.load(session="eager")
+        explainer = xai.load("demo", session="eager")
         found = load_samples("scenes", own_questions)
         checked = cross_check(explainer, explainer, found[:questions], published_table(explainer.session))
         reference = checked.reference_seconds / questions

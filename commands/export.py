@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from xai.base.errors import XaiError
-from xai.commands.options import model_argument
+from xai.commands.options import checkpoint_options, model_argument
 from xai.models.load import load
 from xai.runtime.bundle.manifest import FORMATS, FORMATS_OF, PRECISIONS
 
@@ -15,10 +15,7 @@ from xai.runtime.bundle.manifest import FORMATS, FORMATS_OF, PRECISIONS
 @click.command()
 @model_argument("demo|CHECKPOINT")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write.")
-@click.option("--tokenizer", metavar="FILE|NAME", help="As in `xai explain`.  [default: roberta-base]")
-@click.option("--answers", type=click.Path(path_type=Path), metavar="FILE", help="As in `xai explain`.")
-@click.option("--image-size", type=click.IntRange(1), metavar="S", help="Side of the model's input in pixels. Default: the checkpoint's.")
-@click.option("--heads", type=click.IntRange(1), metavar="N", help="As in `xai explain`.")
+@checkpoint_options
 @click.option("--format", "form", type=click.Choice([*FORMATS, "both"]), help="[default: what the precision exists for, onnx first]")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="What the graphs compute in.")
 @click.option("--with-maps", is_flag=True, help="Also write the graph of whole attention and gradient maps.")

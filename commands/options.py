@@ -12,7 +12,7 @@ import click
 
 from xai.base.messages import LOG
 from xai.commands.completion import complete_file, complete_model
-from xai.models.load import MODEL_VARIABLE, ModelOptions, default_model
+from xai.models.load import MODEL_VARIABLE, ONLY_CHECKPOINTS, ModelOptions, default_model
 
 MODEL_METAVAR = "demo|BUNDLE|CHECKPOINT"
 CHECKPOINT_ONLY = "Only with a checkpoint:"
@@ -34,7 +34,7 @@ _REFERENCE = click.option(
     metavar="CHECKPOINT",
     shell_complete=complete_file,
     help="The checkpoint that a bundle was made of: --cross-check runs the published procedure on it. "
-    "--tokenizer, --answers and --image-size are then its own.",
+    "--tokenizer, --answers, --image-size and --heads are then its own.",
 )
 _OPTIONS = {
     "tokenizer": click.option(
@@ -56,7 +56,10 @@ _OPTIONS = {
         help=f"{CHECKPOINT_ONLY} side of the model's input in pixels. Default: the checkpoint's.",
     ),
     "heads": click.option(
-        "--heads", type=click.IntRange(1), metavar="N", help="Cross-modal attention heads, where the checkpoint does not say how many."
+        "--heads",
+        type=click.IntRange(1),
+        metavar="N",
+        help=f"{CHECKPOINT_ONLY} cross-modal attention heads, where it does not say how many.",
     ),
     "session": click.option(
         "--session", type=click.Choice(["onnx", "torchscript", "eager"]), help="What runs the model. Default: what fits the model."
@@ -107,6 +110,13 @@ def model_options(without: Collection[str] = (), reference: bool = False) -> Cal
         return collected
 
     return decorate
+
+
+def checkpoint_options(command: Command) -> Command:
+    """Gives a command the options of a checkpoint, each as an argument of its own."""
+    for name in reversed(ONLY_CHECKPOINTS):
+        command = _OPTIONS[name](command)
+    return command
 
 
 def model_argument(metavar: str = MODEL_METAVAR) -> Callable[[Command], Command]:

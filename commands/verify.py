@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def verify(model: str, checkpoint: Path | None, provider: str, threads: int | None, trust: bool) -> None:
     """Run a bundle's own questions through its graphs and compare with what float32 METER gave when it was exported."""
     from xai.runtime.bundle.manifest import PARITY
-    from xai.runtime.parity import check, failures, load_trial, parity_table
+    from xai.runtime.parity import check_session, failures, load_trial, parity_table
     from xai.runtime.sessions.choose import open_session
 
     checked = load_bundle(find_model(model))
@@ -48,7 +48,7 @@ def verify(model: str, checkpoint: Path | None, provider: str, threads: int | No
     wrong = []
     for name in formats:
         session = open_session(checked, name, provider=provider, threads=threads, trust=trust)
-        measures = check(session, trial, expected)
+        measures = check_session(session, trial, expected)
         click.echo(parity_table(name, measures))
         wrong += [group for group in failures(measures, manifest.precision) if group not in manifest.parity.get("forced", [])]
     if wrong:

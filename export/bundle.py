@@ -40,13 +40,13 @@ from xai.runtime.bundle.manifest import (
     Manifest,
 )
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.parity import MIN_COSINE, TOLERANCES, Measure, check, failures, make_trial, observe, save_trial
+from xai.runtime.parity import MIN_COSINE, TOLERANCES, Closeness, check_session, failures, make_trial, observe, save_trial
 from xai.runtime.sessions.choose import open_session
 
 WRITERS = ("xai-vqa", "torch", "onnx", "onnxscript", "onnxruntime")
 """Packages whose versions the manifest notes."""
 
-Parity = Mapping[str, Mapping[str, Measure]]
+Parity = Mapping[str, Mapping[str, Closeness]]
 """Measures by format and group."""
 
 
@@ -132,7 +132,7 @@ def export_bundle(
         parity = {}
         for name in manifest.formats:
             with step(f"run {name}"):
-                parity[name] = check(open_session(Bundle(draft, manifest), name, trust=True), trial, expected)
+                parity[name] = check_session(open_session(Bundle(draft, manifest), name, trust=True), trial, expected)
         certificate = _certify(parity, precision, force)
         (draft / MANIFEST).write_text(replace(manifest, parity=certificate).to_json(), encoding="utf-8")
     return Exported(read_bundle(folder), parity, seconds)

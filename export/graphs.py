@@ -12,9 +12,9 @@ from xai.base.description import ModelDescription
 from xai.export.evidence import EvidenceGraph
 from xai.meter.answer import answer
 from xai.meter.model import Meter
-from xai.runtime.bundle.graphs import BATCH, IMAGE, TEXT, Widths, describe_graphs, evidence_names
+from xai.runtime.bundle.graphs import BATCH, Widths, describe_graphs, evidence_names
 from xai.runtime.bundle.manifest import GraphSpec
-from xai.runtime.evidence import Depth
+from xai.runtime.evidence import IMAGE, TEXT, depth_of, from_model
 from xai.runtime.methods import AS_PUBLISHED, METHODS
 
 
@@ -39,10 +39,8 @@ def list_graphs(model: Meter, with_maps: bool) -> list[Graph]:
 
 def default_evidence(model: ModelDescription) -> list[str]:
     """What any method reads as published, in the order of the whole evidence."""
-    depth = Depth(model.text_layers, model.layers)
-    needed = {name for method in AS_PUBLISHED for name in METHODS[method].needs(depth)}
-    needed = {name.replace("/fiedler", "/features") for name in needed} | {"logits", "target"}
-    return [name for name in evidence_names(model) if name in needed]
+    read = {name for method in AS_PUBLISHED for name in from_model(METHODS[method].needs(depth_of(model)))}
+    return [name for name in evidence_names(model) if name in {"logits", "target"} | read]
 
 
 def mixed(model: Meter) -> AbstractContextManager[object]:

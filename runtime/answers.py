@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from xai.base.errors import XaiError
+import numpy as np
+from numpy.typing import NDArray
+
+from xai.base.arguments import whole_number
+from xai.base.errors import BadInput, XaiError
+from xai.base.reading import parse_json, read_text, text_lines
+
+
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Probabilities of answers (..., answers), from their logits."""
+    exact = np.asarray(logits, np.float64)
+    shares: NDArray[np.float64] = np.exp(exact - exact.max(-1, keepdims=True))
+    return shares / shares.sum(-1, keepdims=True)
 
 
 class Answers:
@@ -21,14 +34,14 @@ class Answers:
         return len(self.names)
 
     def find(self, answer: str | int) -> int:
-        """The id of an answer given by name or by id. Raises `XaiError` where there is none."""
+        """The id of an answer given by name or by id, NumPy's integers too. Raises `BadInput` where there is none."""
         if isinstance(answer, str) and answer in self._ids:
             return self._ids[answer]
-        number = int(answer) if isinstance(answer, int) or _is_id(answer) else -1
-        if 0 <= number < len(self):
-            return number
+        number = int(answer) if isinstance(answer, str) and _is_id(answer) else answer
+        if not isinstance(number, str) and whole_number(number, "the target", 0) < len(self):
+            return int(number)
         some = ", ".join(self.names[:8])
-        raise XaiError(f"the model does not know the answer {answer!r}: it knows {len(self)}, among them {some}")
+        raise BadInput(f"the model does not know the answer {answer!r}: it knows {len(self)}, among them {some}")
 
 
 def _is_id(text: str) -> bool:
@@ -51,18 +64,15 @@ def load_answers(path: Path, count: int) -> Answers:
     An object may lack some ids, as the published `vqa_dict.json` does: they become `answer_<id>`, with one warning.
     Raises `XaiError` where the file cannot be read or does not fit the classifier.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise XaiError(f"answer file {path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise XaiError(f"answer file {path} cannot be read: {error}") from error
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists fails on a name that is too long
+        raise XaiError(f"answer file {path} does not exist")
+    text = read_text(path)
     if path.suffix == ".txt":
-        return _from_list(text.splitlines(), path, count)
-    try:
-        content = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise XaiError(f"answer file {path} is not JSON (one name a line is read from a .txt file): {error}") from error
+        names = text_lines(text)
+        while len(names) > count and not names[-1].strip():  # empty lines at the end name nothing
+            names.pop()
+        return _from_list(names, path, count)
+    content = parse_json(text, f"answer file {path} (one name a line is read from a .txt file)")
     if isinstance(content, list) and all(_is_name(name) for name in content):
         return _from_list(content, path, count)
     if isinstance(content, dict) and all(_is_id(key) and _is_name(name) for key, name in content.items()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -15,23 +15,23 @@ TOP_PATCHES = 0.1
 TOP_WORDS = 3
 
 
-def compare(images: Mapping[str, NDArray[np.floating]], words: Mapping[str, NDArray[np.floating]]) -> dict[str, Any]:
-    """Compare every two methods by raw scores, given for each method as (h, w) for patches and (n,) for words.
+def compare(names: Sequence[str], images: Sequence[NDArray[np.floating]], words: Sequence[NDArray[np.floating]]) -> dict[str, Any]:
+    """Compare every two methods by raw scores, of each method (P,) for patches and (n,) for words.
 
     Gives `patches` and `words`, the numbers of highest scores whose overlap is taken, and `pairs`, in the order of the methods.
     """
-    patches = math.ceil(TOP_PATCHES * next(iter(images.values())).size)
-    top = min(TOP_WORDS, next(iter(words.values())).size)
+    patches = math.ceil(TOP_PATCHES * images[0].size)
+    top = min(TOP_WORDS, words[0].size)
     return {
         "patches": patches,
         "words": top,
         "pairs": [
             {
-                "methods": [one, other],
-                "image": _agreement(images[one].ravel(), images[other].ravel(), patches),
-                "words": _agreement(words[one], words[other], top),
+                "methods": [names[i], names[k]],
+                "image": _agreement(images[i], images[k], patches),
+                "words": _agreement(words[i], words[k], top),
             }
-            for one, other in combinations(images, 2)
+            for i, k in combinations(range(len(names)), 2)
         ],
     }
 

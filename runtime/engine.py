@@ -1,49 +1,22 @@
-"""Images and questions -> evidence -> relevance, in batches, whatever session runs the graphs."""
+"""Image tokens and questions -> evidence -> relevance, in batches, whatever session runs the graphs."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from enum import IntEnum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xai.base.errors import XaiError
-from xai.runtime.evidence import Depth, Evidence
+from xai.runtime.clock import Clock
+from xai.runtime.evidence import Depth, Evidence, depth_of, features_name, fiedler_name, from_model, solved_graphs, unpad
+from xai.runtime.inputs.encode import EncodedTexts, embed_texts, place
 from xai.runtime.methods import Method, Relevance
 from xai.runtime.sessions.protocol import Session
-from xai.spectral import FiedlerResult, Status, fiedler
-from xai.spectral.arrays import Array, namespace, to_device
-from xai.spectral.result import Certificate
-from xai.spectral.result import Method as SolverMethod
-
-SOLVER_TOLERANCE = 3e-5
-"""Of a Fiedler vector's angle: relevances are to agree to 1e-4 of their maximum, and a digit costs one product in ten."""
-
-
-@dataclass(frozen=True)
-class SolverReport:
-    """How one stream's graph at one layer was solved."""
-
-    graph: str
-    """Such as `image0`: stream and cross-modal layer."""
-    nodes: int
-    eigenvalue: float
-    gap: float
-    residual: float
-    angle_bound: float
-    """Bound on the sine of the angle to the true eigenvector; NaN where nothing was solved."""
-    multiplicity: int
-    components: int
-    status: str
-    method: str
-    certificate: str
-    """Why the answer is known to be right (`spectral.result.Certificate`)."""
-    products: int
-    """Products with the affinity that were spent."""
+from xai.runtime.solver import Solved, SolverReport, solve
+from xai.spectral.arrays import Array, namespace
 
 
 @dataclass(frozen=True)
@@ -56,47 +29,14 @@ class Answered:
     solver: tuple[SolverReport, ...]
 
 
-@dataclass
-class Clock:
-    """Milliseconds by stage, added up."""
+class Read(NamedTuple):
+    """What the evidence graph gave for a batch, and the graphs solved of it."""
 
-    milliseconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def time(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.add(stage, 1e3 * (time.perf_counter() - start))
-
-    def add(self, stage: str, milliseconds: float) -> None:
-        self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + milliseconds
+    arrays: dict[str, Array]  # with logits and target
+    solved: list[Solved]
 
 
-def place(session: Session, array: Array) -> Array:
-    """The array where the session computes, so that all that follows stays there."""
-    return to_device(array) if session.device == "cuda" else array
-
-
-def encode_images(session: Session, pixels: NDArray[np.float32]) -> Array:
-    """Normalised pixels (B, 3, S, S) -> image tokens (B, 1 + P, width)."""
-    return session.run("encode_image", {"pixels": place(session, pixels)})["image_tokens"]
-
-
-def embed_texts(session: Session, ids: NDArray[np.int64]) -> Array:
-    """Token ids (B, T) -> text embeddings (B, T, width)."""
-    return session.run("embed_text", {"ids": place(session, ids)})["text_embeddings"]
-
-
-def pad_ids(questions: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Ids of unequal length -> ids (B, T), padded on the right, and the mask (B, T) of real tokens."""
-    lengths = np.array([len(ids) for ids in questions])
-    mask = np.arange(lengths.max()) < lengths[:, None]
-    padded = np.full(mask.shape, 1, dtype=np.int64)  # any id does: padding is masked
-    padded[mask] = np.concatenate(questions)
-    return padded, mask
-
-
-def explain(
+def explain_tokens(
     session: Session,
     image_tokens: Array,
     questions: Sequence[NDArray[np.int64]],
@@ -112,93 +52,48 @@ def explain(
     Raises `XaiError` where the model's output is not finite.
     """
     clock = clock or Clock()
-    model = session.description
-    depth = Depth(model.text_layers, model.layers)
+    depth = depth_of(session.description)
     needs = list(dict.fromkeys(name for method in methods for name in method.needs(depth)))
-    graphs = [name.removesuffix("/fiedler") for name in needs if name.endswith("/fiedler")]
-    wanted = [name for name in needs if not name.endswith("/fiedler")] + [f"{graph}/features" for graph in graphs]
-
-    ids, text_mask = pad_ids(questions)
     with clock.time("embed_text"):
-        text_embeddings = embed_texts(session, ids)
+        texts = embed_texts(session, questions)
     with clock.time("evidence"):
-        found = session.run(
-            "evidence",
-            {
-                "image_tokens": image_tokens,
-                "image_mask": place(session, np.ones(image_tokens.shape[:2], dtype=bool)),
-                "text_embeddings": text_embeddings,
-                "text_mask": place(session, text_mask),
-                "target": place(session, np.array(targets, dtype=np.int64)),
-            },
-            ["logits", "target", *wanted],
-        )
+        found = _evidence(session, image_tokens, texts, targets, from_model(needs))
+    with clock.time("solver"):
+        solved = [solve(graph, found[features_name(graph)], texts.lengths) for graph in solved_graphs(needs)]
+    with clock.time("methods"):
+        read = Read(found, solved)
+        return [
+            _answered(b, _of_one(b, needs, read, texts, depth, seeds[b] if seeds is not None else 0), methods, read)
+            for b in range(len(questions))
+        ]
+
+
+def _evidence(session: Session, image_tokens: Array, texts: EncodedTexts, targets: Sequence[int], names: Sequence[str]) -> dict[str, Array]:
+    """The outputs named, with logits and the targets that were explained."""
+    inputs = {
+        "image_tokens": image_tokens,
+        "image_mask": place(session, np.ones(image_tokens.shape[:2], dtype=bool)),
+        "text_embeddings": texts.embeddings,
+        "text_mask": place(session, texts.mask),
+        "target": place(session, np.array(targets, dtype=np.int64)),
+    }
+    found = session.run("evidence", inputs, ["logits", "target", *names])
     if not bool(np.isfinite(found["logits"]).all()):
         raise XaiError("the model's answer is not a number: its weights or the image hold NaN or infinity")
-    lengths = text_mask.sum(1)
-    with clock.time("solver"):
-        solved = {graph: _solve(graph, found[f"{graph}/features"], lengths) for graph in graphs}
-    answered = []
-    with clock.time("methods"):
-        for b, length in enumerate(lengths):
-            arrays = {name: _unpad(name, found[name][b], length) for name in needs if name in found}
-            for graph, result in solved.items():
-                arrays[f"{graph}/fiedler"] = _nodes(graph, result.map[b], length).astype(found[f"{graph}/features"].dtype)
-            evidence = Evidence(arrays, depth, seeds[b] if seeds is not None else 0)
-            relevances = tuple(method.relevance(evidence) for method in methods)
-            for method, relevance in zip(methods, relevances, strict=True):
-                if not all(bool(namespace(part).isfinite(part).all()) for part in relevance):
-                    raise XaiError(f"the relevance by {method.name} is not a number: the evidence holds NaN or infinity")
-            answered.append(
-                Answered(
-                    logits=found["logits"][b],
-                    target=int(found["target"][b]),
-                    relevances=relevances,
-                    solver=tuple(_report(graph, result, b, length) for graph, result in solved.items()),
-                )
-            )
-    return answered
+    return found
 
 
-def _solve(graph: str, features: Array, lengths: NDArray[np.int64]) -> FiedlerResult:
-    """Fiedler vectors of one stream at one layer, special tokens left out."""
-    if graph.startswith("image"):
-        return fiedler(features=features[:, 1:], tol=SOLVER_TOLERANCE)
-    mask = np.arange(1, features.shape[1] - 1) < lengths[:, None] - 1
-    return fiedler(features=features[:, 1:-1], mask=namespace(features).asarray(mask), tol=SOLVER_TOLERANCE)
+def _of_one(b: int, needs: Sequence[str], read: Read, texts: EncodedTexts, depth: Depth, seed: int) -> Evidence:
+    """The evidence of question b."""
+    arrays = {name: unpad(name, read.arrays[name][b], int(texts.lengths[b])) for name in needs if name in read.arrays}
+    return Evidence(arrays | {fiedler_name(one.graph): one.fiedler(b) for one in read.solved}, depth, seed)
 
 
-def _nodes(graph: str, values: Array, length: int) -> Array:
-    return values if graph.startswith("image") else values[: length - 2]
-
-
-def _unpad(name: str, array: Array, length: int) -> Array:
-    """Cut padded text tokens off each axis of one question's evidence."""
-    layer, site, kind = name.split("/")
-    queries_text = not layer.startswith("image")
-    keys_text = queries_text if site == "self" else not queries_text
-    if kind == "grad-cam":
-        return array[:length] if keys_text else array
-    array = array[:length] if queries_text else array
-    return array[:, :length] if keys_text else array
-
-
-def _report(graph: str, result: FiedlerResult, b: int, length: int) -> SolverReport:
-    return SolverReport(
-        graph=graph,
-        nodes=len(_nodes(graph, result.map[b], length)),
-        eigenvalue=float(result.eigenvalue[b]),
-        gap=float(result.gap[b]),
-        residual=float(result.residual[b]),
-        angle_bound=float(result.angle_bound[b]),
-        multiplicity=int(result.multiplicity[b]),
-        components=int(result.n_components[b]),
-        status=_name(Status(result.status[b])),
-        method=_name(SolverMethod(result.method[b])),
-        certificate=_name(Certificate(result.certificate[b])),
-        products=int(result.products[b]),
-    )
-
-
-def _name(value: IntEnum) -> str:
-    return value.name.lower().replace("_", "-")
+def _answered(b: int, evidence: Evidence, methods: Sequence[Method], read: Read) -> Answered:
+    """Question b, by every method."""
+    relevances = tuple(method.relevance(evidence) for method in methods)
+    for method, relevance in zip(methods, relevances, strict=True):
+        if not all(bool(namespace(part).isfinite(part).all()) for part in relevance):
+            raise XaiError(f"the relevance by {method.name} is not a number: the evidence holds NaN or infinity")
+    reports = tuple(one.report(b) for one in read.solved)
+    return Answered(read.arrays["logits"][b], int(read.arrays["target"][b]), relevances, reports)

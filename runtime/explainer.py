@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai.base.arguments import whole_number
 from xai.base.description import TOP_ANSWER
-from xai.base.errors import XaiError
-from xai.runtime.answers import Answers
-from xai.runtime.engine import Answered, Clock, SolverReport, embed_texts, encode_images, explain, pad_ids
-from xai.runtime.evidence import Depth
+from xai.base.errors import BadInput, XaiError
+from xai.runtime.answers import Answers, softmax
+from xai.runtime.clock import ANSWER, Clock
+from xai.runtime.engine import Answered, explain_tokens
+from xai.runtime.evidence import depth_of, solved_graphs
 from xai.runtime.explanation import Answer, Explanation
-from xai.runtime.inputs.encoded import EncodedImages
+from xai.runtime.inputs.encode import embed_texts, encode_distinct
 from xai.runtime.inputs.image import ImageSource
-from xai.runtime.inputs.prepare import PreparedImage, ahead, prepare
+from xai.runtime.inputs.kept import KeptImages
+from xai.runtime.inputs.prepare import PreparedImage, prepare, prepare_all
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
 from xai.runtime.masking import Kept, answer_kept, image_places, text_places
-from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_methods
+from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_method, find_methods
 from xai.runtime.prediction import Asked, Prediction, places
 from xai.runtime.sessions.protocol import Session
-from xai.spectral.arrays import Array, namespace, to_numpy
+from xai.spectral.arrays import Array, to_numpy
 
-_FLAGS = {
-    "disconnected": "its graph falls into {components} pieces: the map shows their sizes, not a cut within one",
-    "degenerate": "its second eigenvalue is {multiplicity}-fold: the map is the one that no choice of vector changes",
-    "not-converged": "no solver could prove its answer: do not trust the map",
-    "trivial": "its graph has fewer than two nodes with edges: there is nothing to cut",
-}
-
+Pair = tuple[ImageSource | PreparedImage, str | EncodedQuestion]
+"""A picture and a question about it."""
 
 ENCODED_TOGETHER = 4
 """Images of a batch: while the session encodes some, threads decode the next."""
-
 
 Remark = Callable[[Image.Image], str | None]
 """What a reader should know about a picture before trusting an answer about it, if anything."""
@@ -46,7 +43,7 @@ Remark = Callable[[Image.Image], str | None]
 class Explainer:
     """Answers questions about images and says why. `xai.load` makes one.
 
-    `encoder` wraps the model's tokenizer, `answers` names the rows of its classifier. `encoded` keeps the tokens of images that were
+    `encoder` wraps the model's tokenizer, `answers` names the rows of its classifier. `kept` holds the tokens of images that were
     encoded, by default of none: the next question about one skips the vision encoder.
     """
 
@@ -61,25 +58,28 @@ class Explainer:
         self.encoder = encoder
         self.answers = answers
         self.remark = remark
-        self.encoded = EncodedImages(0)
+        self.kept = KeptImages(0)
 
-    def check(self, question: str, target: str | int | None = None, truncate: bool = False) -> None:
-        """Raise the `XaiError` that explaining would, where the question or the target cannot be used."""
-        self.encoder.encode(question, truncate)
+    def check(self, question: str, target: str | int | None = None, truncate: bool = False) -> EncodedQuestion:
+        """Encode a question, for `explain` and the others to take in place of it.
+
+        Raises the `XaiError` that explaining would, where the question or the target cannot be used.
+        """
         if target is not None:
             self.answers.find(target)
+        return self.encoder.encode(question, truncate)
 
     def prepare(self, image: ImageSource) -> PreparedImage:
         """Decode and preprocess an image, for `explain` and the others to take in place of it: a thread may do that ahead of them.
 
-        Raises `XaiError` where the image cannot be used.
+        Raises `BadInput` where the image cannot be used.
         """
         return prepare(image, self.session.description)
 
     def explain(
         self,
         image: ImageSource | PreparedImage,
-        question: str,
+        question: str | EncodedQuestion,
         method: str = DEFAULT_METHOD,
         target: str | int | None = None,
         **options: Any,
@@ -88,22 +88,22 @@ class Explainer:
 
         For the options see `explain_batch`. Raises `BadInput` on an input that cannot be used.
         """
-        return self.explain_methods(image, question, [method], target, **options)[0]
+        return self.explain_methods(image, question, [find_method(method).name], target, **options)[0]
 
     def explain_methods(
         self,
         image: ImageSource | PreparedImage,
-        question: str,
+        question: str | EncodedQuestion,
         methods: str | Sequence[str] = AS_PUBLISHED,
         target: str | int | None = None,
         **options: Any,
     ) -> list[Explanation]:
-        """The same answer explained by several methods: the model runs once for all."""
+        """The same answer explained by several methods, as `explain_batch` takes them: the model runs once for all."""
         return self.explain_batch([(image, question)], methods, target, **options)[0]
 
     def explain_batch(
         self,
-        pairs: Sequence[tuple[ImageSource | PreparedImage, str]],
+        pairs: Iterable[Pair],
         methods: str | Sequence[str] = DEFAULT_METHOD,
         target: str | int | list[str | int | None] | None = None,
         *,
@@ -113,35 +113,42 @@ class Explainer:
     ) -> list[list[Explanation]]:
         """Explain many (image, question) pairs in one batch; one list of explanations per pair, in order.
 
-        Questions may differ in length. Images that are equal are encoded once. `top_k` answers are listed,
-        `truncate` cuts a question that is too long, `seed` + i feeds the method `random` for pair i. A list of targets or
-        seeds has one for each pair.
+        Questions may differ in length. Images that are equal are encoded once. `methods` is one name or several, each of which
+        counts once; `all` stands for the methods as published. `top_k` answers are listed, one at least, `truncate` cuts a
+        question that is too long, `seed` + i, 0 or more, feeds the method `random` for pair i. A list of targets or of seeds
+        has one for each pair. Raises `BadInput` on an input that cannot be used.
         """
+        chosen = find_methods(methods)
+        top_k, pairs = whole_number(top_k, "top_k", 1), _checked(pairs)
+        if not isinstance(target, list):
+            target = [target] * max(len(pairs), 1)
+        if not isinstance(seed, list):
+            first = whole_number(seed, "seed", 0)
+            seed = list(range(first, first + len(pairs)))
+        targets = [TOP_ANSWER if one is None else self.answers.find(one) for one in target]
+        seeds = [whole_number(one, "seed", 0) for one in seed]
         if not pairs:
             return []
-        chosen = find_methods(methods)
-        asked = target if isinstance(target, list) else [target] * len(pairs)
-        targets = [TOP_ANSWER if one is None else self.answers.find(one) for one in asked]
-        seeds = seed if isinstance(seed, list) else range(seed, seed + len(pairs))
+        if not len(targets) == len(seeds) == len(pairs):
+            raise BadInput(f"{len(targets)} targets and {len(seeds)} seeds are given for {len(pairs)} pairs: give one for each")
         clock = Clock()
         with clock.time("preprocess"):
-            questions = [self.encoder.encode(question, truncate) for _, question in pairs]
-        prepared, image_tokens = self._encode([image for image, _ in pairs], clock)
+            questions = [q if isinstance(q, EncodedQuestion) else self.encoder.encode(q, truncate) for _, q in pairs]
+        images, tokens = self._encode([image for image, _ in pairs], clock)
         ids = [question.ids for question in questions]
-        answered = explain(self.session, image_tokens, ids, targets, chosen, clock, seeds)
-        timings: dict[str, float] = {}  # filled below, when the last stage has been timed, too
+        answered = explain_tokens(self.session, tokens, ids, targets, chosen, clock, seeds)
         with clock.time("assemble"):
             found = [
-                self._explanations(image, question, result, chosen, top_k, timings)
-                for image, question, result in zip(prepared, questions, answered, strict=True)
+                self._explanations(image, question, result, chosen, top_k)
+                for image, question, result in zip(images, questions, answered, strict=True)
             ]
-        timings |= clock.milliseconds | {"total": sum(clock.milliseconds.values())}
-        return found
+        timings = clock.timings()
+        return [[explanation(timings_ms=timings) for explanation in each] for each in found]
 
     def answer(
         self,
         image: ImageSource | PreparedImage,
-        question: str,
+        question: str | EncodedQuestion,
         *,
         without_patches: NDArray[np.bool_] | None = None,
         without_words: NDArray[np.bool_] | None = None,
@@ -153,21 +160,22 @@ class Explainer:
 
     def answer_batch(self, asked: Sequence[Asked], *, top_k: int = 5) -> list[Prediction]:
         """Answer many questions in one batch, in order; those that keep equally many tokens share a pass of the graph."""
+        top_k = whole_number(top_k, "top_k", 1)
         if not asked:
             return []
         clock = Clock()
         with clock.time("preprocess"):
-            questions = [self.encoder.encode(one.question) for one in asked]
+            questions = [q if isinstance(q, EncodedQuestion) else self.encoder.encode(q) for q in (one.question for one in asked)]
             patches = self.session.description.grid**2
             kept = [one.kept(question, patches) for one, question in zip(asked, questions, strict=True)]
         prepared, image_tokens = self._encode([one.image for one in asked], clock)
         with clock.time("embed_text"):
-            text = embed_texts(self.session, pad_ids([question.ids for question in questions])[0])
+            text = embed_texts(self.session, [question.ids for question in questions]).embeddings
         logits = np.empty((len(asked), self.session.description.answers))
         groups: dict[tuple[int, int], list[int]] = {}
         for i, tokens in enumerate(kept):
             groups.setdefault((len(tokens.patches), len(tokens.words)), []).append(i)
-        with clock.time("answer"):
+        with clock.time(ANSWER):
             for members in groups.values():
                 rows = np.array(members)
                 image = Kept(image_tokens, rows, np.stack([image_places(kept[i].patches) for i in members]))
@@ -175,7 +183,7 @@ class Explainer:
                 logits[rows] = to_numpy(answer_kept(self.session, image, words))
         if not np.isfinite(logits).all():
             raise XaiError("the model's answer is not a number: its weights or the image hold NaN or infinity")
-        timings = clock.milliseconds | {"total": sum(clock.milliseconds.values())}
+        timings = clock.timings()
         return [self._prediction(*each, top_k, timings) for each in zip(asked, prepared, questions, logits, strict=True)]
 
     def _prediction(
@@ -206,11 +214,10 @@ class Explainer:
 
     def _answers(self, logits: NDArray[np.float64]) -> Callable[[int], Answer]:
         """Gives the answer of an id, with its share of the softmax."""
-        shares = np.exp(logits - logits.max())
-        shares /= shares.sum()
+        shares = softmax(logits)
         return lambda i: Answer(i, self.answers.names[i], float(logits[i]), float(shares[i]))
 
-    def _encode(self, images: Sequence[ImageSource | PreparedImage], clock: Clock) -> tuple[list[PreparedImage], Any]:
+    def _encode(self, images: Sequence[ImageSource | PreparedImage], clock: Clock) -> tuple[list[PreparedImage], Array]:
         """The images, prepared, and their tokens (B, N, width); each distinct image is encoded once.
 
         `clock` gets, of images prepared here, the time that was waited for them, and of the others what their preparing took.
@@ -218,74 +225,42 @@ class Explainer:
         start = time.perf_counter()
         encoding = Clock()
         prepared: list[PreparedImage] = []
-        keys: list[bytes] = []
-        known: dict[bytes, Array] = {}
-        waiting: dict[bytes, NDArray[np.float32]] = {}
 
-        def encode_waiting() -> None:
-            for key, tokens in zip(waiting, encode_images(self.session, np.stack(list(waiting.values()))), strict=True):
-                known[key] = tokens
-                self.encoded.keep(key, tokens)
-            waiting.clear()
+        def pixels() -> Iterator[NDArray[np.float32]]:
+            for image in prepare_all(images, self.session.description):
+                prepared.append(image)
+                yield image.pixels
 
-        for image in self._prepared(images):
-            prepared.append(image)
-            with encoding.time("encode_image"):
-                keys.append(key := hashlib.sha256(image.pixels.data).digest())
-                if key in known or key in waiting:
-                    continue
-                if (kept := self.encoded.find(key)) is not None:
-                    known[key] = kept
-                    continue
-                waiting[key] = image.pixels
-                if len(waiting) == ENCODED_TOGETHER:
-                    encode_waiting()
+        encoded = encode_distinct(self.session, pixels(), ENCODED_TOGETHER, encoding, self.kept)
         with encoding.time("encode_image"):
-            if waiting:
-                encode_waiting()
-            tokens = namespace(known[keys[0]]).stack([known[key] for key in keys])
-        decode, preprocess = (sum(getattr(image, f"{stage}_ms") for image in prepared) for stage in ("decode", "preprocess"))
+            tokens = encoded.each()
         waited = 1e3 * (time.perf_counter() - start) - encoding.milliseconds["encode_image"]
-        share = 1.0 if isinstance(images[0], PreparedImage) else waited / (decode + preprocess)
-        clock.add("decode", share * decode)
-        clock.add("preprocess", share * preprocess)
-        clock.milliseconds |= encoding.milliseconds
+        here = [image.decode_ms + image.preprocess_ms for image, given in zip(prepared, images, strict=True) if image is not given]
+        share = waited / sum(here) if here else 0.0
+        for image, given in zip(prepared, images, strict=True):
+            part = 1.0 if image is given else share
+            clock.add("decode", part * image.decode_ms)
+            clock.add("preprocess", part * image.preprocess_ms)
+        clock.add("encode_image", encoding.milliseconds["encode_image"])
         return prepared, tokens
 
-    def _prepared(self, images: Sequence[ImageSource | PreparedImage]) -> Iterator[PreparedImage]:
-        """The images in their order, several of them by threads that work ahead."""
-
-        def finish(image: ImageSource | PreparedImage) -> PreparedImage:
-            return image if isinstance(image, PreparedImage) else self.prepare(image)
-
-        if len(images) == 1 or all(isinstance(image, PreparedImage) for image in images):
-            yield from map(finish, images)
-            return
-        for future in ahead(finish, images):
-            yield future.result()
-
     def _explanations(
-        self,
-        image: PreparedImage,
-        question: EncodedQuestion,
-        result: Answered,
-        methods: Sequence[Method],
-        top_k: int,
-        timings: dict[str, float],
-    ) -> list[Explanation]:
+        self, image: PreparedImage, question: EncodedQuestion, result: Answered, methods: Sequence[Method], top_k: int
+    ) -> list[functools.partial[Explanation]]:
+        """One explanation per method, complete but for its `timings_ms`, which no one knows yet."""
         model = self.session.description
         logits = np.asarray(to_numpy(result.logits), dtype=np.float64)
         answer = self._answers(logits)
         top = tuple(answer(int(i)) for i in np.argsort(-logits, kind="stable")[:top_k])
-        depth = Depth(model.text_layers, model.layers)
         remark = self.remark(image.picture) if self.remark else None
         notes = ([remark] if remark else []) + _truncation(question)
         found = []
         for method, relevance in zip(methods, result.relevances, strict=True):
-            used = method.needs(depth)
-            solver = tuple(report for report in result.solver if f"{report.graph}/fiedler" in used)
+            used = solved_graphs(method.needs(depth_of(model)))
+            solver = tuple(report for report in result.solver if report.graph in used)
             found.append(
-                Explanation(
+                functools.partial(
+                    Explanation,
                     image_name=image.name,
                     picture=image.picture,
                     crop=image.crop,
@@ -300,18 +275,22 @@ class Explainer:
                     solver=solver,
                     session=self.session.name,
                     precision=self.session.precision,
-                    timings_ms=timings,
-                    notes=(*notes, *_flags(solver)),
+                    notes=(*notes, *(report.note for report in solver if report.note)),
                 )
             )
         return found
 
 
+def _checked(pairs: Any) -> list[Pair]:
+    """The pairs as a list. Raises `BadInput` where they are none."""
+    if not isinstance(pairs, Iterable) or isinstance(pairs, str):
+        raise BadInput(f"pairs is of type {type(pairs).__name__}: give a list of (image, question)")
+    found = list(pairs)
+    for i, pair in enumerate(found):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise BadInput(f"pair {i} is no (image, question) but of type {type(pair).__name__}: give both, and nothing else")
+    return found
+
+
 def _truncation(question: EncodedQuestion) -> list[str]:
     return [f"the question was cut to its first {len(question.tokens)} tokens"] if question.truncated else []
-
-
-def _flags(solver: Sequence[SolverReport]) -> list[str]:
-    return [
-        f"{r.graph}: {_FLAGS[r.status].format(components=r.components, multiplicity=r.multiplicity)}" for r in solver if r.status in _FLAGS
-    ]

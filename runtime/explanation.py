@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,12 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai.base.errors import BadInput
+from xai.base.text import one_line, percent
 from xai.runtime.comparison import compare
-from xai.runtime.engine import SolverReport
 from xai.runtime.inputs.pixels import Crop
 from xai.runtime.inputs.question import EncodedQuestion, Token
+from xai.runtime.methods import EVERY
+from xai.runtime.solver import SolverReport
 
 SCHEMA_VERSION = 1
+
+LONGEST = 60
+"""Characters of a question that `repr` shows."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +37,14 @@ class Answer:
     probability: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """Why the model gave an answer: one method's relevance of every patch and token. Scores are raw, in the method's own
-    scale; they are scaled when drawn."""
+    scale; they are scaled when drawn.
+
+    Two are equal where they say the same about the same picture: every pixel of it and every field but `timings_ms`, numbers to
+    the last digit.
+    """
 
     image_name: str
     picture: Image.Image
@@ -72,14 +83,41 @@ class Explanation:
         """(words,): relevance of `question.words`."""
         return self.question.word_relevance(self.text_relevance)
 
+    @property
+    def full_name(self) -> str:
+        """The method with its choice of layers, as a row of `METHODS` is called: `dsmi-grad`, `dsmi-grad@all`."""
+        return f"{self.method}@all" if self.layers == "all" else self.method
+
     def to_json(self) -> dict[str, Any]:
         """The documented JSON object (README, JSON output) with this as its only explanation."""
         return to_json([self])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Explanation):
+            return NotImplemented
+        pictures = self.picture.size == other.picture.size and self.picture.tobytes() == other.picture.tobytes()
+        return pictures and self._said() == other._said()
+
+    def __hash__(self) -> int:
+        return hash((self.image_name, self.question, self.target, self.method, self.layers))
+
+    def _said(self) -> dict[str, Any]:
+        return {key: value for key, value in self.to_json().items() if key != "timings_ms"}
+
+    def __repr__(self) -> str:
+        """One line: what was asked, what the model answered, which answer is explained and how."""
+        asked = self.question.text if len(self.question.text) <= LONGEST else f"{self.question.text[: LONGEST - 3]}..."
+        explained = "" if self.target == self.answer else f", explained: {self.target.text!r}"
+        method = f"{self.method}, {self.layers} layers" if self.layers == EVERY else self.method
+        answer = f"{self.answer.text!r} ({percent(self.answer.probability)})"
+        return one_line(f"<Explanation of {self.image_name}, {asked!r}: {answer}{explained}, by {method}>")
 
     def save(self, path: str | Path) -> None:
         """Write a picture, a page or data, as the suffix says (`show/save.py`). Raises `XaiError` on another one or a failed write."""
         from xai.runtime.show.save import save
 
+        if not isinstance(path, str | os.PathLike):
+            raise BadInput(f"the file to save is of type {type(path).__name__}: give a path")
         save([self], Path(path))
 
     def _repr_html_(self) -> str:
@@ -91,7 +129,8 @@ class Explanation:
 
 def comparison(explanations: Sequence[Explanation]) -> dict[str, Any]:
     """How far every two of several methods agree on the same answer, as `compare` gives it."""
-    return compare({e.method: e.image_relevance for e in explanations}, {e.method: e.word_relevance for e in explanations})
+    names = [e.full_name for e in explanations]
+    return compare(names, [e.image_relevance.ravel() for e in explanations], [e.word_relevance for e in explanations])
 
 
 def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:

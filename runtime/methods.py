@@ -1,5 +1,4 @@
-"""Evidence -> relevance of every text token and every image patch: the spectral methods and the baselines (docs/methods.md, Methods
-and Baselines).
+"""Evidence -> relevance of every text token and image patch (docs/methods.md, Spectral methods; docs/methods.md, Baselines).
 
 Every method is one pure function Evidence -> Relevance. To add one, write the function, say which evidence it needs, and give it a
 row in `METHODS`.
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xai.base.errors import BadInput
-from xai.runtime.evidence import Depth, Evidence
+from xai.runtime.evidence import ENCODER, IMAGE, STREAMS, TEXT, Depth, Evidence, entry, fiedler_name, graph_name
 from xai.spectral.arrays import Array, namespace
 
 FIRST, EVERY = "first", "all"
@@ -41,10 +40,14 @@ def _pad_special(content: Array) -> Array:
     return xp.concatenate([zero, content, zero])
 
 
+def _fiedler(evidence: Evidence, stream: str, layer: int) -> Array:
+    return evidence[fiedler_name(graph_name(stream, layer))]
+
+
 def dsmi(evidence: Evidence) -> Relevance:
     """|v| of the last layer's features, per stream (reference name `dsm`)."""
-    last = evidence.depth.cross - 1
-    return Relevance(_pad_special(evidence[f"text{last}/fiedler"]), evidence[f"image{last}/fiedler"])
+    text, image = (_fiedler(evidence, stream, evidence.depth.last) for stream in STREAMS)
+    return Relevance(_pad_special(text), image)
 
 
 def _summed(depth: Depth, layers: str) -> Iterable[int]:
@@ -58,8 +61,8 @@ def _weighted_fiedler(kind: str, layers: str) -> Callable[[Evidence], Relevance]
     def relevance(evidence: Evidence) -> Relevance:
         text = image = 0
         for layer in _summed(evidence.depth, layers):
-            text = text + abs(evidence[f"text{layer}/self/{kind}"][1:-1, 1:-1] @ evidence[f"text{layer}/fiedler"])
-            image = image + abs(evidence[f"image{layer}/self/{kind}"][1:, 1:] @ evidence[f"image{layer}/fiedler"])
+            text = text + abs(evidence[entry(TEXT, layer, "self", kind)][1:-1, 1:-1] @ _fiedler(evidence, TEXT, layer))
+            image = image + abs(evidence[entry(IMAGE, layer, "self", kind)][1:, 1:] @ _fiedler(evidence, IMAGE, layer))
         return Relevance(_pad_special(text), image)
 
     return relevance
@@ -67,15 +70,13 @@ def _weighted_fiedler(kind: str, layers: str) -> Callable[[Evidence], Relevance]
 
 def raw_attention(evidence: Evidence) -> Relevance:
     """Row 0 of the last layer's self-attention, head mean (`raw_attn`)."""
-    last = evidence.depth.cross - 1
-    text, image = (evidence[f"{stream}{last}/self/attention"][0] for stream in ("text", "image"))
+    text, image = (evidence[entry(stream, evidence.depth.last, "self", "attention")][0] for stream in STREAMS)
     return Relevance(without_first(text), image[1:])
 
 
 def grad_cam(evidence: Evidence) -> Relevance:
     """Row 0 of relu(mean_h(A * mean_qk(G))) of the last text layer: self for text, cross for image (`attn_gradcam`)."""
-    last = evidence.depth.cross - 1
-    text, image = (evidence[f"text{last}/{site}/grad-cam"] for site in ("self", "cross"))
+    text, image = (evidence[entry(TEXT, evidence.depth.last, site, "grad-cam")] for site in ("self", "cross"))
     return Relevance(without_first(text), image[1:])
 
 
@@ -89,6 +90,17 @@ def _first_row(matrices: list[Array], advance: Callable[[Array, Array], Array]) 
     return row
 
 
+def _chains(evidence: Evidence, kind: str, advance: Callable[[Array, Array], Array]) -> Relevance:
+    """Row 0 of each stream's product of self-attentions; text starts in the text encoder."""
+
+    def matrices(stream: str, count: int) -> list[Array]:
+        return [evidence[entry(stream, i, "self", kind)] for i in range(count)]
+
+    encoder, cross = evidence.depth
+    text = _first_row(matrices(ENCODER, encoder) + matrices(TEXT, cross), advance)
+    return Relevance(without_first(text), _first_row(matrices(IMAGE, cross), advance)[1:])
+
+
 def rollout(evidence: Evidence) -> Relevance:
     """Product over layers of rownorm(mean_h A + I); text starts in the text encoder."""
 
@@ -96,11 +108,7 @@ def rollout(evidence: Evidence) -> Relevance:
         row = row / (attention.sum(-1) + 1)  # rows of A + I sum to this
         return row @ attention + row
 
-    def attention(stream: str, count: int) -> list[Array]:
-        return [evidence[f"{stream}{i}/self/attention"] for i in range(count)]
-
-    text = _first_row(attention("encoder", evidence.depth.encoder) + attention("text", evidence.depth.cross), advance)
-    return Relevance(without_first(text), _first_row(attention("image", evidence.depth.cross), advance)[1:])
+    return _chains(evidence, "attention", advance)
 
 
 def transformer_attribution(evidence: Evidence) -> Relevance:
@@ -109,11 +117,11 @@ def transformer_attribution(evidence: Evidence) -> Relevance:
     def advance(row: Array, product: Array) -> Array:
         return row + row @ product
 
-    def products(stream: str, count: int) -> list[Array]:
-        return [evidence[f"{stream}{i}/self/product"] for i in range(count)]
+    return _chains(evidence, "product", advance)
 
-    text = _first_row(products("encoder", evidence.depth.encoder) + products("text", evidence.depth.cross), advance)
-    return Relevance(without_first(text), _first_row(products("image", evidence.depth.cross), advance)[1:])
+
+_SHAPED = entry(TEXT, 0, "cross", "product")
+"""Evidence (T, N) of every model, which tells how many tokens there are."""
 
 
 class _Propagated:
@@ -146,27 +154,26 @@ class _Propagated:
 
 
 def relevance_maps(evidence: Evidence) -> Relevance:
-    """Relevance propagated within and between the streams (`rm`; the recurrence of spec.md, Baselines).
+    """Relevance propagated within and between the streams (`rm`; the recurrence of docs/methods.md, Baselines).
 
     R_tt and R_ii are only ever multiplied by a thin matrix and read in row 0, so neither is formed; R_ti and R_it are thin.
     """
-    tokens, patches = evidence["text0/cross/product"].shape
-    xp = namespace(evidence["text0/cross/product"])
-    dtype = evidence["text0/cross/product"].dtype
+    tokens, patches = evidence[_SHAPED].shape
+    xp, dtype = namespace(evidence[_SHAPED]), evidence[_SHAPED].dtype
     r_tt, r_ii = _Propagated(), _Propagated()
     r_ti, r_it = xp.zeros((tokens, patches), dtype), xp.zeros((patches, tokens), dtype)
     for i in range(evidence.depth.encoder):
-        r_tt.add_product(evidence[f"encoder{i}/self/product"])  # R_ti is still 0
+        r_tt.add_product(evidence[entry(ENCODER, i, "self", "product")])  # R_ti is still 0
     identity = xp.eye(tokens, dtype=dtype)
     for i in range(evidence.depth.cross):
-        image_self, image_cross = evidence[f"image{i}/self/product"], evidence[f"image{i}/cross/product"]
+        image_self, image_cross = (evidence[entry(IMAGE, i, site, "product")] for site in ("self", "cross"))
         r_ii.add_product(image_self)
         r_it = r_it + image_self @ r_it
 
         r_it = r_it + r_ii.transposed(image_cross @ r_tt.rows(identity))
         r_ii.add_outer(image_cross, r_ti)
 
-        text_self, text_cross = evidence[f"text{i}/self/product"], evidence[f"text{i}/cross/product"]
+        text_self, text_cross = (evidence[entry(TEXT, i, site, "product")] for site in ("self", "cross"))
         r_tt.add_product(text_self)
         r_ti = r_ti + text_self @ r_ti
 
@@ -179,8 +186,8 @@ def relevance_maps(evidence: Evidence) -> Relevance:
 
 def random(evidence: Evidence) -> Relevance:
     """Uniform noise in [0, 1): the floor under every table. Depends on the seed and the two lengths only."""
-    tokens, patches = evidence["text0/cross/product"].shape
-    xp = namespace(evidence["text0/cross/product"])
+    tokens, patches = evidence[_SHAPED].shape
+    xp = namespace(evidence[_SHAPED])
     rng = np.random.default_rng(evidence.seed)  # on the host: CuPy's numbers are others
     text, image = rng.random(tokens), rng.random(patches - 1)
     text[[0, -1]] = 0
@@ -191,37 +198,37 @@ Needs = Callable[[Depth], list[str]]
 
 
 def _need_fiedler(depth: Depth) -> list[str]:
-    return [f"{stream}{depth.cross - 1}/fiedler" for stream in ("text", "image")]
+    return [fiedler_name(graph_name(stream, depth.last)) for stream in STREAMS]
 
 
 def _need_weighted(kind: str, layers: str) -> Needs:
     def needs(depth: Depth) -> list[str]:
-        parts = ("fiedler", f"self/{kind}")
-        return [f"{stream}{i}/{part}" for i in _summed(depth, layers) for stream in ("text", "image") for part in parts]
+        at = [(stream, i) for i in _summed(depth, layers) for stream in STREAMS]
+        return [name for stream, i in at for name in (fiedler_name(graph_name(stream, i)), entry(stream, i, "self", kind))]
 
     return needs
 
 
 def _need_last_attention(depth: Depth) -> list[str]:
-    return [f"{stream}{depth.cross - 1}/self/attention" for stream in ("text", "image")]
+    return [entry(stream, depth.last, "self", "attention") for stream in STREAMS]
 
 
 def _need_grad_cam(depth: Depth) -> list[str]:
-    return [f"text{depth.cross - 1}/{site}/grad-cam" for site in ("self", "cross")]
+    return [entry(TEXT, depth.last, site, "grad-cam") for site in ("self", "cross")]
 
 
 def _need_every(kind: str, *, cross: bool = False) -> Needs:
     def needs(depth: Depth) -> list[str]:
-        names = [f"encoder{i}/self/{kind}" for i in range(depth.encoder)]
         sites = ("self", "cross") if cross else ("self",)
-        return names + [f"{stream}{i}/{site}/{kind}" for i in range(depth.cross) for stream in ("text", "image") for site in sites]
+        names = [entry(ENCODER, i, "self", kind) for i in range(depth.encoder)]
+        return names + [entry(stream, i, site, kind) for i in range(depth.cross) for stream in STREAMS for site in sites]
 
     return needs
 
 
 def _need_shape(depth: Depth) -> list[str]:
     del depth  # every model has a first pair of layers
-    return ["text0/cross/product"]
+    return [_SHAPED]
 
 
 @dataclass(frozen=True)
@@ -283,6 +290,8 @@ def find_methods(asked: str | Iterable[str]) -> tuple[Method, ...]:
 
     Raises `BadInput` on an unknown name, with the valid ones, and on none.
     """
+    if not isinstance(asked, Iterable):
+        raise BadInput(f"methods is {asked!r}: name one, or several in a list")
     names = [asked] if isinstance(asked, str) else list(asked)
     if not names:
         raise BadInput("no method is named: name some, or all")

@@ -17,13 +17,13 @@ from PIL import Image
 
 from xai.base.description import TOP_ANSWER, ModelDescription
 from xai.base.errors import XaiError
-from xai.runtime.engine import explain
+from xai.runtime.engine import explain_tokens
 from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import EVERY, METHODS
 from xai.runtime.sessions.protocol import Session
 
 TOLERANCES = {"logits": 1e-4, "tokens": 1e-4, "evidence": 1e-4, "relevance": 1e-3}
-"""Largest error of a float32 graph, relative to the largest expected value (`compare`)."""
+"""Largest error of a float32 graph, relative to the largest expected value (`compare_observed`)."""
 
 MIN_COSINE = 0.999
 """Of every relevance map of a graph of less than float32, to float32's."""
@@ -31,7 +31,7 @@ MIN_COSINE = 0.999
 MIN_GAP = 1e-3
 """A Fiedler vector whose eigenvalue is closer to the next than this is not compared: it turns with any rounding."""
 
-FLOOR = 5e-3
+GRADIENT_FLOOR = 5e-3
 """Values are not expected to be better than float32 holds sums of gradients, whose roundings reach a few 1e-7 of the largest one
 (measured: 3e-7, and it depends on the CPU): an error counts relative to at least this part of the question's largest gradient."""
 
@@ -48,7 +48,7 @@ BATCHED = (0, 1)
 """Questions that are also asked together, padded to one length."""
 
 
-class Question(NamedTuple):
+class TrialQuestion(NamedTuple):
     """`image` is the number of its image, `target` an answer id or `TOP_ANSWER`."""
 
     image: int
@@ -61,7 +61,7 @@ class Trial:
     """Images (n, S, S, 3) of bytes, and questions on them."""
 
     images: NDArray[np.uint8]
-    questions: tuple[Question, ...]
+    questions: tuple[TrialQuestion, ...]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Observed:
     gaps: Mapping[str, float]
 
 
-class Measure(NamedTuple):
+class Closeness(NamedTuple):
     """Largest relative error of a group of arrays, and smallest cosine to what was expected."""
 
     error: float
@@ -96,10 +96,10 @@ def make_trial(model: ModelDescription) -> Trial:
         ids.append(np.array([first, *rng.integers(4, model.vocab_size, length - 2), last], dtype=np.int64))
     other = int(rng.integers(0, model.answers))
     questions = (
-        Question(0, ids[0], TOP_ANSWER),
-        Question(1, ids[1], TOP_ANSWER),
-        Question(0, ids[2], TOP_ANSWER),
-        Question(0, ids[2], other),
+        TrialQuestion(0, ids[0], TOP_ANSWER),
+        TrialQuestion(1, ids[1], TOP_ANSWER),
+        TrialQuestion(0, ids[2], TOP_ANSWER),
+        TrialQuestion(0, ids[2], other),
     )
     return Trial(images, questions)
 
@@ -113,14 +113,14 @@ def name_targets(trial: Trial, expected: Sequence[Observed]) -> Trial:
     return Trial(trial.images, tuple(q._replace(target=target) for q, target in zip(trial.questions, targets, strict=True)))
 
 
-def check(session: Session, trial: Trial, expected: Sequence[Observed]) -> dict[str, Measure]:
+def check_session(session: Session, trial: Trial, expected: Sequence[Observed]) -> dict[str, Closeness]:
     """Run a trial and compare with what it should give, whole maps too where they are among that.
 
     Raises `XaiError` where the session gives something that is not expected, or does not give what is.
     """
     with_maps = any(name.endswith("/attn") for name in expected[0].arrays)
     asked = trial if session.precision == "float32" else name_targets(trial, expected)
-    return compare(observe(session, asked, with_maps), expected)
+    return compare_observed(observe(session, asked, with_maps), expected)
 
 
 def observe(session: Session, trial: Trial, with_maps: bool) -> list[Observed]:
@@ -140,7 +140,7 @@ def observe(session: Session, trial: Trial, with_maps: bool) -> list[Observed]:
     return found
 
 
-def _run_graphs(session: Session, image_tokens: NDArray[Any], question: Question, with_maps: bool) -> dict[str, NDArray[Any]]:
+def _run_graphs(session: Session, image_tokens: NDArray[Any], question: TrialQuestion, with_maps: bool) -> dict[str, NDArray[Any]]:
     text_embeddings = session.run("embed_text", {"ids": question.ids[None]})["text_embeddings"]
     inputs = {
         "image_tokens": image_tokens,
@@ -160,7 +160,7 @@ def _run_graphs(session: Session, image_tokens: NDArray[Any], question: Question
 
 
 def _explain(
-    session: Session, image_tokens: NDArray[Any], questions: Sequence[Question]
+    session: Session, image_tokens: NDArray[Any], questions: Sequence[TrialQuestion]
 ) -> list[tuple[dict[str, NDArray[Any]], dict[str, float]]]:
     """Relevances by `METHOD LAYERS/STREAM` and gaps of each question, asked as one batch."""
     ids, targets = [question.ids for question in questions], [question.target for question in questions]
@@ -168,7 +168,7 @@ def _explain(
     compared = [method for method in METHODS.values() if method.name != "random"]
     published, every_layer = ([m for m in compared if (m.layers == EVERY) == every] for every in (False, True))
     for methods in (published, every_layer):  # apart: together they would leave out the graph that gives the first alone
-        for (relevances, gaps), one in zip(found, explain(session, image_tokens, ids, targets, methods), strict=True):
+        for (relevances, gaps), one in zip(found, explain_tokens(session, image_tokens, ids, targets, methods), strict=True):
             gaps |= {report.graph: report.gap for report in one.solver}
             for method, relevance in zip(methods, one.relevances, strict=True):
                 name = f"{method.base} {method.layers}" if method.layers else method.name
@@ -176,20 +176,21 @@ def _explain(
     return found
 
 
-def compare(found: Sequence[Observed], expected: Sequence[Observed]) -> dict[str, Measure]:
+def compare_observed(found: Sequence[Observed], expected: Sequence[Observed]) -> dict[str, Closeness]:
     """Measures by group: `logits`, `tokens`, `evidence KIND`, `relevance METHOD`, each over all questions.
 
     `expected` may hold samples, and relevances of fewer methods. Fiedler vectors of a narrow gap are left out. Raises `XaiError`
     where the names do not fit otherwise: what is not compared would pass.
     """
-    measures: dict[str, Measure] = {}
+    measures: dict[str, Closeness] = {}
     for ours, theirs in zip(found, expected, strict=True):
         others = {name for name in ours.arrays if not name.startswith("relevance/")} ^ {
             name for name in theirs.arrays if not name.startswith("relevance/") or name not in ours.arrays
         }
         if others:
             raise XaiError(f"the outputs to compare with do not fit this model, {min(others)} for one: export the bundle again")
-        floor = FLOOR * max(float(abs(v).max(initial=0)) for name, v in theirs.arrays.items() if name.endswith(("/gradient", "/grad")))
+        gradients = [float(abs(v).max(initial=0)) for name, v in theirs.arrays.items() if name.endswith(("/gradient", "/grad"))]
+        floor = GRADIENT_FLOOR * max(gradients)
         for name, wanted in theirs.arrays.items():
             if _is_unstable(name, theirs.gaps):
                 continue
@@ -197,26 +198,29 @@ def compare(found: Sequence[Observed], expected: Sequence[Observed]) -> dict[str
             measure = _measure(got if got.shape == wanted.shape else _sample(got), wanted, floor)
             group = _group(name)
             worst = measures.get(group, measure)
-            measures[group] = Measure(max(worst.error, measure.error), min(worst.cosine, measure.cosine))
+            measures[group] = Closeness(max(worst.error, measure.error), min(worst.cosine, measure.cosine))
     return dict(sorted(measures.items()))
 
 
-def failures(measures: Mapping[str, Measure], precision: str) -> list[str]:
+def failures(measures: Mapping[str, Closeness], precision: str) -> list[str]:
     """The groups that are not good enough for graphs of that precision."""
     if precision == "float32":
         return [group for group, measure in measures.items() if not measure.error <= TOLERANCES[group.split()[0]]]
     return [group for group, measure in measures.items() if group.startswith("relevance") and not measure.cosine >= MIN_COSINE]
 
 
-def _measure(found: NDArray[Any], wanted: NDArray[Any], floor: float) -> Measure:
+def _measure(found: NDArray[Any], wanted: NDArray[Any], floor: float) -> Closeness:
     if found.shape != wanted.shape or not (np.isfinite(found).all() and np.isfinite(wanted).all()):
-        return Measure(float("inf"), -1.0)
+        return Closeness(float("inf"), -1.0)
     a, b = found.astype(np.float64).ravel(), wanted.astype(np.float64).ravel()
     size = float(abs(b).max(initial=0))
-    error = float(abs(a - b).max(initial=0)) / max(size, floor)
+    if not max(size, floor) and a.any():
+        return Closeness(float("inf"), -1.0)
+    difference = float(abs(a - b).max(initial=0))
+    error = difference / max(size, floor) if difference else 0.0  # of arrays that are all zero, too
     if size <= floor * TOLERANCES["relevance"] or not a.any():  # nothing to compare the direction of
-        return Measure(error, 1.0 if error <= TOLERANCES["relevance"] else 0.0)
-    return Measure(error, float(a @ b / np.sqrt((a @ a) * (b @ b))))
+        return Closeness(error, 1.0 if error <= TOLERANCES["relevance"] else 0.0)
+    return Closeness(error, float(a @ b / np.sqrt((a @ a) * (b @ b))))
 
 
 def _is_unstable(name: str, gaps: Mapping[str, float]) -> bool:
@@ -258,11 +262,11 @@ def load_trial(path: Path, model: ModelDescription) -> tuple[Trial, list[Observe
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             content = {name: file[name] for name in file.files}
-        questions: list[Question] = []
+        questions: list[TrialQuestion] = []
         expected: list[Observed] = []
         while f"{len(questions)}/ids" in content:
             i = len(questions)
-            questions.append(Question(content[f"{i}/image"].item(), content[f"{i}/ids"], content[f"{i}/target"].item()))
+            questions.append(TrialQuestion(content[f"{i}/image"].item(), content[f"{i}/ids"], content[f"{i}/target"].item()))
             arrays, gaps = (
                 {name.removeprefix(p): v for name, v in content.items() if name.startswith(p)} for p in (f"{i}/arrays/", f"{i}/gaps/")
             )
@@ -298,7 +302,7 @@ def _find_problem(trial: Trial, expected: Sequence[Observed], model: ModelDescri
     return None
 
 
-def parity_table(name: str, measures: Mapping[str, Measure]) -> str:
+def parity_table(name: str, measures: Mapping[str, Closeness]) -> str:
     """Lines of text: a group, its largest relative error, its smallest cosine."""
     rows = [f"{name:<36} {'error':>9} {'cosine':>9}"]
     return "\n".join(rows + [f"  {group:<34} {measure.error:9.1e} {measure.cosine:9.6f}" for group, measure in measures.items()])

@@ -27,7 +27,7 @@ class Asked(NamedTuple):
     """A question about an image, perhaps with tokens left out: booleans, True where a patch (h, w) or a word (words,) is."""
 
     image: ImageSource | PreparedImage
-    question: str
+    question: str | EncodedQuestion
     without_patches: NDArray[np.bool_] | None = None
     without_words: NDArray[np.bool_] | None = None
 

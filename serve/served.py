@@ -19,7 +19,7 @@ from prometheus_client import Histogram
 from xai.base.errors import BadInput, XaiError, first_line
 from xai.runtime.explainer import Explainer
 from xai.runtime.explanation import Explanation
-from xai.runtime.inputs.encoded import EncodedImages
+from xai.runtime.inputs.kept import KeptImages
 from xai.runtime.inputs.prepare import PreparedImage
 from xai.runtime.methods import METHODS, find_methods
 from xai.runtime.prediction import Asked, Prediction
@@ -73,7 +73,7 @@ class Served:
 
     def __init__(self, name: str, explainer: Explainer, settings: Settings, gauges: Gauges, threads: Threads) -> None:
         self.name, self.explainer, self.ready = name, explainer, False
-        explainer.encoded = EncodedImages(settings.image_cache)
+        explainer.kept = KeptImages(settings.image_cache)
         self._settings, self._gauges, self._threads = settings, gauges, threads
         self._own = ThreadPoolExecutor(1, thread_name_prefix=f"model-{name}")
         self.batcher: Batcher[Work, Result] = Batcher(name, self._run, self._own, settings, gauges)
@@ -93,22 +93,22 @@ class Served:
         """The explanations of one answer. Raises `Refusal` on an input that cannot be used."""
         with _refusing():
             names = tuple(method.name for method in find_methods(methods))
-            self.explainer.check(question, target)
+            encoded = self.explainer.check(question, target)
         image = await self._decode(picture)
         with self._timed(self._gauges.explain):
-            return await self.batcher.submit(Work(Asked(image, question), names, target, top_k), names)
+            return await self.batcher.submit(Work(Asked(image, encoded), names, target, top_k), names)
 
     async def answer(
         self, picture: Picture, question: str, without_patches: Sequence[int], without_words: Sequence[int], top_k: int
     ) -> Passed[Result]:
         """The answer, with patches and words left out that are named by number. Raises `Refusal` on an input that cannot be used."""
         with _refusing():
-            words = len(self.explainer.encoder.encode(question).words)
+            encoded = self.explainer.check(question)
         patches = _mask(without_patches, self.explainer.session.description.grid**2, "without_patches", "patches")
-        masks = patches, _mask(without_words, words, "without_words", "words")
+        masks = patches, _mask(without_words, len(encoded.words), "without_words", "words")
         image = await self._decode(picture)
         with self._timed(self._gauges.predict):
-            return await self.batcher.submit(Work(Asked(image, question, *masks), (), None, top_k), ())
+            return await self.batcher.submit(Work(Asked(image, encoded, *masks), (), None, top_k), ())
 
     async def draw(self, write: Callable[..., bytes], *arguments: Any) -> bytes:
         """What `write` makes of the arguments, in the thread that draws."""
@@ -128,7 +128,7 @@ class Served:
 
     def _run(self, works: Sequence[Work]) -> list[Result]:
         """One pass of the model, in its thread."""
-        kept = self.explainer.encoded
+        kept = self.explainer.kept
         hits, misses = kept.hits, kept.misses
         found: list[list[Explanation] | Prediction]
         most = max(work.top_k for work in works)

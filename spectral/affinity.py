@@ -1,7 +1,8 @@
 """Features or colours -> edge weights, symmetric and not negative.
 
 `cosine_relu` gives dense weights; `nearest_neighbours`, `threshold` and `colour` give CSR, most of their entries being
-zero. `scipy.sparse.csr_array(weights)` and `weights.toarray()` turn one into the other; weights add up.
+zero, and serve library users: no method of this package asks for them. `scipy.sparse.csr_array(weights)` and
+`weights.toarray()` turn one into the other; weights add up.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def relu_gram(unit: Array) -> Array:
 
 
 def cosine_relu(features: Array) -> Array:
-    """The published affinity (spec.md, Spectral methods): W = relu(F F^T) / max with L2-normalised rows F.
+    """The published affinity (docs/methods.md, Fiedler vector): W = relu(F F^T) / max with L2-normalised rows F.
 
     `features` (..., n, d) -> W (..., n, n), same dtype. A zero row stays zero: an isolated node.
     """

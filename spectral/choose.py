@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from xai.spectral.answers import Answers
 from xai.spectral.graphs import FeatureGraphs, Graphs, Items, SparseGraphs
-from xai.spectral.result import Method
+from xai.spectral.result import Algorithm
+from xai.spectral.solutions import Solutions
 from xai.spectral.solvers.eigh import solve_eigh
 from xai.spectral.solvers.implicit import solve_implicit
 from xai.spectral.solvers.lanczos import solve_lanczos
@@ -19,30 +19,30 @@ from xai.spectral.solvers.thick_restart import solve_thick_restart
 SMALL = 64
 """Up to this many nodes products of whole matrices cost less than the steps that would avoid them."""
 
-Solver = Callable[[Any, Items, Answers, int], Items]
-"""(graphs, items, answers, seed) -> the items it recorded no proven answer for. One algorithm, one file."""
+Solver = Callable[[Any, Items, Solutions, int], Items]
+"""(graphs, items, solutions, seed) -> the items it recorded no proven answer for. One algorithm, one file."""
 
-SOLVERS: dict[Method, Solver] = {
-    Method.EIGH: solve_eigh,
-    Method.LANCZOS: solve_lanczos,
-    Method.IMPLICIT: solve_implicit,
-    Method.THICK_RESTART: solve_thick_restart,
-    Method.SQUARING: solve_squaring,
+SOLVERS: dict[Algorithm, Solver] = {
+    Algorithm.EIGH: solve_eigh,
+    Algorithm.LANCZOS: solve_lanczos,
+    Algorithm.IMPLICIT: solve_implicit,
+    Algorithm.THICK_RESTART: solve_thick_restart,
+    Algorithm.SQUARING: solve_squaring,
 }
 
 
-def choose(graphs: Graphs, only: Method | None) -> list[tuple[Items, tuple[Method, ...]]]:
+def choose(graphs: Graphs, only: Algorithm | None) -> list[tuple[Items, tuple[Algorithm, ...]]]:
     """Groups of items, each with the methods to try on it in turn; `FiedlerResult.method` tells which one answered.
 
     `only` allows one method. Raises ValueError where it cannot solve graphs that are given like these.
     """
     if isinstance(graphs, SparseGraphs):
-        large: tuple[Method, ...] = (Method.THICK_RESTART, Method.EIGH)
+        large: tuple[Algorithm, ...] = (Algorithm.THICK_RESTART, Algorithm.EIGH)
     elif isinstance(graphs, FeatureGraphs):
-        large = (Method.IMPLICIT, Method.LANCZOS, Method.EIGH)
+        large = (Algorithm.IMPLICIT, Algorithm.LANCZOS, Algorithm.EIGH)
     else:
-        large = (Method.LANCZOS, Method.EIGH)
-    small = (Method.SQUARING, Method.EIGH)
+        large = (Algorithm.LANCZOS, Algorithm.EIGH)
+    small = (Algorithm.SQUARING, Algorithm.EIGH)
     if only is not None:
         allowed = dict.fromkeys(large + small)
         if only not in allowed:

@@ -48,7 +48,7 @@ def span_map(found: Pieces, degrees: NDArray[np.float64]) -> tuple[NDArray[np.fl
     """(map, vector) of a graph in several pieces, both (n,), scaled to v^T D v = 1.
 
     The eigenvectors of eigenvalue 0 are constant on each piece C. Without the constant one, their span has the
-    basis-invariant map sqrt(1 / vol(C) - 1 / vol(V)) (research/eigensolver.md, section 3). The vector is the projection on
+    basis-invariant map sqrt(1 / vol(C) - 1 / vol(V)) (docs/methods.md, Fiedler solver). The vector is the projection on
     that span of the indicator of the piece of least volume, the first among equals.
     """
     real = found.label >= 0

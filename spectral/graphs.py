@@ -141,7 +141,10 @@ class FeatureGraphs:
 
 
 class SparseGraphs:
-    """Graphs given as CSR matrices of any sizes, at least one; n is the largest. Raises ValueError as `WeightGraphs` does."""
+    """Graphs given as CSR matrices of any sizes, at least one; n is the largest. For library users: no method makes one.
+
+    Raises ValueError as `WeightGraphs` does.
+    """
 
     def __init__(self, matrices: Sequence[Sparse]):
         for matrix in matrices:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,23 +16,32 @@ DEGENERATE_GAP = 1e-5
 
 
 class Status(IntEnum):
-    """How one problem of a batch ended."""
+    """How one problem of a batch ended. `sentence` tells a person what to know before trusting the map, in terms of its `components`
+    and `multiplicity`; it is empty where there is nothing to know."""
+
+    sentence: str
+
+    def __new__(cls, value: int, sentence: str = "") -> Self:
+        status = int.__new__(cls, value)
+        status._value_ = value
+        status.sentence = sentence
+        return status
 
     CONVERGED = 0
     """The eigenvalue is simple, and the certificate bounds the vector's angle to the true one by the tolerance asked for."""
-    DEGENERATE = 1
+    DEGENERATE = 1, "its second eigenvalue is {multiplicity}-fold: the map is the one that no choice of vector changes"
     """The eigenvalue is multiple: no single vector is right, `map` does not depend on a choice."""
-    DISCONNECTED = 2
+    DISCONNECTED = 2, "its graph falls into {components} pieces: the map shows their sizes, not a cut within one"
     """The graph has several pieces, so the eigenvalue is 0; `map` follows from the pieces' volumes alone."""
-    TRIVIAL = 3
+    TRIVIAL = 3, "its graph has fewer than two nodes with edges: there is nothing to cut"
     """Fewer than two nodes with edges: there is nothing to solve."""
-    NONFINITE = 4
+    NONFINITE = 4, "its features hold NaN or infinity: there is no map"
     """The input holds NaN or infinity; so does `map`."""
-    NOT_CONVERGED = 5
+    NOT_CONVERGED = 5, "no solver could prove its answer: do not trust the map"
     """Every algorithm that was allowed has been tried. `vector` and `map` hold the best guess, or NaN where there is none."""
 
 
-class Method(IntEnum):
+class Algorithm(IntEnum):
     """Which algorithm gave an answer."""
 
     NONE = 0

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from xai.spectral.answers import Answers
 from xai.spectral.arrays import Array, as_array, is_sparse, namespace, sparse_namespace, to_numpy
 from xai.spectral.choose import SOLVERS, choose
 from xai.spectral.graphs import FeatureGraphs, Graphs, SparseGraphs, WeightGraphs, split_blocks
-from xai.spectral.result import FiedlerResult, Method
+from xai.spectral.result import Algorithm, FiedlerResult
+from xai.spectral.solutions import Solutions
 
 NORMS = ("degree", "2")
 
@@ -24,7 +24,7 @@ def fiedler(
     offsets: Any = None,
     tol: float = 1e-2,
     norm: str = "degree",
-    method: Method | None = None,
+    method: Algorithm | None = None,
     seed: int = 0,
 ) -> FiedlerResult:
     """Solve (D - W) v = lambda D v for the second smallest eigenvalue, for each graph of a batch.
@@ -52,11 +52,11 @@ def fiedler(
         raise ValueError(f"tol must lie between 0 and 1, not {tol}")
     with np.errstate(all="ignore"):  # NaN and infinity are a status, not a warning
         graphs, order = _graphs(weights, features, mask, offsets)
-        answers = Answers(graphs, tol)
+        solutions = Solutions(graphs, tol)
         for items, methods in choose(graphs, method):
             for each in methods:
-                items = SOLVERS[each](graphs, items, answers, seed)
-    return answers.result(norm, order)
+                items = SOLVERS[each](graphs, items, solutions, seed)
+    return solutions.result(norm, order)
 
 
 def _graphs(weights: Any, features: Any, mask: Any, offsets: Any) -> tuple[Graphs, Array | None]:

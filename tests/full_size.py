@@ -18,7 +18,8 @@ import numpy as np
 
 from xai.base.description import TOP_ANSWER
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.engine import encode_images, explain
+from xai.runtime.engine import explain_tokens
+from xai.runtime.inputs.encode import encode_images
 from xai.runtime.inputs.image import open_image
 from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import METHODS
@@ -54,7 +55,7 @@ def main(name: str, place: Path, folder: Path, case: int, out: Path) -> None:
     for layers in ("first", "all"):
         began = loaded if layers == "first" else time.perf_counter()
         methods = [m for m in METHODS.values() if m.name != "random" and (m.layers == "all") == (layers == "all")]
-        (found,) = explain(session, tokens, [np.array(content["ids"])], [TOP_ANSWER], methods)
+        (found,) = explain_tokens(session, tokens, [np.array(content["ids"])], [TOP_ANSWER], methods)
         seconds[layers] = time.perf_counter() - began
         gaps |= {report.graph: report.gap for report in found.solver}
         arrays["logits"] = found.logits

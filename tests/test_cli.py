@@ -246,6 +246,12 @@ def test_every_option_has_help() -> None:
             assert option.param_type_name == "argument" or option.help, option.name
 
 
+def test_a_report_does_not_go_where_the_json_goes(run, tiny) -> None:
+    found = run(tiny.image(0), QUESTION, "--solver-report", "--json", "-")
+    assert found.exit_code == 2
+    assert "--solver-report is printed where --json - goes" in found.stderr
+
+
 def test_a_forgotten_question_is_what_is_missing(run, tiny) -> None:
     found = run(str(tiny.image(0)))
     assert found.exit_code == 2

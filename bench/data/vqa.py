@@ -79,6 +79,15 @@ class _ImageFiles:
     def __call__(self, name: str) -> Path:
         split = self.folder / name.split("_")[1] if name.count("_") >= 2 else self.folder
         if split not in self.suffixes:
-            files = split.iterdir() if split.is_dir() else ()
-            self.suffixes[split] = {file.stem: file.suffix for file in files if file.suffix.lower() in SUFFIXES}
+            self.suffixes[split] = {file.stem: file.suffix for file in _list_files(split) if file.suffix.lower() in SUFFIXES}
         return split / f"{name}{self.suffixes[split].get(name, '.jpg')}"
+
+
+def _list_files(folder: Path) -> list[Path]:
+    """List a folder's files, none where it does not exist. Raises `XaiError` where it cannot be read."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
+        return []
+    except OSError as error:
+        raise XaiError(f"folder {folder} cannot be read: {error.strerror}") from error

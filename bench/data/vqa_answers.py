@@ -1,4 +1,4 @@
-"""The answer list of VQAv2, rebuilt from the data set's own annotation files (docs/methods.md, Answer names)."""
+"""The answer list of VQAv2, rebuilt from the data set's own annotation files (docs/methods.md, VQAv2 answer list)."""
 
 from __future__ import annotations
 

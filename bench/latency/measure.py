@@ -66,14 +66,13 @@ def latency_report(
     """
     session = explainer.session
     batches = [_measure_batch(explainer, inputs, size, plan, progress) for size in plan.batches]
-    sizes = ("image_size", "grid", "max_text_tokens", "vocab_size", "text_layers", "layers", "answers")
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "latency",
         "xai": XAI_VERSION,
         "model": {
             **model,
-            "sizes": {name: getattr(session.description, name) for name in sizes},
+            "sizes": session.description.counts,
             "answers_sha256": hashlib.sha256(json.dumps(list(explainer.answers.names)).encode()).hexdigest(),
         },
         "methods": list(plan.methods),

@@ -14,8 +14,9 @@ from xai.bench.data.sample import Sample
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import QuestionPlan, batch_subsets, plan_question
 from xai.bench.perturb.request import Request
-from xai.runtime.engine import Answered, embed_texts, encode_images, explain, pad_ids
-from xai.runtime.evidence import Depth
+from xai.runtime.engine import Answered, explain_tokens
+from xai.runtime.evidence import Depth, depth_of, solved_graphs
+from xai.runtime.inputs.encode import embed_texts, encode_distinct
 from xai.runtime.masking import Kept, answer_kept, image_places, text_places
 from xai.runtime.methods import Method, Relevance
 from xai.runtime.sessions.protocol import Session
@@ -70,10 +71,7 @@ def run_chunk(session: Session, prepared: Sequence[PreparedQuestion], request: R
     """Encode each image once, explain each question once, answer every distinct subset once."""
     if not prepared:
         return []
-    distinct = {one.sample.image: one.pixels for one in prepared}
-    rows = {image: row for row, image in enumerate(distinct)}
-    tokens = encode_pixels(session, list(distinct.values()), request.memory)
-    questions = Questions(tokens, np.array([rows[one.sample.image] for one in prepared]), [one.ids for one in prepared])
+    questions = encode_questions(session, [one.pixels for one in prepared], [one.ids for one in prepared], request.memory)
     seeds = [(request.seed << 32) + one.index for one in prepared]
     explained = explain_questions(session, questions, request.methods, seeds, request.memory)
     plans = [plan_question(one.relevances, request.modalities, request.signs) for one in explained]
@@ -81,11 +79,11 @@ def run_chunk(session: Session, prepared: Sequence[PreparedQuestion], request: R
     return [Measured(*parts) for parts in zip(prepared, explained, plans, logits, strict=True)]
 
 
-def encode_pixels(session: Session, pixels: Sequence[NDArray[np.float32]], memory: Memory) -> Array:
-    """Encode the pixels of distinct images, each (3, S, S) -> image tokens (I, N, width)."""
-    rows = memory.answers(1 + session.description.grid**2, 0)
-    parts = [encode_images(session, np.stack(pixels[start : start + rows])) for start in range(0, len(pixels), rows)]
-    return namespace(parts[0]).concatenate(parts)
+def encode_questions(
+    session: Session, pixels: Sequence[NDArray[np.float32]], ids: Sequence[NDArray[np.int64]], memory: Memory
+) -> Questions:
+    """Encode each distinct image once; `pixels` (3, S, S) and `ids` (T,) are each question's."""
+    return Questions(*encode_distinct(session, pixels, memory.answers(1 + session.description.grid**2, 0)), ids)
 
 
 def explain_questions(
@@ -95,8 +93,7 @@ def explain_questions(
 
     `seeds` holds one seed per question for the floor, so that no question shares its noise with another one.
     """
-    model = session.description
-    depth = Depth(model.text_layers, model.layers)
+    depth = depth_of(session.description)
     tokens = questions.image_tokens.shape[1]
     rows = memory.evidence(tokens, max(len(ids) for ids in questions.ids))
     found: list[ExplainedQuestion] = []
@@ -104,7 +101,7 @@ def explain_questions(
         part = slice(start, start + rows)
         ids = questions.ids[part]
         images = questions.image_tokens[namespace(questions.image_tokens).asarray(questions.rows[part])]
-        for one in explain(session, images, ids, [TOP_ANSWER] * len(ids), methods, seeds=seeds[part]):
+        for one in explain_tokens(session, images, ids, [TOP_ANSWER] * len(ids), methods, seeds=seeds[part]):
             logits = np.asarray(to_numpy(one.logits), np.float64)
             found.append(ExplainedQuestion(logits, one.relevances, tuple(_open_graphs(one, method, depth) for method in methods)))
     return found
@@ -112,9 +109,9 @@ def explain_questions(
 
 def _open_graphs(answered: Answered, method: Method, depth: Depth) -> dict[str, str]:
     """Find the graphs that a method reads and that have no simple solution, with the solver's status."""
-    used = method.needs(depth)
+    used = solved_graphs(method.needs(depth))
     simple = Status.CONVERGED.name.lower()
-    return {r.graph: r.status for r in answered.solver if f"{r.graph}/fiedler" in used and r.status != simple}
+    return {r.graph: r.status for r in answered.solver if r.graph in used and r.status != simple}
 
 
 def answer_subsets(
@@ -124,8 +121,7 @@ def answer_subsets(
 
     `whole` holds each question's logits with nothing removed, the first subset of every plan: it is not run again.
     """
-    ids, _ = pad_ids(questions.ids)
-    text = embed_texts(session, ids)
+    text = embed_texts(session, questions.ids).embeddings
     found = [np.full((len(plan.subsets), len(logits)), np.nan) for plan, logits in zip(plans, whole, strict=True)]
     for logits, unperturbed in zip(found, whole, strict=True):
         logits[0] = unperturbed

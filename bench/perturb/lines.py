@@ -24,6 +24,7 @@ from xai.bench.perturb.answering import Measured
 from xai.bench.perturb.plan import STEPS, Curve, exact_counts, published_counts
 from xai.bench.perturb.request import Chunk, Request
 from xai.bench.perturb.seal import CHECK, seal, unseal
+from xai.runtime.answers import softmax
 from xai.spectral import Status
 from xai.spectral.arrays import to_numpy
 
@@ -43,8 +44,7 @@ def question_lines(measured: Measured, request: Request, names: Sequence[str], g
     """Make one question's lines, in the order modality, sign, method; `names` are the model's answers, `grid` its patches a side."""
     sample, logits, plan = measured.prepared.sample, measured.logits, measured.plan
     answers = [names[i] for i in logits.argmax(1)]
-    shares = np.exp(logits - logits.max(1, keepdims=True))
-    original = shares[:, logits[0].argmax()] / shares.sum(1)
+    original = softmax(logits)[:, logits[0].argmax()]
 
     def steps(asked: Mapping[int, int], counts: Sequence[int]) -> Line:
         rows = [asked[count] for count in counts]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xai.runtime.engine import embed_texts, encode_images
+from xai.runtime.inputs.encode import embed_texts, encode_images
 from xai.runtime.sessions.protocol import Session
 
 MOST_QUESTIONS = 32
@@ -51,5 +51,5 @@ def session_memory(session: Session, limit: int) -> Memory:
     """Find what fits into `limit` bytes from the widths of the session's model: one empty image and question are run."""
     side = session.description.image_size
     image = encode_images(session, np.zeros((1, 3, side, side), np.float32))
-    text = embed_texts(session, np.zeros((1, 2), np.int64))
+    text = embed_texts(session, [np.zeros(2, np.int64)]).embeddings
     return Memory(limit, max(image.shape[-1], text.shape[-1]), session.description.layers)

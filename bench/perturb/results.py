@@ -99,7 +99,7 @@ class RunFolder:
                 done, end = done + 1, question.end
                 yield question
         if done < record.count:
-            raise XaiError(f"{record.count - done} of {record.count} questions are missing in {self.path}: finish the run with --resume")
+            raise XaiError(f"{self.results} lacks {record.count - done} of {record.count} questions: finish the run with --resume")
         if self.results.stat().st_size > end:
             raise XaiError(f"{self.results} ends with a line that is cut short: repair it with --resume")
 
@@ -110,7 +110,7 @@ class RunFolder:
         A block that fails before there is any result leaves nothing of the run. Raises `XaiError` where another process writes in
         the folder, and where it holds a run that was asked for something else, or any run where `resume` is not set.
         """
-        new = not self.path.exists()
+        new = not os.path.lexists(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -232,10 +232,10 @@ def merging(folders: Sequence[Path], target: Path) -> Iterator[RunFolder]:
     """
     shards = [RunFolder(folder) for folder in folders]
     joined = _join_records(shards)
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise BadInput(f"{target} exists and is not an empty folder: name another")
     draft = RunFolder(target.absolute().with_name(f".xai-{secrets.token_hex(8)}"))
     try:
+        if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+            raise BadInput(f"{target} exists and is not an empty folder: name another")
         draft.path.mkdir(parents=True)
         draft.run.write_bytes(joined.content())
         with draft.results.open("wb") as file:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xai.bench.solver.problems import GraphProblem
 from xai.bench.solver.truth import symmetric
-from xai.spectral import FiedlerResult, Method, fiedler
+from xai.spectral import Algorithm, FiedlerResult, fiedler
 from xai.spectral.arrays import gpu_state, is_sparse, namespace, sparse_namespace, synchronised, to_device
 
 BASELINE, HONEST = "eigs (reference)", "eigsh LA k=2"
@@ -61,7 +61,7 @@ def contenders(problem: GraphProblem) -> dict[str, Contender]:
     }
     affordable = max(problem.sizes) <= 4096
     if affordable:
-        found["eigh, bucketed"] = Contender(lambda: fiedler(**few, method=Method.EIGH), first)
+        found["eigh, bucketed"] = Contender(lambda: fiedler(**few, method=Algorithm.EIGH), first)
     found["fiedler"] = Contender(lambda: fiedler(**given), batch)
     found["fiedler tol 3e-5"] = Contender(lambda: fiedler(**given, tol=3e-5), batch)
     if gpu_state() is None:
@@ -71,7 +71,7 @@ def contenders(problem: GraphProblem) -> dict[str, Contender]:
         found["fiedler tol 3e-5, GPU"] = Contender(lambda: synchronised(fiedler(**device, tol=3e-5)), batch, True)
         found["eigsh LA k=2 loop, GPU"] = Contender(lambda: synchronised([two_largest(graph) for graph in graphs]), first, True)
         if affordable:
-            found["eigh, bucketed, GPU"] = Contender(lambda: synchronised(fiedler(**device, method=Method.EIGH)), batch, True)
+            found["eigh, bucketed, GPU"] = Contender(lambda: synchronised(fiedler(**device, method=Algorithm.EIGH)), batch, True)
         if affordable and not is_sparse(graphs[0]):
             found["eigh loop, GPU"] = Contender(lambda: synchronised([all_pairs(graph) for graph in graphs]), first, True)
     return found

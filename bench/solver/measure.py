@@ -23,7 +23,7 @@ from xai.bench.solver.contenders import BASELINE, HONEST, contenders
 from xai.bench.solver.problems import GraphProblem, problems
 from xai.bench.solver.rows import SolverRow, solver_table
 from xai.bench.solver.truth import true_vector
-from xai.spectral import FiedlerResult, Method, Status
+from xai.spectral import Algorithm, FiedlerResult, Status
 from xai.spectral.arrays import to_numpy
 
 
@@ -76,7 +76,7 @@ def _real(vector: NDArray[Any], problem: GraphProblem, i: int) -> NDArray[Any]:
 
 def _solved(result: FiedlerResult) -> str:
     pairs = zip(result.method.tolist(), result.precision.tolist(), strict=True)
-    names = [f"{Method(method).name.lower()} f{precision}" for method, precision in pairs]
+    names = [f"{Algorithm(method).name.lower()} f{precision}" for method, precision in pairs]
     return ", ".join(f"{names.count(name)} {name}" for name in sorted(set(names)))
 
 

@@ -50,13 +50,13 @@ def measure_parity(model: ModelOptions) -> dict[str, Any]:
     """A bundle's own questions against what eager float32 gave when it was exported: error and cosine by group, what fails."""
     from xai.runtime.bundle.manifest import PARITY
     from xai.runtime.bundle.reader import read_bundle
-    from xai.runtime.parity import check, failures, load_trial
+    from xai.runtime.parity import check_session, failures, load_trial
     from xai.runtime.sessions.choose import open_session
 
     bundle = read_bundle(Path(model.model))
     trial, expected = load_trial(bundle.file(PARITY), bundle.manifest.model)
     session = open_session(bundle, model.session, provider=model.provider, threads=model.threads, trust=model.trust)
-    measures = check(session, trial, expected)
+    measures = check_session(session, trial, expected)
     return {"groups": {name: list(value) for name, value in measures.items()}, "failed": failures(measures, session.precision)}
 
 
@@ -166,11 +166,11 @@ def write_pair(demo: bool, folder: Path) -> tuple[Path, str]:
 def read_certificate(folder: Path, format: str) -> Mapping[str, Any]:
     """What an export measured of one format, as `measure_parity` gives it. Raises `XaiError` where the bundle cannot be read."""
     from xai.runtime.bundle.reader import read_bundle
-    from xai.runtime.parity import Measure, failures
+    from xai.runtime.parity import Closeness, failures
 
     manifest = read_bundle(folder).manifest
     try:
-        measures = {name: Measure(m["error"], m["cosine"]) for name, m in manifest.parity["formats"][format].items()}
+        measures = {name: Closeness(m["error"], m["cosine"]) for name, m in manifest.parity["formats"][format].items()}
     except (KeyError, TypeError) as error:
         raise XaiError(f"the manifest of {folder} says nothing of {format}'s parity") from error
     return {"groups": {name: list(value) for name, value in measures.items()}, "failed": failures(measures, manifest.precision)}

@@ -33,14 +33,12 @@ from xai.bench.suite.parts import (
     write_pair,
 )
 from xai.models.load import ModelOptions
+from xai.runtime.bundle.manifest import FORMATS_OF
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.sessions.choose import SESSIONS
 from xai.spectral.arrays import gpu_state
 
 SCHEMA_VERSION = 1
-
-EXPORTED = {"float32": ("onnx", "torchscript"), "float16": ("onnx",), "bfloat16": ("torchscript",), "int8": ("onnx",)}
-"""Formats of each precision, as `xai.export.bundle` has them."""
 
 MEASURED_ON_GPU = (("onnx", "float32"), ("onnx", "float16"))
 """These sessions and precisions are measured on a GPU, too."""
@@ -133,7 +131,7 @@ class Suite:
         missing = [name for name in ("torch", "onnx", "onnxscript", "safetensors") if importlib.util.find_spec(name) is None]
         reason = f"{missing[0]} is not installed: pip install 'xai-vqa[export]'" if missing else ""
         runners = [Runner("eager", "float32", None if missing else own, reason)]
-        for precision, formats in EXPORTED.items():
+        for precision, formats in FORMATS_OF.items():
             if not reason:
                 self.progress(f"export {precision}")
             bundle, why = work / precision, reason

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from xai.base.errors import BadInput, XaiError
-from xai.base.messages import LOG
+from xai.base.messages import LOG, say
 from xai.commands.bench.counter import Counter
 from xai.commands.bench.finite import Finite
 from xai.commands.options import model_options
@@ -163,7 +163,7 @@ def _measure(
             seconds = time.perf_counter() - start
             scores = folder_scores(folder)
             if count:
-                click.echo(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each)", err=True)
+                say(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each)")
             write_outputs(folder, scores, make_examples(explainer, samples, scores, request.methods, request.seed))
     except KeyboardInterrupt as error:
         raise XaiError(f"stopped; what is done lies in {output}: go on with the same command and --resume") from error

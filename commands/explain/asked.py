@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from xai.runtime.explainer import Explainer
     from xai.runtime.explanation import Explanation
     from xai.runtime.inputs.prepare import PreparedImage
+    from xai.runtime.inputs.question import EncodedQuestion
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,12 @@ class Asked:
         """The target of a pair that may name its own."""
         return self.target if own is None else own
 
-    def explain(self, explainer: Explainer, image: PreparedImage, question: str) -> list[Explanation]:
+    def explain(self, explainer: Explainer, image: PreparedImage, question: str | EncodedQuestion) -> list[Explanation]:
         """One image and question, by every method."""
         return self.explain_batch(explainer, [(image, question)], self.target, self.seed)[0]
 
     def explain_batch(
-        self, explainer: Explainer, pairs: Sequence[tuple[PreparedImage, str]], target: str | int | None, seed: int
+        self, explainer: Explainer, pairs: Sequence[tuple[PreparedImage, str | EncodedQuestion]], target: str | int | None, seed: int
     ) -> list[list[Explanation]]:
         """Several pairs at once that have their target in common; `seed` + i feeds the method `random` for pair i."""
         return explainer.explain_batch(pairs, self.methods, target, top_k=self.top_k, truncate=self.truncate, seed=seed)

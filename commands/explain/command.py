@@ -117,6 +117,8 @@ def _explain_images(
     """Every image with the one question. Of several, the broken ones are named and the others done."""
     paths, lines = output_paths(outputs, images), json_lines_path(json_file)
     printed = json_file is not None and lines is None
+    if printed and solver_report:
+        raise click.UsageError("--solver-report is printed where --json - goes: write the JSON to a file")
     check_paths(paths, lines, outputs)
     model.find()
 
@@ -126,17 +128,17 @@ def _explain_images(
     from xai.runtime.show.save import render
 
     explainer = model.open()
-    explainer.check(question, asked.target, asked.truncate)
+    encoded = explainer.check(question, asked.target, asked.truncate)
     one = len(images) == 1
     objects: list[bytes] = []
-    images_ahead = ahead(lambda name: explainer.prepare(image_source(name)), images)
+    images_ahead = ahead(explainer.prepare, [image_source(name) for name in images])
     for name, image in zip(track(images, "Explaining"), images_ahead, strict=True):
         try:
-            found = asked.explain(explainer, image.result(), question)
-            objects.append(json_bytes(to_json(found), indent=1 if one else None))
+            found = asked.explain(explainer, image.result(), encoded)
+            content = b"" if json_file is None else json_bytes(to_json(found), indent=1 if one else None)
             contents = {path: render(found, path) for path in paths[name]}
             if lines and one:
-                contents[lines] = objects[0]
+                contents[lines] = content
             make_folders(outputs)
             write(contents)
         except XaiError as error:
@@ -144,8 +146,9 @@ def _explain_images(
                 raise
             click.echo(f"Error: {one_line(str(error))}", err=True)
             continue
+        objects.append(content)
         if printed:
-            click.echo(objects[-1], nl=False)
+            click.echo(content, nl=False)
         else:
             _print(found, list(contents), brief=bool(outputs or json_file), solver_report=solver_report)
         log_times(found)

@@ -135,7 +135,7 @@ def _explained(explainer: Explainer, pairs: Sequence[Pair], asked: Asked, done: 
     from xai.runtime.inputs.prepare import ahead
 
     first = done - done % TOGETHER
-    images = ahead(lambda pair: explainer.prepare(pair.path), [pair for pair in pairs[first:] if pair.number not in refused])
+    images = ahead(explainer.prepare, [pair.path for pair in pairs[first:] if pair.number not in refused])
     prepared: dict[int, PreparedImage] = {}
     for start in range(first, len(pairs), TOGETHER):
         block = pairs[start : start + TOGETHER]

@@ -8,9 +8,10 @@ from typing import NamedTuple
 from xai.base.description import ModelDescription
 from xai.base.errors import XaiError
 from xai.runtime.bundle.manifest import GRAPHS, GraphSpec, TensorSpec
+from xai.runtime.evidence import ENCODER, IMAGE, TEXT, depth_of, features_name, graph_names, site_names, token_axes
 
-BATCH, TEXT, IMAGE = "batch", "text", "image"
-"""Names of the free axes: questions, text tokens, image tokens."""
+BATCH = "batch"
+"""Name of the free axis of questions, beside `TEXT` and `IMAGE` of their tokens."""
 
 REDUCED = ("attention", "gradient", "product", "grad-cam")
 """Kinds of evidence that leave a graph reduced over heads."""
@@ -32,25 +33,19 @@ class Widths(NamedTuple):
     text_heads: int
 
 
-def site_names(model: ModelDescription) -> list[str]:
-    """Every attention of a model that is explained: the text encoder's, then each stream's."""
-    encoder = [f"encoder{i}/self" for i in range(model.text_layers)]
-    return encoder + [f"{stream}{i}/{site}" for stream in ("text", "image") for i in range(model.layers) for site in ("self", "cross")]
-
-
 def feature_names(model: ModelDescription) -> list[str]:
     """The output of every cross-modal layer."""
-    return [f"{stream}{i}/features" for stream in ("text", "image") for i in range(model.layers)]
+    return [features_name(graph) for graph in graph_names(depth_of(model))]
 
 
 def evidence_names(model: ModelDescription) -> list[str]:
     """Every output of the graph `evidence_all`."""
-    return ["logits", "target", *feature_names(model), *(f"{site}/{kind}" for site in site_names(model) for kind in REDUCED)]
+    return ["logits", "target", *feature_names(model), *(f"{site}/{kind}" for site in site_names(depth_of(model)) for kind in REDUCED)]
 
 
 def map_names(model: ModelDescription) -> list[str]:
     """Every output of the graph `maps`."""
-    return ["logits", "target", *feature_names(model), *(f"{site}/{kind}" for site in site_names(model) for kind in WHOLE)]
+    return ["logits", "target", *feature_names(model), *(f"{site}/{kind}" for site in site_names(depth_of(model)) for kind in WHOLE)]
 
 
 def describe_graphs(model: ModelDescription, widths: Widths, evidence: Sequence[str], with_maps: bool) -> dict[str, GraphSpec]:
@@ -87,17 +82,12 @@ def describe_output(name: str, model: ModelDescription, widths: Widths) -> Tenso
         return TensorSpec("float32", (BATCH, model.answers))
     if name == "target":
         return TensorSpec("int64", (BATCH,))
-    layer, *rest = name.split("/")
-    own, other = (IMAGE, TEXT) if layer.startswith("image") else (TEXT, IMAGE)
-    if rest == ["features"]:
-        return TensorSpec("float32", (BATCH, own, widths.hidden))
-    site, kind = rest
-    keys = own if site == "self" else other
-    if kind == "grad-cam":
-        return TensorSpec("float32", (BATCH, keys))
-    if kind in WHOLE:
-        return TensorSpec("float32", (BATCH, widths.text_heads if layer.startswith("encoder") else widths.heads, own, keys))
-    return TensorSpec("float32", (BATCH, own, keys))
+    tokens = token_axes(name)
+    if name.endswith("/features"):
+        return TensorSpec("float32", (BATCH, *tokens, widths.hidden))
+    if name.endswith(tuple(f"/{kind}" for kind in WHOLE)):
+        return TensorSpec("float32", (BATCH, widths.text_heads if name.startswith(ENCODER) else widths.heads, *tokens))
+    return TensorSpec("float32", (BATCH, *tokens))
 
 
 def check_graphs(model: ModelDescription, heads: int, graphs: Mapping[str, GraphSpec], where: str) -> None:

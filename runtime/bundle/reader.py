@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from xai.base.description import HEADS_FROM, Heads, ModelDescription
+from xai.base.description import COLOURS, HEADS_FROM, Heads, ModelDescription
 from xai.base.errors import XaiError
 from xai.base.files import hash_file
 from xai.base.reading import MEGABYTE, Fields, read_json
@@ -33,9 +33,6 @@ MOST = 16 * MEGABYTE
 
 LARGEST = 2**31
 """Of any length or count in a manifest."""
-
-COLOURS = ("image_mean", "image_std")
-"""Of a model, what is stored for each colour."""
 
 ADVICE = "export the bundle again"
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from xai.base.errors import BadInput, first_line
+from xai.base.text import one_line
 from xai.runtime.inputs.levels import eight_bits, picture_of
 
 MAX_PIXELS = 64_000_000
@@ -86,7 +87,7 @@ def open_image(source: ImageSource) -> Image.Image:
     transparency is laid on white, of an animation the first frame is taken.
     Raises `BadInput` where the source is no image that can be used.
     """
-    name = source_name(source)
+    name = one_line(source_name(source)) or "''"
     if isinstance(source, np.ndarray):
         _check_size(source.shape[1::-1], name)
         return _read(picture_of(source, name), name)

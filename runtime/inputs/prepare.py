@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -48,6 +48,22 @@ def prepare(source: ImageSource, model: ModelDescription) -> PreparedImage:
     decoded = time.perf_counter()
     pixels, crop = preprocess(picture, model, name)
     return PreparedImage(name, picture, pixels, crop, 1e3 * (decoded - start), 1e3 * (time.perf_counter() - decoded))
+
+
+def prepare_all(sources: Sequence[ImageSource | PreparedImage], model: ModelDescription) -> Iterator[PreparedImage]:
+    """Prepare images in their order, several of them by threads that work ahead; what is prepared already passes.
+
+    Raises `BadInput` in place of one that cannot be used.
+    """
+
+    def finish(source: ImageSource | PreparedImage) -> PreparedImage:
+        return source if isinstance(source, PreparedImage) else prepare(source, model)
+
+    if len(sources) == 1:  # nothing to work ahead of
+        yield finish(sources[0])
+        return
+    for future in ahead(finish, sources):
+        yield future.result()
 
 
 def ahead(work: Callable[[S], T], items: Iterable[S]) -> Iterator[Future[T]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from xai.base.errors import XaiError, first_line
+from xai.base.errors import BadInput, XaiError, first_line
 
 
 def load_tokenizer(name: str | Path) -> Tokenizer:
@@ -15,13 +16,15 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
 
     Raises `XaiError` where there is no usable tokenizer.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise BadInput(f"the tokenizer is of type {type(name).__name__}: give a file, a folder or a model's name")
     path = Path(name)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir fails on a name that is too long
         if (path / "tokenizer.json").is_file():
             path = path / "tokenizer.json"
         elif not ((path / "vocab.json").is_file() and (path / "merges.txt").is_file()):
             raise XaiError(f"folder {path} holds neither tokenizer.json nor vocab.json with merges.txt")
-    elif not path.is_file():
+    elif not os.path.isfile(path):  # noqa: PTH113
         path = _cached(str(name))
     try:
         tokenizer = _roberta(path) if path.is_dir() else Tokenizer.from_file(str(path))

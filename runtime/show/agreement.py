@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 from xai.runtime.comparison import TOP_PATCHES
@@ -23,8 +24,7 @@ class Agreement(NamedTuple):
 def agreements(explanations: Sequence[Explanation]) -> tuple[Agreement, Agreement]:
     """Lay out the comparison of several methods: rank correlation above the diagonal, overlap of the highest below it."""
     found = comparison(explanations)
-    names = [e.method for e in explanations]
-    places = {name: i for i, name in enumerate(names)}
+    names = [e.full_name for e in explanations]
     tables = []
     captions = {
         "image": f"Below it: the share of the {found['patches']} highest patches ({TOP_PATCHES:.0%}) that both have.",
@@ -32,8 +32,7 @@ def agreements(explanations: Sequence[Explanation]) -> tuple[Agreement, Agreemen
     }
     for part, title in ("image", "How far the maps agree"), ("words", "How far the words agree"):
         cells = [[_ITSELF] * len(names) for _ in names]
-        for pair in found["pairs"]:
-            i, k = (places[name] for name in pair["methods"])
+        for (i, k), pair in zip(combinations(range(len(names)), 2), found["pairs"], strict=True):
             correlation = pair[part]["spearman"]
             cells[i][k] = _UNDEFINED if correlation is None else f"{correlation:.2f}"
             cells[k][i] = f"{pair[part]['overlap']:.2f}"

@@ -168,7 +168,7 @@ def _overlay(explanation: Explanation, mark: str) -> str:
 
 def _choice(i: int, explanation: Explanation) -> str:
     checked = "" if i else " checked"
-    return f'<label><input type="radio" name="method" value="{i}"{checked}>{text(explanation.method)}</label>'
+    return f'<label><input type="radio" name="method" value="{i}"{checked}>{text(explanation.full_name)}</label>'
 
 
 def _bar(explanation: Explanation, mark: str) -> str:

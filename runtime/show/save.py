@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput
 from xai.base.files import check_folder, json_bytes, write
 from xai.base.process import import_matplotlib
 
@@ -52,9 +52,9 @@ def check(path: Path) -> None:
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a suffix that is none of `SUFFIXES`: raises `XaiError`."""
+    """Refuse a suffix that is none of `SUFFIXES`: raises `BadInput`."""
     if path.suffix.lower() not in SUFFIXES:
-        raise XaiError(f"cannot save {path}: its name must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+        raise BadInput(f"cannot save {path}: its name must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
 
 
 # What draws and what computes is imported when it is needed: a name is refused before SciPy and matplotlib are loaded.
@@ -114,7 +114,7 @@ def _csv(explanations: Sequence[Explanation]) -> bytes:
     first = explanations[0]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["kind", "row", "column", "word", "text", *(e.method for e in explanations)])
+    writer.writerow(["kind", "row", "column", "word", "text", *(e.full_name for e in explanations)])
     for row, column in np.ndindex(first.image_relevance.shape):
         writer.writerow(["patch", row, column, "", "", *(float(e.image_relevance[row, column]) for e in explanations)])
     scores = [e.word_relevance for e in explanations]

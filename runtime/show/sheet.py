@@ -206,7 +206,7 @@ def _panel(paper: Paper, x: float, y: float, side: float, explanation: Explanati
 def _agreements(paper: Paper, x: float, y: float, width: float, explanations: Sequence[Explanation]) -> float:
     """Two tables beside each other, of maps and of words; a row and a column for each method."""
     cell, top = 0.42, y
-    label = max(paper.measure(f"{i + 1}  {e.method}", SMALL) for i, e in enumerate(explanations)) + 0.1
+    label = max(paper.measure(f"{i + 1}  {e.full_name}", SMALL) for i, e in enumerate(explanations)) + 0.1
     room = (width - GAP) / 2
     if label + cell * len(explanations) > room:
         label = room - cell * len(explanations)

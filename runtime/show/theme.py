@@ -19,8 +19,9 @@ _STEPS = np.linspace(0, len(RAMP) - 1, 256)
 _TABLE = np.stack([np.interp(_STEPS, np.arange(len(RAMP)), channel) for channel in RAMP.T], axis=-1).round().astype(np.uint8)
 FLAT = np.array((0xB4, 0xB8, 0xBE), dtype=np.uint8)
 """Grey, none of the ramp's colours: for scores that are nearly constant."""
-_OPACITY = 0.3, 0.72
+_OPACITY = 0.15, 0.72
 """Of the overlay where relevance is lowest and highest: the picture stays visible beneath."""
+_FLAT_OPACITY = 0.45
 FADED = 0.65
 """How much of the picture's own colour goes beneath an overlay, lest red things look relevant."""
 _LONGEST = 2.0
@@ -52,12 +53,13 @@ def hexadecimal(rgb: NDArray[np.uint8]) -> str:
 
 def heat(relevance: NDArray[np.floating], side: int) -> Image.Image:
     """Draw raw scores (grid, grid) as the RGBA overlay, `side` pixels square, to be laid on the crop."""
+    if is_flat(relevance):
+        return Image.new("RGBA", (side, side), (*FLAT.tolist(), round(255 * _FLAT_OPACITY)))
     smooth = Image.fromarray(scaled(relevance).astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
     values = np.clip(np.asarray(smooth), 0, 1)  # bicubic overshoots
     low, high = _OPACITY
     alpha = np.round(255 * (low + (high - low) * values)).astype(np.uint8)
-    rgb = paint(np.zeros((side, side))) if is_flat(relevance) else colours(values)
-    return Image.fromarray(np.dstack([rgb, alpha]))
+    return Image.fromarray(np.dstack([colours(values), alpha]))
 
 
 def outside(size: tuple[int, int], box: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:

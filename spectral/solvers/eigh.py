@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import numpy as np
 
-from xai.spectral.answers import NEAR_ONE, Answers, Found
 from xai.spectral.arrays import Array, namespace, to_numpy
 from xai.spectral.certificate import angle_bound
 from xai.spectral.graphs import Graphs, Items, chunks
-from xai.spectral.result import DEGENERATE_GAP, Certificate, Method
+from xai.spectral.result import DEGENERATE_GAP, Algorithm, Certificate
+from xai.spectral.solutions import NEAR_ONE, Found, Solutions
 
 LARGEST = 4096
 """Above this many nodes, eight n^2 float64 and the time for n^3 are no fallback any more."""
 
 
-def solve_eigh(graphs: Graphs, items: Items, answers: Answers, seed: int) -> Items:
+def solve_eigh(graphs: Graphs, items: Items, solutions: Solutions, seed: int) -> Items:
     """Record every item of at most `LARGEST` nodes; return the others. Nothing is random, `seed` is not read."""
     del seed
     small = graphs.size[items] <= LARGEST
     for chunk in chunks(items[small], 8 * graphs.n**2, graphs.xp):
         weights = graphs.dense(chunk, np.float64)  # (k, n, n)
         degrees = weights.sum(2)
-        left = answers.settle(chunk, degrees)
+        left = solutions.settle(chunk, degrees)
         nodes = to_numpy((degrees > 0).sum(1))
         for size in np.unique(nodes[left]):
             bucket = np.flatnonzero(left & (nodes == size))
-            _solve_bucket(weights[bucket], degrees[bucket], int(size), chunk[bucket], answers)
+            _solve_bucket(weights[bucket], degrees[bucket], int(size), chunk[bucket], solutions)
     return items[~small]
 
 
-def _solve_bucket(weights: Array, degrees: Array, size: int, items: Items, answers: Answers) -> None:
+def _solve_bucket(weights: Array, degrees: Array, size: int, items: Items, solutions: Solutions) -> None:
     """Graphs (k, n, n) that have `size` nodes with edges each."""
     xp, k = namespace(weights), len(weights)
     nodes = xp.argsort(degrees == 0, axis=1, kind="stable")[:, :size]  # (k, size), in their order
@@ -63,6 +63,6 @@ def _solve_bucket(weights: Array, degrees: Array, size: int, items: Items, answe
     angle = angle_bound(np.where(multiplicity > 1, 0, residual), gap, np.dtype(np.float64))
     whole = np.ones(k, bool)
     for i in np.flatnonzero(top > NEAR_ONE):
-        whole[i] = not answers.split(int(items[i]), weights[i], degrees[i])
+        whole[i] = not solutions.split(int(items[i]), weights[i], degrees[i])
     found = Found(v[whole], maps[whole], top[whole], residual[whole], gap[whole], angle[whole], multiplicity[whole])
-    answers.record(items[whole], found, Method.EIGH, Certificate.SPECTRUM, 64)
+    solutions.record(items[whole], found, Algorithm.EIGH, Certificate.SPECTRUM, 64)

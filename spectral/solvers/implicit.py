@@ -1,6 +1,6 @@
 """Lanczos on F (F^T x): where no cosine is negative, relu(F F^T) = F F^T, and the affinity need not be formed.
 
-Whether that is so takes O(n d) to prove (research/eigensolver.md, section 2). F F^T is positive semidefinite, so its trace takes
+Whether that is so takes O(n d) to prove (docs/methods.md, Fiedler solver). F F^T is positive semidefinite, so its trace takes
 the place of the Frobenius norm in the energy bound.
 """
 
@@ -11,13 +11,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from xai.spectral.answers import Answers
 from xai.spectral.arrays import Array, namespace, to_numpy
 from xai.spectral.certificate import trace_bound
 from xai.spectral.graphs import FeatureGraphs, Items, chunks
 from xai.spectral.krylov import Ritz
-from xai.spectral.result import Method
+from xai.spectral.result import Algorithm
 from xai.spectral.scaling import Scaling, scaling
+from xai.spectral.solutions import Solutions
 from xai.spectral.solvers.lanczos import Problem, iterate
 
 
@@ -52,7 +52,7 @@ def has_no_negative_cosine(rows: Array) -> Array:
     return (angles <= math.pi / 2) | (rows.min((1, 2)) >= 0)
 
 
-def solve_implicit(graphs: FeatureGraphs, items: Items, answers: Answers, seed: int) -> Items:
+def solve_implicit(graphs: FeatureGraphs, items: Items, solutions: Solutions, seed: int) -> Items:
     """Record the items that pass the cone test and whose answer could be proven; return the others."""
     dtype = np.dtype(graphs.dtype)
     left = [items[:0]]
@@ -67,13 +67,13 @@ def solve_implicit(graphs: FeatureGraphs, items: Items, answers: Answers, seed: 
         left.append(np.delete(chunk, allowed))
         chunk, rows = chunk[allowed], rows[allowed]
         degrees = (rows @ rows.sum(1)[:, :, None])[:, :, 0].astype(np.float64)
-        todo = np.flatnonzero(answers.settle(chunk, degrees))
+        todo = np.flatnonzero(solutions.settle(chunk, degrees))
         if len(todo):
-            left.append(_solve_chunk(graphs, rows[todo], scaling(degrees[todo]), chunk[todo], answers, seed))
+            left.append(_solve_chunk(graphs, rows[todo], scaling(degrees[todo]), chunk[todo], solutions, seed))
     return np.sort(np.concatenate(left))
 
 
-def _solve_chunk(graphs: FeatureGraphs, rows: Array, scale: Scaling, items: Items, answers: Answers, seed: int) -> Items:
+def _solve_chunk(graphs: FeatureGraphs, rows: Array, scale: Scaling, items: Items, solutions: Solutions, seed: int) -> Items:
     dtype = rows.dtype
     trace = to_numpy((scale.inverse_root**2).sum(1))  # rows have length 1
     slack = 8 * float(np.finfo(dtype).eps)
@@ -85,5 +85,5 @@ def _solve_chunk(graphs: FeatureGraphs, rows: Array, scale: Scaling, items: Item
         return graphs.dense(items[index : index + 1], dtype.type)[0]
 
     operator = GramOperator(rows, scale.inverse_root.astype(dtype))
-    left = iterate(Problem(items, operator, scale, bound, weights, Method.IMPLICIT), answers, seed, dtype)
+    left = iterate(Problem(items, operator, scale, bound, weights, Algorithm.IMPLICIT), solutions, seed, dtype)
     return items[:0] if left is None else items[left.which]

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xai.spectral.answers import NEAR_ONE, Answers, Found
 from xai.spectral.arrays import Array, blocks, namespace, to_numpy
 from xai.spectral.certificate import angle_bound, cholesky_bound, frobenius_bound
 from xai.spectral.graphs import FeatureGraphs, Items, WeightGraphs, chunks
 from xai.spectral.krylov import Checked, Krylov, Operator, Ritz
-from xai.spectral.result import DEGENERATE_GAP, Certificate, Method
+from xai.spectral.result import DEGENERATE_GAP, Algorithm, Certificate
 from xai.spectral.scaling import Scaling, row_sums, scaling, start_vectors
+from xai.spectral.solutions import NEAR_ONE, Found, Solutions
 from xai.spectral.solvers.eigh import LARGEST
 
 CHECKS = (8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48)
@@ -86,7 +86,7 @@ class Problem(NamedTuple):
     """Ritz pairs of the graphs of these indices -> U (certificate.py)."""
     weights: Callable[[int], Array]
     """The affinity (n, n) of the graph of one index, to count its pieces."""
-    method: Method
+    method: Algorithm
 
 
 class Left(NamedTuple):
@@ -97,7 +97,7 @@ class Left(NamedTuple):
     ritz: Ritz
 
 
-def iterate(problem: Problem, answers: Answers, seed: int, dtype: np.dtype) -> Left | None:
+def iterate(problem: Problem, solutions: Solutions, seed: int, dtype: np.dtype) -> Left | None:
     """Run Lanczos on all graphs of a problem at once; record and drop each as soon as it is proven. None where none is left."""
     items, scale = problem.items, problem.scaling
     checks = CHECKS if namespace(scale.trivial) is np else DEVICE_CHECKS
@@ -105,7 +105,7 @@ def iterate(problem: Problem, answers: Answers, seed: int, dtype: np.dtype) -> L
     krylov = Krylov(problem.operator, scale.trivial.astype(dtype)[:, None], start, checks[-1])
     index, counted = np.arange(len(items)), np.zeros(len(items), bool)
     for size in checks:
-        answers.products[items[index]] += size - krylov.size
+        solutions.products[items[index]] += size - krylov.size
         krylov.extend(size)
         ritz = krylov.ritz()
         bound = problem.bound(index, ritz)
@@ -113,22 +113,22 @@ def iterate(problem: Problem, answers: Answers, seed: int, dtype: np.dtype) -> L
         for i in np.flatnonzero((ritz.values[:, 0] > NEAR_ONE) & ~counted[index]):
             graph = int(index[i])
             counted[graph] = True
-            keep[i] = not answers.split(int(items[graph]), problem.weights(graph), scale.degrees[graph])
+            keep[i] = not solutions.split(int(items[graph]), problem.weights(graph), scale.degrees[graph])
         expected = angle_bound(ritz.coupling[:, 0], ritz.values[:, 0] - bound, dtype)
-        claimed = np.flatnonzero(keep & (expected <= answers.tolerance))
+        claimed = np.flatnonzero(keep & (expected <= solutions.tolerance))
         if len(claimed):
             checked = krylov.first(ritz, claimed)
-            answers.products[items[index[claimed]]] += 1
+            solutions.products[items[index[claimed]]] += 1
             which = index[claimed]
             found = simple(checked, scale.inverse_root[which], bound[claimed], dtype)
-            keep[claimed] = ~answers.record(items[which], found, problem.method, Certificate.ENERGY, 8 * dtype.itemsize)
+            keep[claimed] = ~solutions.record(items[which], found, problem.method, Certificate.ENERGY, 8 * dtype.itemsize)
         if not keep.any():
             return None
         if not keep.all():
             index = index[keep]
             krylov.select(np.flatnonzero(keep))
     ritz = krylov.ritz()
-    answers.products[items[index]] += 1
+    solutions.products[items[index]] += 1
     return Left(index, krylov.first(ritz, np.arange(len(index))), ritz)
 
 
@@ -142,23 +142,23 @@ def simple(checked: Checked, inverse_root: Array, bound: NDArray[np.float64], dt
     return Found(v, abs(v), checked.value, checked.residual, gap, angle_bound(checked.residual, gap, dtype))
 
 
-def solve_lanczos(graphs: WeightGraphs | FeatureGraphs, items: Items, answers: Answers, seed: int) -> Items:
+def solve_lanczos(graphs: WeightGraphs | FeatureGraphs, items: Items, solutions: Solutions, seed: int) -> Items:
     """Record the items whose answer could be proven; return the others."""
     for dtype in dict.fromkeys((np.dtype(graphs.dtype), np.dtype(np.float64))):
         left = [items[:0]]
         for chunk in chunks(items, dtype.itemsize * graphs.n**2, graphs.xp):
             weights = graphs.dense(chunk, dtype.type)
             degrees, energy = survey(weights, graphs.known_degrees(chunk, dtype.type))
-            todo = np.flatnonzero(answers.settle(chunk, degrees))
+            todo = np.flatnonzero(solutions.settle(chunk, degrees))
             if len(todo) < len(chunk):
                 chunk, weights, degrees, energy = chunk[todo], weights[todo], degrees[todo], energy[todo]
             if len(chunk):
-                left.append(_solve_chunk(weights, scaling(degrees), energy, chunk, answers, seed))
+                left.append(_solve_chunk(weights, scaling(degrees), energy, chunk, solutions, seed))
         items = np.concatenate(left)
     return items
 
 
-def _solve_chunk(weights: Array, scale: Scaling, energy: NDArray[np.float64], items: Items, answers: Answers, seed: int) -> Items:
+def _solve_chunk(weights: Array, scale: Scaling, energy: NDArray[np.float64], items: Items, solutions: Solutions, seed: int) -> Items:
     dtype = weights.dtype
     operator = DenseOperator(weights, scale.inverse_root.astype(dtype))
     slack = 8 * np.sqrt(weights.shape[1]) * float(np.finfo(dtype).eps)
@@ -166,12 +166,12 @@ def _solve_chunk(weights: Array, scale: Scaling, energy: NDArray[np.float64], it
     def bound(index: NDArray[np.int64], ritz: Ritz) -> NDArray[np.float64]:
         return frobenius_bound(energy[index], ritz, slack)
 
-    left = iterate(Problem(items, operator, scale, bound, lambda i: weights[i], Method.LANCZOS), answers, seed, dtype)
+    left = iterate(Problem(items, operator, scale, bound, lambda i: weights[i], Algorithm.LANCZOS), solutions, seed, dtype)
     if left is None:
         return items[:0]
     upper = bound(left.which, left.ritz)
     estimate = left.guess.value - left.ritz.values[:, 1]
-    worth = (estimate > DEGENERATE_GAP) & (angle_bound(left.guess.residual, estimate / 2, dtype) <= answers.tolerance)
+    worth = (estimate > DEGENERATE_GAP) & (angle_bound(left.guess.residual, estimate / 2, dtype) <= solutions.tolerance)
     for i in np.flatnonzero(worth & (weights.shape[1] <= LARGEST)):
         which = left.which[i]
         inverse, trivial = (part[which].astype(dtype) for part in (scale.inverse_root, scale.trivial))
@@ -180,5 +180,5 @@ def _solve_chunk(weights: Array, scale: Scaling, energy: NDArray[np.float64], it
         value = left.guess.value[i]
         upper[i] = min(upper[i], cholesky_bound(scaled, trivial, left.guess.vector[i], value, value - estimate[i] / 2))
     found = simple(left.guess, scale.inverse_root[left.which], upper, dtype)
-    proven = answers.record(items[left.which], found, Method.LANCZOS, Certificate.CHOLESKY, 8 * dtype.itemsize)
+    proven = solutions.record(items[left.which], found, Algorithm.LANCZOS, Certificate.CHOLESKY, 8 * dtype.itemsize)
     return items[left.which[~proven]]

@@ -10,13 +10,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xai.spectral.answers import NEAR_ONE, Answers
 from xai.spectral.arrays import BLOCK, Array, namespace, to_numpy
 from xai.spectral.certificate import angle_bound, power_bound
 from xai.spectral.graphs import Graphs, Items, chunks
 from xai.spectral.krylov import Checked
-from xai.spectral.result import DEGENERATE_GAP, Certificate, Method
+from xai.spectral.result import DEGENERATE_GAP, Algorithm, Certificate
 from xai.spectral.scaling import scaling
+from xai.spectral.solutions import NEAR_ONE, Solutions
 from xai.spectral.solvers.eigh import LARGEST
 from xai.spectral.solvers.lanczos import simple
 
@@ -27,22 +27,22 @@ PADDING = 8
 """Sizes are rounded up to a multiple of this, so that few batches hold graphs of many sizes."""
 
 
-def solve_squaring(graphs: Graphs, items: Items, answers: Answers, seed: int) -> Items:
+def solve_squaring(graphs: Graphs, items: Items, solutions: Solutions, seed: int) -> Items:
     """Record the items whose answer could be proven; return the others. Nothing is random, `seed` is not read."""
     del seed
     padded = -(-graphs.size[items] // PADDING) * PADDING
     left = [items[padded > LARGEST]]
     for size in np.unique(padded[padded <= LARGEST]).tolist():
         for chunk in chunks(items[padded == size], 8 * size**2, graphs.xp, BLOCK):
-            left.append(_solve_chunk(graphs, chunk, answers))
+            left.append(_solve_chunk(graphs, chunk, solutions))
     return np.sort(np.concatenate(left))
 
 
-def _solve_chunk(graphs: Graphs, items: Items, answers: Answers) -> Items:
+def _solve_chunk(graphs: Graphs, items: Items, solutions: Solutions) -> Items:
     dtype = np.dtype(graphs.dtype)
     weights = graphs.dense(items, dtype.type).astype(np.float64, copy=False)  # (k, n, n)
     degrees = weights.sum(2)
-    todo = np.flatnonzero(answers.settle(items, degrees))
+    todo = np.flatnonzero(solutions.settle(items, degrees))
     if len(todo) < len(items):
         items, weights, degrees = items[todo], weights[todo], degrees[todo]
     if not len(items):
@@ -54,17 +54,17 @@ def _solve_chunk(graphs: Graphs, items: Items, answers: Answers) -> Items:
     power = Power(matrix)
     for squarings in CHECKS:
         power.square_until(squarings)
-        answers.products[items] += 1
+        solutions.products[items] += 1
         checked, bound = _candidate(matrix, scale.trivial, power)
         keep = np.ones(len(items), bool)
         for i in np.flatnonzero(checked.value > NEAR_ONE):
-            keep[i] = not answers.split(int(items[i]), weights[i], scale.degrees[i])
+            keep[i] = not solutions.split(int(items[i]), weights[i], scale.degrees[i])
         gap = checked.value - bound
-        claim = keep & (angle_bound(checked.residual, gap, dtype) <= answers.tolerance) & (gap > DEGENERATE_GAP)
+        claim = keep & (angle_bound(checked.residual, gap, dtype) <= solutions.tolerance) & (gap > DEGENERATE_GAP)
         index = np.flatnonzero(claim)
         if len(index):
             found = simple(Checked(*(part[index] for part in checked)), scale.inverse_root[index], bound[index], dtype)
-            answers.record(items[index], found, Method.SQUARING, Certificate.ENERGY, 8 * dtype.itemsize)
+            solutions.record(items[index], found, Algorithm.SQUARING, Certificate.ENERGY, 8 * dtype.itemsize)
         index = np.flatnonzero(keep & ~claim)
         if not len(index):
             return items[:0]

@@ -1,4 +1,4 @@
-"""Deflated Lanczos with thick restarts on sparse affinities.
+"""Deflated Lanczos with thick restarts on sparse affinities, for library users: no method of this package makes sparse graphs.
 
 Sparse graphs have no small energy and no cheap factorisation: what is left beside the Fiedler vector is bounded by
 `certificate.filter_bound`, with probability. Where the filter finds another eigenvector instead, the eigenvalue is taken for multiple
@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xai.spectral.answers import NEAR_ONE, Answers
 from xai.spectral.arrays import Array, Sparse, namespace, sparse_namespace
 from xai.spectral.certificate import angle_bound, filter_bound, filter_degree, joined
 from xai.spectral.graphs import Items, SparseGraphs, chunks
 from xai.spectral.krylov import Checked, Krylov, Ritz, check
-from xai.spectral.result import DEGENERATE_GAP, Certificate, Method
+from xai.spectral.result import DEGENERATE_GAP, Algorithm, Certificate
 from xai.spectral.scaling import Scaling, scaling, start_vectors
+from xai.spectral.solutions import NEAR_ONE, Solutions
 from xai.spectral.solvers.lanczos import simple
 
 STEPS, KEEP = 32, 8
@@ -86,29 +86,29 @@ def _cast(matrix: Sparse, dtype: np.dtype) -> Sparse:
     return sparse_namespace(matrix).csr_matrix((matrix.data.astype(dtype), matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
-def solve_thick_restart(graphs: SparseGraphs, items: Items, answers: Answers, seed: int) -> Items:
+def solve_thick_restart(graphs: SparseGraphs, items: Items, solutions: Solutions, seed: int) -> Items:
     """Record the items whose answer could be proven; return the others."""
     for dtype in dict.fromkeys((np.dtype(graphs.dtype), np.dtype(np.float64))):
-        # A CPU gains nothing from a batch (research/eigensolver.md, section 2): one graph at a time stays in the cache.
+        # A CPU gains nothing from a batch (docs/methods.md, Fiedler solver): one graph at a time stays in the cache.
         vectors = 0 if graphs.xp is np else 2 * STEPS * graphs.n * dtype.itemsize
         groups = chunks(items, vectors, graphs.xp) if vectors else (items[i : i + 1] for i in range(len(items)))
-        items = np.concatenate([items[:0], *(_solve_chunk(graphs, group, answers, seed, dtype) for group in groups)])
+        items = np.concatenate([items[:0], *(_solve_chunk(graphs, group, solutions, seed, dtype) for group in groups)])
     return items
 
 
-def _solve_chunk(graphs: SparseGraphs, items: Items, answers: Answers, seed: int, dtype: np.dtype) -> Items:
+def _solve_chunk(graphs: SparseGraphs, items: Items, solutions: Solutions, seed: int, dtype: np.dtype) -> Items:
     xp, n = graphs.xp, int(graphs.size[items].max())
     degrees = xp.zeros((len(items), n))
     for i, item in enumerate(items.tolist()):
         matrix = graphs.matrices[item]
         degrees[i, : matrix.shape[0]] = matrix @ xp.ones(matrix.shape[0])
-    todo = answers.settle(items, degrees)
+    todo = solutions.settle(items, degrees)
     items, scale = items[todo], scaling(degrees[np.flatnonzero(todo)])
     if not len(items):
         return items
     blocks = [_cast(graphs.matrices[item], dtype) for item in items]
     operator = SparseOperator(blocks, scale.inverse_root.astype(dtype))
-    return _solve_batch(Batch(operator, scale, items, answers, seed, dtype))
+    return _solve_batch(Batch(operator, scale, items, solutions, seed, dtype))
 
 
 class Batch(NamedTuple):
@@ -117,7 +117,7 @@ class Batch(NamedTuple):
     operator: SparseOperator
     scale: Scaling
     items: Items
-    answers: Answers
+    solutions: Solutions
     seed: int
     dtype: np.dtype
 
@@ -164,7 +164,7 @@ def _solve_batch(batch: Batch) -> Items:
     whole = np.ones(len(batch.items), bool)
     for i in np.flatnonzero(run.pair.value > NEAR_ONE).tolist():
         block = batch.operator.blocks[i]
-        whole[i] = not batch.answers.split(int(batch.items[i]), block, batch.scale.degrees[i, : block.shape[0]])
+        whole[i] = not batch.solutions.split(int(batch.items[i]), block, batch.scale.degrees[i, : block.shape[0]])
     if not whole.any():
         return batch.items[:0]
     if not whole.all():
@@ -173,7 +173,7 @@ def _solve_batch(batch: Batch) -> Items:
     locked = xp.concatenate([trivial, run.pair.vector[:, None]], axis=1)
     bound = _bound(batch, locked, run.beside(1), run.pair.value, run.pair.residual)
     found = simple(run.pair, batch.scale.inverse_root, bound, batch.dtype)
-    proven = batch.answers.record(batch.items, found, Method.THICK_RESTART, Certificate.PROBABILISTIC, 8 * batch.dtype.itemsize)
+    proven = batch.solutions.record(batch.items, found, Algorithm.THICK_RESTART, Certificate.PROBABILISTIC, 8 * batch.dtype.itemsize)
     several = [_collect(batch.select(i), locked[i], run.select(i).pair) for i in np.argwhere(~proven)]
     return batch.items[~proven][~np.array(several, bool)]
 
@@ -182,16 +182,16 @@ def _converge(batch: Batch, locked: Array, seed: int) -> Converged:
     """Restart until each residual is small against the distance to the next Ritz value, or as small as rounding leaves it."""
     krylov = Krylov(batch.operator, locked, start_vectors(batch.scale.degrees > 0, seed, batch.dtype), STEPS)
     for cycle, size in itertools.product(range(CYCLES), CHECKS):
-        batch.answers.products[batch.items] += size - krylov.size
+        batch.solutions.products[batch.items] += size - krylov.size
         krylov.extend(size)
         ritz = krylov.ritz()
         distance = ritz.values[:, 0] - ritz.values[:, 1] - ritz.coupling[:, 1]
-        good = angle_bound(ritz.coupling[:, 0], distance * MARGIN, batch.dtype) <= batch.answers.tolerance
+        good = angle_bound(ritz.coupling[:, 0], distance * MARGIN, batch.dtype) <= batch.solutions.tolerance
         if (good | (ritz.coupling[:, 0] <= 4 * float(np.finfo(batch.dtype).eps))).all():
             break
         if size == STEPS and cycle < CYCLES - 1:
             krylov.restart(ritz, KEEP)
-    batch.answers.products[batch.items] += 1
+    batch.solutions.products[batch.items] += 1
     return Converged(krylov.first(ritz, np.arange(len(ritz.values))), ritz, krylov.vectors(ritz.coordinates[:, :, :KEEP]))
 
 
@@ -202,7 +202,7 @@ def _bound(batch: Batch, locked: Array, beside: Beside, low: NDArray[np.float64]
     they couple to what is left, so that it has to be pushed lower.
     """
     xp, n = namespace(locked), locked.shape[2]
-    target = low - angle_bound(residual, np.full(len(low), batch.answers.tolerance), batch.dtype)
+    target = low - angle_bound(residual, np.full(len(low), batch.solutions.tolerance), batch.dtype)
     second = beside.values[:, 0]
     edges = np.maximum(beside.values + CAUTION * beside.coupling, LOWEST_EDGE)  # (b, m): with so many taken out
     joint = np.sqrt(np.cumsum(beside.coupling**2, axis=1))[:, :-1]
@@ -222,7 +222,7 @@ def _bound(batch: Batch, locked: Array, beside: Beside, low: NDArray[np.float64]
         degree = int(min(MAX_DEGREE, more * degrees[hope, out].max()))
         taken = xp.concatenate([scale.trivial[:, None], locked[hope, 1:], beside.vectors[hope, :out]], axis=1)
         taken = xp.ascontiguousarray(xp.linalg.qr(taken.swapaxes(1, 2))[0].swapaxes(1, 2))
-        batch.answers.products[batch.items[hope]] += degree
+        batch.solutions.products[batch.items[hope]] += degree
         rest = filter_bound(operator.apply, taken, probe, beside.floor[hope], edges[hope, out], degree)
         bound[hope] = joined(second[hope], rest, joint[hope, out - 1]) if out else rest
         if (bound[hope] <= target[hope]).all():
@@ -256,4 +256,4 @@ def _collect(batch: Batch, locked: Array, first: Checked) -> bool:
         found = simple(chosen, inverse[None], bound, batch.dtype)._replace(
             map=shape[None], angle=angle_bound(spread, low - bound, batch.dtype), multiplicity=np.array([len(values)])
         )
-    return bool(batch.answers.record(batch.items, found, Method.THICK_RESTART, Certificate.PROBABILISTIC, 8 * batch.dtype.itemsize)[0])
+    return bool(batch.solutions.record(batch.items, found, Algorithm.THICK_RESTART, Certificate.PROBABILISTIC, 8 * batch.dtype.itemsize)[0])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tokenizers import Tokenizer, models, processors
 
 import xai
 from xai.cli import main
@@ -85,7 +86,14 @@ def test_quiet_leaves_the_result_and_verbose_says_more(tmp_path) -> None:
 
 
 @pytest.mark.filterwarnings("default:.*left out:UserWarning")
-def test_a_tokenizer_that_the_built_in_question_does_not_fit(tiny) -> None:
-    found = CliRunner().invoke(main, ["bench", "latency", *tiny.cli_options, "--iterations", "1"])
-    assert found.exit_code == 1
-    assert found.stderr.splitlines()[-1].endswith("or give a question of your own with --question")
+def test_a_tokenizer_that_the_built_in_question_does_not_fit(tiny, tmp_path) -> None:
+    tokenizer = Tokenizer(models.BPE({"<s>": 0, "</s>": 2, "z": 3}, []))  # letters that it lacks leave no token
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    options = ["--model", str(tiny.checkpoint), "--tokenizer", str(tmp_path / "tokenizer.json"), "--image-size", "96"]
+    options += ["--iterations", "1", "--warmup", "0", "--no-render"]
+    found = CliRunner().invoke(main, ["bench", "latency", *options])
+    assert found.exit_code == 1, found.output
+    assert found.stderr.splitlines()[-1].endswith("; or give a question of your own with --question")
+    fits = CliRunner().invoke(main, ["bench", "latency", *options, "--question", "zz z"])
+    assert fits.exit_code == 0, fits.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import shutil
 import signal
@@ -10,16 +11,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 import xai
 import xai.export.bundle
+from xai.base.description import Heads
 from xai.base.errors import XaiError
 from xai.base.files import hash_file
 from xai.commands.export import export
@@ -29,11 +33,13 @@ from xai.export.bundle import ParityError, export_bundle
 from xai.export.folder import check_place, new_folder
 from xai.export.graphs import Graph
 from xai.export.torchscript import trace_graphs
+from xai.meter.checkpoint import read_checkpoint
+from xai.meter.demo import WEIGHTS
 from xai.meter.model import Meter
 from xai.runtime.answers import numbered_answers
-from xai.runtime.bundle.manifest import HASH, MANIFEST, PARITY, TORCHSCRIPT, Bundle, Manifest, hash_content
+from xai.runtime.bundle.manifest import HASH, MANIFEST, PARITY, TORCHSCRIPT, Bundle, FileRecord, Manifest, hash_content
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.parity import load_trial, save_trial
+from xai.runtime.parity import Closeness, load_trial, save_trial
 from xai.runtime.sessions.choose import open_session
 
 TORCHSCRIPT_ONLY = ("torchscript",)  # seconds, where ONNX takes half a minute
@@ -240,6 +246,56 @@ def test_verify(bundle: Bundle, goldens) -> None:
     assert against.exit_code == 0, against.output
     assert "onnx, torchscript verified" in against.output
     assert against.output.count("relevance rollout") == 2
+
+
+def test_verify_refuses_another_models_checkpoint(bundle: Bundle, tiny, tmp_path: Path) -> None:
+    state = read_checkpoint(tiny.checkpoint).tensors
+    state |= {name: state[name][:5].clone() for name in ("vqa_classifier.3.weight", "vqa_classifier.3.bias")}
+    save_file({name: value.clone() for name, value in state.items()}, tmp_path / "other.safetensors", metadata={"num_heads": "4"})
+    others = {tmp_path / "other.safetensors": r"is another model .*\(answers 5, not 17\)", WEIGHTS: "has 2 cross-modal heads"}
+    for checkpoint, words in others.items():
+        result = CliRunner().invoke(verify, [str(bundle.folder), "--reference", str(checkpoint)])
+        assert isinstance(result.exception, XaiError)
+        assert re.search(words, str(result.exception))
+        assert checkpoint.name in str(result.exception)
+
+
+def test_who_said_how_many_heads_there_are_is_kept_and_shown(bundle: Bundle, small) -> None:
+    for one, heads, words in (
+        (bundle, Heads(4, "checkpoint"), "4 cross-modal attention heads, as the checkpoint says"),
+        (small.bundle, Heads(3, "option"), "3 cross-modal attention heads, as whoever exported it said"),
+    ):
+        assert read_bundle(one.folder).manifest.heads == heads
+        assert words in CliRunner().invoke(inspect, [str(one.folder)]).output
+
+
+@pytest.mark.parametrize("change", ["fewer outputs", "fewer graphs", "another input"])
+def test_torchscript_of_another_kind_is_refused(written: Manifest, tmp_path: Path, change: str) -> None:
+    class Other(torch.nn.Module):
+        def encode_image(self, pixels: torch.Tensor) -> tuple[torch.Tensor]:
+            return (pixels,)
+
+        def embed_text(self, ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return (ids, ids) if change == "fewer outputs" else (ids,)
+
+        def answer(self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor]:
+            return (a + b + c,)
+
+    one = torch.ones(2, 3)
+    inputs = {"encode_image": one, "embed_text": one} | ({"answer": (one, one, one)} if change == "another input" else {})
+    torch.jit.trace_module(Other(), inputs).save(tmp_path / "out" / TORCHSCRIPT)
+    data = tmp_path / "out" / TORCHSCRIPT
+    files = {**written.files, TORCHSCRIPT: FileRecord(hash_file(data), data.stat().st_size)}
+    (tmp_path / "out" / MANIFEST).write_text(replace(written, files=files).to_json())
+    with pytest.raises(XaiError, match=r"graph (embed_text does not|answer)"):
+        open_session(read_bundle(tmp_path / "out"), trust=True)
+
+
+def test_values_that_are_no_numbers_are_kept_by_no_force() -> None:
+    parity = {"torchscript": {"relevance dsmi": Closeness(float("inf"), -1.0), "logits": Closeness(0.0, 1.0)}}
+    for force in (False, True):
+        with pytest.raises(ParityError, match="give what is no number, or of another shape: relevance dsmi"):
+            xai.export.bundle._certify(parity, "bfloat16", force)
 
 
 def test_stored_questions_are_at_least_four_of_three_lengths_two_images_two_targets(bundle: Bundle, tmp_path: Path) -> None:

@@ -194,12 +194,13 @@ print(json.dumps({"answer": found[0].answer.text, "methods": len(found), "module
 
 
 def test_one_explanation_of_all_methods_loads_three_graphs(bundle: Bundle, goldens) -> None:
-    from xai.runtime.engine import encode_images, explain
+    from xai.runtime.engine import explain_tokens
+    from xai.runtime.inputs.encode import encode_images
     from xai.runtime.methods import find_methods
 
     session = OnnxSession(bundle, threads=1)
     tokens = encode_images(session, np.zeros((1, 3, 96, 96), dtype=np.float32))
-    explain(session, tokens, [np.array([0, 9, 2])], [-1], find_methods("all"))
+    explain_tokens(session, tokens, [np.array([0, 9, 2])], [-1], find_methods("all"))
     assert set(session._sessions) == {"encode_image", "embed_text", "evidence"}
 
 

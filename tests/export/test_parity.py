@@ -17,7 +17,8 @@ from xai.export.onnx import export_graphs, write_graphs
 from xai.export.torchscript import trace_graphs, write_torchscript
 from xai.meter.session import EagerSession
 from xai.runtime.bundle.manifest import FORMATS, Bundle, FileRecord
-from xai.runtime.engine import encode_images, explain
+from xai.runtime.engine import explain_tokens
+from xai.runtime.inputs.encode import encode_images
 from xai.runtime.inputs.image import open_image
 from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import METHODS
@@ -113,9 +114,9 @@ def test_a_padded_batch_equals_single_runs(exported_session: Session, eager: Eag
     tokens = rng.standard_normal((3, 37, eager.model.config.vision_width), dtype=np.float32)
     questions = [np.array([0, *rng.integers(4, 120, n), 2]) for n in (1, 9, 4)]
     methods = [method for method in METHODS.values() if method.name != "random"]
-    together = explain(exported_session, tokens, questions, [-1, 2, -1], methods)
+    together = explain_tokens(exported_session, tokens, questions, [-1, 2, -1], methods)
     for b, target in enumerate([-1, 2, -1]):
-        alone = explain(exported_session, tokens[b : b + 1], [questions[b]], [target], methods)[0]
+        alone = explain_tokens(exported_session, tokens[b : b + 1], [questions[b]], [target], methods)[0]
         assert error(together[b].logits, alone.logits) <= 1e-5
         gaps = {stream: min([r.gap for r in alone.solver if r.graph.startswith(stream)]) for stream in ("text", "image")}
         for method, ours, single in zip(methods, together[b].relevances, alone.relevances, strict=True):
@@ -157,7 +158,7 @@ def test_bundles_meet_the_references_tolerances(
         target = -1 if name == "tiny" else int(golden.expected[f"{i}/logits"].argmax())
         for layers in ("first", "all"):
             methods = [m for m in METHODS.values() if m.name != "random" and (m.layers == "all") == (layers == "all")]
-            one = explain(session, tokens, [ids], [target], methods)[0]
+            one = explain_tokens(session, tokens, [ids], [target], methods)[0]
             assert abs(one.logits + (biases[0] - biases[1]) - golden.expected[f"{i}/logits"]).max() <= 1e-4
             for method, relevance in zip(methods, one.relevances, strict=True):
                 for stream in ("text", "image"):

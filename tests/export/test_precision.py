@@ -7,18 +7,39 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
 from click.testing import CliRunner
 from torch import nn
 
+import xai.export.bundle
 import xai.runtime.parity
 from xai.base.errors import XaiError
 from xai.commands.export import export
 from xai.commands.verify import verify
 from xai.export.bundle import Exported, ParityError, export_bundle
+from xai.export.graphs import Graph
+from xai.export.torchscript import trace_graphs
 from xai.runtime.bundle.manifest import TORCHSCRIPT, WEIGHTS
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.parity import MIN_COSINE
 from xai.runtime.sessions.choose import open_session
+
+
+@pytest.fixture(scope="module")
+def traced() -> dict[torch.dtype, torch.jit.ScriptModule]:
+    """The tiny model's graphs by the type of its products, each traced once: only the first of the tests is about that."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def _trace_once(traced: dict[torch.dtype, torch.jit.ScriptModule], monkeypatch: pytest.MonkeyPatch) -> None:
+    def trace(graphs: list[Graph]) -> torch.jit.ScriptModule:
+        dtype = graphs[0].module.model.cross_modal_text_transform.weight.dtype
+        if dtype not in traced:
+            traced[dtype] = trace_graphs(graphs)
+        return traced[dtype]
+
+    monkeypatch.setattr(xai.export.bundle, "trace_graphs", trace)
 
 
 @pytest.fixture

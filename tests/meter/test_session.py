@@ -12,7 +12,7 @@ from xai.base.description import TOP_ANSWER
 from xai.meter.attention import merge_heads, split_heads
 from xai.meter.layer import Stream
 from xai.meter.session import EagerSession
-from xai.runtime.engine import pad_ids
+from xai.runtime.inputs.encode import pad_ids
 from xai.runtime.inputs.image import open_image
 from xai.runtime.inputs.pixels import preprocess
 

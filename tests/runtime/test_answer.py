@@ -9,10 +9,10 @@ import pytest
 
 import xai
 from xai.base.errors import BadInput
-from xai.bench.perturb.answering import Questions, answer_subsets, encode_pixels
+from xai.bench.perturb.answering import answer_subsets, encode_questions
 from xai.bench.perturb.memory import session_memory
 from xai.bench.perturb.plan import QuestionPlan
-from xai.runtime.inputs.encoded import EncodedImages
+from xai.runtime.inputs.kept import KeptImages
 from xai.runtime.prediction import Asked
 
 IMAGE = Path(__file__).parents[2] / "examples" / "scene2.png"
@@ -44,7 +44,7 @@ def test_leaving_out_is_what_the_perturbation_test_does(explainer) -> None:
     everything = np.arange(session.description.grid**2)
     plan = QuestionPlan((("image", everything), ("image", kept_patches), ("text", kept_tokens)), {}, {})
     whole = np.zeros(session.description.answers)
-    questions = Questions(encode_pixels(session, [image.pixels], memory), np.array([0]), [question.ids])
+    questions = encode_questions(session, [image.pixels], [question.ids], memory)
     (expected,) = answer_subsets(session, questions, [plan], [whole], memory)
     for row, masks in ((1, {"without_patches": patches}), (2, {"without_words": words})):
         found = explainer.answer(image, QUESTION, **masks, top_k=session.description.answers)
@@ -84,16 +84,22 @@ def test_targets_and_seeds_for_each_pair(explainer) -> None:
         np.testing.assert_array_equal(floor.image_relevance, alone[1].image_relevance)
 
 
+def test_targets_and_seeds_must_be_one_for_each_pair(explainer) -> None:
+    for lists in ({"target": ["yes"]}, {"seed": [1, 2, 3]}, {"target": []}):
+        with pytest.raises(BadInput, match="for 2 pairs: give one for each"):
+            explainer.explain_batch([(IMAGE, QUESTION)] * 2, **lists)
+
+
 def test_an_image_that_was_kept_is_not_encoded_again() -> None:
     explainer = xai.load()
     ran = []
     session, run = explainer.session, explainer.session.run
     session.run = lambda graph, *rest: ran.append(graph) or run(graph, *rest)
-    explainer.encoded = EncodedImages(10**7)
+    explainer.kept = KeptImages(10**7)
     first = explainer.explain(IMAGE, QUESTION)
     again = explainer.explain(IMAGE, "Which shape is black?")
     assert ran.count("encode_image") == 1
-    assert (explainer.encoded.hits, explainer.encoded.misses, len(explainer.encoded)) == (1, 1, 1)
+    assert (explainer.kept.hits, explainer.kept.misses, len(explainer.kept)) == (1, 1, 1)
     repeated = explainer.explain(IMAGE, QUESTION)
     np.testing.assert_array_equal(first.image_relevance, repeated.image_relevance)
     assert again.question.text == "Which shape is black?"
@@ -101,7 +107,7 @@ def test_an_image_that_was_kept_is_not_encoded_again() -> None:
 
 def test_the_least_recently_used_image_goes_first() -> None:
     tokens = np.ones((2, 3), np.float32)
-    kept = EncodedImages(2 * tokens.nbytes)
+    kept = KeptImages(2 * tokens.nbytes)
     kept.keep(b"a", tokens)
     kept.keep(b"b", tokens)
     assert kept.find(b"a") is not None

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 import xai
-from xai.base.errors import XaiError
-from xai.runtime.methods import METHODS
+from xai.base.errors import BadInput, XaiError
+from xai.runtime.clock import STAGES, Clock
+from xai.runtime.methods import AS_PUBLISHED, METHODS
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +128,97 @@ def test_wrong_arguments_are_named(tiny, explainer) -> None:
     with pytest.raises(XaiError, match="does not know the answer 'maybe'"):
         explainer.explain(image, "t5", target="maybe")
     assert explainer.explain_batch([]) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"question": None}, "the question is of type NoneType: give text"),
+        ({"question": b"t5"}, "the question is of type bytes"),
+        ({"image": None}, "the image is of type NoneType: give a path"),
+        ({"image": np.arange(5)}, r"an array of shape \(5,\)"),
+        ({"top_k": -3}, "top_k is -3: give a whole number of 1 or more"),
+        ({"top_k": 0}, "top_k is 0"),
+        ({"top_k": 2.0}, r"top_k is 2\.0"),
+        ({"top_k": True}, "top_k is True"),
+        ({"seed": -1}, "seed is -1: give a whole number of 0 or more"),
+        ({"seed": None}, "seed is None"),
+        ({"target": 3.0}, r"the target is 3\.0"),
+        ({"target": np.int64(17)}, "does not know the answer"),
+        ({"methods": []}, "no method is named"),
+        ({"methods": None}, "methods is None: name one, or several in a list"),
+        ({"methods": [None]}, "unknown method None: choose from dsmi"),
+        ({"methods": ["rollout", "r"]}, "unknown method 'r'"),
+    ],
+)
+def test_arguments_are_checked_at_the_door(tiny, explainer, arguments, message) -> None:
+    with pytest.raises(BadInput, match=message):
+        explainer.explain_methods(**{"image": tiny.image(0), "question": "t5"} | arguments)
+
+
+def test_one_method_is_one_name(tiny, explainer) -> None:
+    for wrong in ("all", None, ["dsmi"]):
+        with pytest.raises(BadInput, match="unknown method"):
+            explainer.explain(tiny.image(0), "t5", wrong)
+
+
+@pytest.mark.parametrize("pairs", [None, "ab", [("a.png",)], [("a.png", "t5", "yes")], ["ab"], [None]])
+def test_pairs_are_an_image_and_a_question_each(explainer, pairs) -> None:
+    with pytest.raises(BadInput, match=r"give a list of \(image, question\)|is no \(image, question\)"):
+        explainer.explain_batch(pairs)
+
+
+def test_what_names_the_same_may_be_given_in_several_ways(tiny, explainer) -> None:
+    image, question = tiny.image(0), tiny.cases[0]["question"]
+    (one,) = explainer.explain_methods(image, question, "rollout", target=np.int64(3), top_k=np.int8(2), seed=np.uint16(1))
+    assert (one.method, one.target.id, len(one.top)) == ("rollout", 3, 2)
+    asked = explainer.check(question, target=3)
+    ((again,),) = explainer.explain_batch(((explainer.prepare(image), asked) for _ in range(1)), "rollout", 3, top_k=2)
+    assert again == one
+    assert [e.method for e in explainer.explain_methods(image, question, "all")] == list(AS_PUBLISHED)
+
+
+def test_a_question_is_encoded_once(tiny, explainer, monkeypatch) -> None:
+    asked = explainer.check("t5 t6")
+    monkeypatch.setattr(explainer.encoder, "encode", None)
+    assert explainer.explain(tiny.image(0), asked).question is asked
+
+
+def test_explanations_are_equal_where_they_say_the_same_about_the_same_picture(tiny, explainer) -> None:
+    image, question = tiny.image(0), tiny.cases[0]["question"]
+    one, two = (explainer.explain(image, question) for _ in range(2))
+    assert one.timings_ms != two.timings_ms
+    assert one == two and hash(one) == hash(two) and len({one, two}) == 1
+    trivial = [explainer.explain(image, "t5", "dsmi") for _ in range(2)]  # its report holds NaN
+    assert trivial[0] == trivial[1]
+    picture = one.picture.copy()
+    picture.putpixel((0, 0), tuple(255 - v for v in picture.getpixel((0, 0))))
+    others = {"image_relevance": one.image_relevance * 1.001, "picture": picture, "notes": ("note",), "method": "dsmi"}
+    for name, value in others.items():
+        assert dataclasses.replace(one, **{name: value}) != one, name
+    assert one != explainer.explain(image, question, "dsmi-grad@all")
+    assert one != "something else"
+
+
+def test_an_explanation_prints_in_one_line(tiny, explainer) -> None:
+    e = explainer.explain(tiny.image(0), "t5\n" * 40, "dsmi-grad@all", target="answer3")
+    assert repr(e).startswith(f"<Explanation of {tiny.image(0)}, 't5")
+    assert repr(e).endswith("explained: 'answer3', by dsmi-grad, all layers>")
+    assert len(repr(e)) < 300 and "\n" not in repr(e) and str(e) == repr(e)
+
+
+def test_a_path_is_a_path(explainer, tiny) -> None:
+    e = explainer.explain(tiny.image(0), "t5", "rollout")
+    for path in (None, 7, b"a.json"):
+        with pytest.raises(BadInput, match=f"the file to save is of type {type(path).__name__}: give a path"):
+            e.save(path)
+
+
+def test_timings_name_the_stages_and_nothing_else(tiny, explainer) -> None:
+    e = explainer.explain(tiny.image(0), "t5")
+    assert set(e.timings_ms) == {*STAGES, "total"}
+    with pytest.raises(ValueError, match="no stage is called decoding"):
+        Clock().add("decoding", 1.0)
 
 
 def test_the_position_limit_is_named_and_can_be_cut_to(tiny, explainer) -> None:

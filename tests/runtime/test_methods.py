@@ -32,7 +32,7 @@ def evidence(request) -> Evidence:
 
 
 def dropped(relevance: np.ndarray, stream: str) -> np.ndarray:
-    """A row as spec.md says: text with entry 0 set to 0, image without the class token."""
+    """A row as docs/methods.md says: text with entry 0 set to 0, image without the class token."""
     return np.concatenate([[0], relevance[1:]]) if stream == "text" else relevance[1:]
 
 

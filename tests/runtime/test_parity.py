@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from xai.runtime.parity import FLOOR, MIN_COSINE, MIN_GAP, TOLERANCES, Observed, Trial, compare, failures, make_trial, name_targets
+from xai.base.errors import XaiError
+from xai.runtime.parity import (
+    GRADIENT_FLOOR,
+    MIN_COSINE,
+    MIN_GAP,
+    TOLERANCES,
+    Observed,
+    Trial,
+    compare_observed,
+    failures,
+    load_trial,
+    make_trial,
+    name_targets,
+    save_trial,
+)
 
 MODEL = SimpleNamespace(image_size=40, vocab_size=50, max_text_tokens=20, answers=7)
 
@@ -40,7 +55,7 @@ def scale(name: str, factor: float) -> Callable[[dict[str, Any]], None]:
 
 
 def test_what_is_equal_has_no_error() -> None:
-    measures = compare([observed()], [observed()])
+    measures = compare_observed([observed()], [observed()])
     assert set(measures) == {"logits", "tokens", "evidence gradient", "evidence grad-cam", "relevance dsmi", "relevance rollout"}
     assert all(m.error == 0 and m.cosine == pytest.approx(1) for m in measures.values())
     assert not failures(measures, "float32")
@@ -58,17 +73,17 @@ def test_what_is_equal_has_no_error() -> None:
 )
 def test_an_error_over_its_tolerance_fails_and_one_below_does_not(name: str, group: str) -> None:
     limit = TOLERANCES[group.split()[0]]
-    assert failures(compare([observed(scale(name, 1.2 * limit))], [observed()]), "float32") == [group]
-    assert not failures(compare([observed(scale(name, 0.8 * limit))], [observed()]), "float32")
+    assert failures(compare_observed([observed(scale(name, 1.2 * limit))], [observed()]), "float32") == [group]
+    assert not failures(compare_observed([observed(scale(name, 0.8 * limit))], [observed()]), "float32")
 
 
 def test_below_float32_the_relevances_direction_decides() -> None:
     name = "relevance/alone/rollout/image"
-    near, far = (compare([observed(scale(name, factor))], [observed()]) for factor in (0.02, 0.3))
+    near, far = (compare_observed([observed(scale(name, factor))], [observed()]) for factor in (0.02, 0.3))
     assert near["relevance rollout"].cosine > MIN_COSINE > far["relevance rollout"].cosine
     assert not failures(near, "bfloat16")
     assert failures(far, "bfloat16") == ["relevance rollout"]
-    assert not failures(compare([observed(scale("evidence/image0/self/gradient", 0.5))], [observed()]), "int8")
+    assert not failures(compare_observed([observed(scale("evidence/image0/self/gradient", 0.5))], [observed()]), "int8")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -77,20 +92,89 @@ def test_what_is_not_finite_fails(value: float, precision: str) -> None:
     def change(arrays: dict[str, Any]) -> None:
         arrays["relevance/alone/rollout/image"] = np.full(4, value)
 
-    assert failures(compare([observed(change)], [observed()]), precision) == ["relevance rollout"]
+    assert failures(compare_observed([observed(change)], [observed()]), precision) == ["relevance rollout"]
+
+
+def test_what_was_stored_is_finite_too_and_hides_behind_no_other() -> None:
+    for name in ("relevance/alone/rollout/image", "relevance/batch/rollout/text"):
+        broken = observed(lambda arrays, name=name: arrays.update({name: np.full_like(arrays[name], np.nan)}))
+        assert failures(compare_observed([observed()], [broken]), "float32") == ["relevance rollout"]
+        assert failures(compare_observed([observed(), observed()], [broken, observed()]), "float16") == ["relevance rollout"]
+
+
+def test_arrays_of_zeros_are_equal_to_zeros_only() -> None:
+    def clear(arrays: dict[str, Any]) -> None:
+        arrays |= {name: np.zeros_like(value) for name, value in arrays.items()}
+
+    assert not failures(compare_observed([observed(clear)], [observed(clear)]), "float32")
+    assert len(failures(compare_observed([observed()], [observed(clear)]), "float32")) == 6
+
+
+@pytest.mark.parametrize("name", ["logits/answer", "evidence/image0/self/gradient", "tokens/image"])
+def test_what_was_not_stored_does_not_pass(name: str) -> None:
+    def forget(arrays: dict[str, Any]) -> None:
+        del arrays[name]
+
+    for ours, theirs in ((observed(), observed(forget)), (observed(forget), observed())):
+        with pytest.raises(XaiError, match=f"do not fit this model, {name}"):
+            compare_observed([ours], [theirs])
+
+
+def test_a_method_that_came_later_is_not_compared_and_one_that_went_is_missed() -> None:
+    def forget(arrays: dict[str, Any]) -> None:
+        del arrays["relevance/alone/dsmi/image"]
+
+    assert "relevance dsmi" not in compare_observed([observed()], [observed(forget)])
+    with pytest.raises(XaiError, match="relevance/alone/dsmi"):
+        compare_observed([observed(forget)], [observed()])
+
+
+CHANGES = {
+    "images": [np.zeros((2, 40, 40, 3), np.float32), np.zeros((2, 30, 40, 3), np.uint8), np.zeros((0, 40, 40, 3), np.uint8)],
+    "1/image": [np.array(2), np.array(0.0), np.array([0, 1])],
+    "1/ids": [np.array([0, 50, 2]), np.array([0, -1, 2]), np.array([0.0, 2.0]), np.array([[0, 2]]), np.arange(21), np.array([0])],
+    "1/target": [np.array(7), np.array(-2), np.array("x")],
+    "1/arrays/logits/answer": [np.zeros(3, complex), np.array(["x"]), np.array([None], object)],
+    "0/gaps/image0": [np.array("x"), np.array([1, 2])],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in CHANGES.items() for value in values])
+def test_a_stored_trial_that_cannot_be_asked_is_one_line(tmp_path: Path, name: str, value: np.ndarray) -> None:
+    path, model = tmp_path / "parity.npz", SimpleNamespace(**vars(MODEL))
+    trial = make_trial(MODEL)
+    save_trial(path, trial, [observed() for _ in trial.questions])
+    assert load_trial(path, model)[0].questions[1].target == -1
+    with np.load(path) as file:
+        content = dict(file)
+    assert name in content
+    np.savez(path, allow_pickle=True, **content | {name: value})
+    with pytest.raises(XaiError, match=r"parity\.npz holds .*: export the bundle again"):
+        load_trial(path, model)
+
+
+def test_a_stored_trial_without_a_part_is_one_line(tmp_path: Path) -> None:
+    path, trial = tmp_path / "parity.npz", make_trial(MODEL)
+    save_trial(path, trial, [observed() for _ in trial.questions])
+    with np.load(path) as file:
+        content = dict(file)
+    for lost in ("images", "0/ids", "1/image", "0/target", "relevance"):
+        np.savez(path, **{name: value for name, value in content.items() if name != lost and not (lost == "relevance" and lost in name)})
+        with pytest.raises(XaiError, match="export the bundle again"):
+            load_trial(path, MODEL)
 
 
 def test_another_shape_fails() -> None:
     def change(arrays: dict[str, Any]) -> None:
         arrays["logits/answer"] = np.zeros((1, 8))
 
-    assert failures(compare([observed(change)], [observed()]), "float32") == ["logits"]
+    assert failures(compare_observed([observed(change)], [observed()]), "float32") == ["logits"]
 
 
 def test_a_fiedler_vector_of_a_narrow_gap_is_not_compared() -> None:
     worse = observed(scale("relevance/alone/dsmi/image", 1), gap=MIN_GAP / 2)
-    assert "relevance dsmi" not in compare([worse], [observed(gap=MIN_GAP / 2)])
-    assert failures(compare([worse], [observed(gap=MIN_GAP * 2)]), "float32") == ["relevance dsmi"]
+    assert "relevance dsmi" not in compare_observed([worse], [observed(gap=MIN_GAP / 2)])
+    assert failures(compare_observed([worse], [observed(gap=MIN_GAP * 2)]), "float32") == ["relevance dsmi"]
 
 
 def test_sums_of_gradients_that_cancel_are_not_held_to_their_own_size() -> None:
@@ -102,9 +186,9 @@ def test_sums_of_gradients_that_cancel_are_not_held_to_their_own_size() -> None:
 
         return add
 
-    assert not failures(compare([observed(change(1e-8))], [observed()]), "float32")
-    assert failures(compare([observed(change(1e-6))], [observed()]), "float32") == ["evidence grad-cam"]
-    assert FLOOR * TOLERANCES["evidence"] == pytest.approx(5e-7)
+    assert not failures(compare_observed([observed(change(1e-8))], [observed()]), "float32")
+    assert failures(compare_observed([observed(change(1e-6))], [observed()]), "float32") == ["evidence grad-cam"]
+    assert GRADIENT_FLOOR * TOLERANCES["evidence"] == pytest.approx(5e-7)
 
 
 def test_the_trial_of_a_model_is_always_the_same_and_fits_it() -> None:

@@ -22,7 +22,7 @@ from xai.runtime.bundle.manifest import FILES, FORMAT, FORMATS, GRAPHS, HASH, PR
 from xai.runtime.explanation import SCHEMA_VERSION
 from xai.runtime.methods import METHODS
 from xai.runtime.sessions.choose import SESSIONS
-from xai.spectral import Certificate, Method, Status
+from xai.spectral import Algorithm, Certificate, Status
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -264,7 +264,7 @@ def test_a_wrong_value_of_a_manifest_is_refused(manifest, path, value) -> None:
 def test_the_schemas_name_what_the_code_names() -> None:
     explanation, manifest = schema("explanation"), schema("manifest")
     report = explanation["$defs"]["report"]["properties"]
-    for key, names in (("status", Status), ("method", Method), ("certificate", Certificate)):
+    for key, names in (("status", Status), ("method", Algorithm), ("certificate", Certificate)):
         assert report[key]["enum"] == [one.name.lower().replace("_", "-") for one in names]
     assert explanation["properties"]["schema_version"]["const"] == SCHEMA_VERSION
     assert explanation["$defs"]["explanation"]["properties"]["layers"]["enum"] == ["first", "all", None]

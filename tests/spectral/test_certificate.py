@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from xai.spectral import Certificate, Method, Status, fiedler, nearest_neighbours
+from xai.spectral import Algorithm, Certificate, Status, fiedler, nearest_neighbours
 from xai.spectral.certificate import cholesky_bound, filter_bound, filter_degree, frobenius_bound, trace_bound
 from xai.spectral.krylov import BROKEN, Krylov
 from xai.spectral.scaling import row_sums, scaling, start_vectors
@@ -47,9 +47,9 @@ def _run(count: int, seed: int) -> dict[str, int]:
         given = ((weights + weights.T) / 2).astype(dtype)
         truth = known.truth(given.astype(np.float64))
         solvers.append((partial(fiedler, given[None]), truth))
-        solvers.append((partial(fiedler, scipy.sparse.csr_matrix(given), method=Method.THICK_RESTART), truth))
+        solvers.append((partial(fiedler, scipy.sparse.csr_matrix(given), method=Algorithm.THICK_RESTART), truth))
         if len(given) > 64:
-            solvers.append((partial(fiedler, given[None], method=Method.LANCZOS), truth))
+            solvers.append((partial(fiedler, given[None], method=Algorithm.LANCZOS), truth))
         for solve, truth in solvers:
             result = solve(tol=tol)
             status, multiplicity = Status(result.status[0]), int(result.multiplicity[0])
@@ -61,7 +61,7 @@ def _run(count: int, seed: int) -> dict[str, int]:
                     assert result.gap[0] <= truth.values[multiplicity] - truth.values[0] + 1e-5, (kind, n, dtype, tol, solve)
             else:
                 assert status != Status.DISCONNECTED or truth.values[0] < 1e-5
-            name = f"{status.name} {Method(result.method[0]).name} {Certificate(result.certificate[0]).name}"
+            name = f"{status.name} {Algorithm(result.method[0]).name} {Certificate(result.certificate[0]).name}"
             seen[name] = seen.get(name, 0) + 1
     return seen
 

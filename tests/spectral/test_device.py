@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from xai.spectral import Method, Status, fiedler
+from xai.spectral import Algorithm, Status, fiedler
 from xai.tests.spectral import known
 
 
@@ -57,7 +57,7 @@ def test_both_branches_agree(n, tol, solve_on_device):
         ((), {"features": features}),
         ((weights,), {}),
         ((sparse,), {}),
-        ((sparse,), {"method": Method.THICK_RESTART}),
+        ((sparse,), {"method": Algorithm.THICK_RESTART}),
     ):
         host, device = fiedler(*arguments, **options, tol=tol), solve_on_device(*arguments, **options, tol=tol)
         both = np.isin(host.status, (Status.CONVERGED, Status.DISCONNECTED)) & (device.status != Status.NOT_CONVERGED)

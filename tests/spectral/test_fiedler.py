@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from xai.spectral import Certificate, FiedlerResult, Method, Status, fiedler
+from xai.spectral import Algorithm, Certificate, FiedlerResult, Status, fiedler
 from xai.tests.spectral import known
 
 SOLVERS = {
     "auto": lambda weights, **options: fiedler(weights[None], **options),
-    "eigh": lambda weights, **options: fiedler(weights[None], method=Method.EIGH, **options),
-    "lanczos": lambda weights, **options: fiedler(weights[None], method=Method.LANCZOS, **options) if len(weights) > 64 else None,
+    "eigh": lambda weights, **options: fiedler(weights[None], method=Algorithm.EIGH, **options),
+    "lanczos": lambda weights, **options: fiedler(weights[None], method=Algorithm.LANCZOS, **options) if len(weights) > 64 else None,
     "sparse": lambda weights, **options: fiedler(scipy.sparse.csr_matrix(weights), **options),
 }
 """A new algorithm adds a row. Each takes one graph (n, n); None where the algorithm does not apply."""
@@ -77,7 +77,7 @@ def test_identities_hold_for_larger_graphs(kind, dtype, solve):
         if result.status[0] not in (Status.DISCONNECTED, Status.NOT_CONVERGED):
             check(result, 0, weights.astype(np.float64))
         elif result.status[0] == Status.NOT_CONVERGED:  # an honest answer of one algorithm alone
-            assert result.method[0] == Method.LANCZOS
+            assert result.method[0] == Algorithm.LANCZOS
             assert result.angle_bound[0] > 1e-2 and result.certificate[0] == Certificate.NONE
 
 
@@ -313,7 +313,7 @@ def test_implicit_products_are_used_only_where_no_cosine_is_negative():
     cone = cone.astype(np.float32)
     result = fiedler(features=np.stack([cone, known.features("decaying", 200, 16, rng).astype(np.float32)]))
     assert known.cosine(cone.astype(np.float64)).min() > 0
-    assert result.method[0] == Method.IMPLICIT and result.method[1] == Method.LANCZOS
+    assert result.method[0] == Algorithm.IMPLICIT and result.method[1] == Algorithm.LANCZOS
     check(result, 0, known.cosine(cone.astype(np.float64)))
 
 
@@ -337,7 +337,7 @@ def test_implicit_products_are_used_only_where_no_cosine_is_negative():
         ({"features": np.ones((1, 2, 3), complex)}, "features must hold real numbers"),
         ({"features": np.ones((1, 2, 3)), "tol": 0}, "tol must lie"),
         ({"features": np.ones((1, 2, 3)), "norm": "1"}, "norm must be one of"),
-        ({"weights": np.ones((1, 2, 2)), "method": Method.THICK_RESTART}, "method THICK_RESTART"),
+        ({"weights": np.ones((1, 2, 2)), "method": Algorithm.THICK_RESTART}, "method THICK_RESTART"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(arguments, message):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xai.bench.perturb.plan import STEPS
+from xai.bench.perturb.plan import MODALITIES, STEPS
 from xai.bench.perturb.report.scores import PANELS, Scores, panel_name
 from xai.bench.perturb.request import FLOOR
 from xai.bench.statistics import bootstrap, holm, sign_flips
@@ -31,67 +31,16 @@ PUBLISHED: dict[str, tuple[float, float, float, float]] = {
 """AUC of METER at 576 px on 3,303 questions of VQAv2, in percent, in the order of `PANELS` (docs/methods.md, Perturbation test)."""
 
 
-class _Columns:
-    """Numbers per question, one column for each mean that the table shows, so that all intervals come from the same draws."""
-
-    def __init__(self, images: NDArray[np.int64]) -> None:
-        self.images = images
-        self.values: dict[tuple[object, ...], NDArray[np.float64]] = {}
-
-    def estimates(self) -> dict[tuple[object, ...], dict[str, float | None]]:
-        """Estimate the mean and the 95 % interval of every column; null where no question has a value."""
-        low, high = bootstrap(np.stack(list(self.values.values()), 1), self.images)
-        return {
-            key: {"mean": _mean(values), "low": _rounded(low[k]), "high": _rounded(high[k])}
-            for k, (key, values) in enumerate(self.values.items())
-        }
+Column = tuple[str, ...]
+"""Says what a column holds, such as ("auc", "dsmi", "image+") or ("pair", "dsmi", "rollout", "image+")."""
+Estimate = dict[str, float | None]
+"""A mean with its 95 % interval: `mean`, `low` and `high`, null where no question has a value."""
 
 
 def build_table(scores: Scores, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Build the content of `table.json`: numbers that do not exist are null."""
-    panels = {panel_name(panel): j for j, panel in enumerate(scores.panels)}
-    auc = scores.auc["accuracy"]
-    between = {m: (panels[f"{m}-"], panels[f"{m}+"]) for m in settings["modalities"] if len(settings["signs"]) == 2}
-    pairs = list(combinations(range(len(scores.methods)), 2))
-
-    columns = _Columns(scores.images)
-    columns.values["accuracy",] = scores.unperturbed
-    for i in range(len(scores.methods)):
-        columns.values |= {("auc", i, panel): auc[:, i, j] for panel, j in panels.items()}
-        columns.values |= {("between", i, modality): auc[:, i, low] - auc[:, i, high] for modality, (low, high) in between.items()}
-        columns.values |= {("pointing", i): 100 * scores.hits[:, i], ("energy", i): 100 * scores.energy[:, i]}
-    columns.values |= {("pair", a, b, panel): auc[:, a, j] - auc[:, b, j] for panel, j in panels.items() for a, b in pairs}
-    estimates = columns.estimates()
-
-    methods = [
-        {
-            "method": method,
-            "auc": {panel: estimates["auc", i, panel] for panel in panels},
-            "published": _published(method, panels),
-            "exact_rounding": {panel: _mean(scores.auc["exact"][:, i, j]) for panel, j in panels.items()},
-            "probability": {panel: _mean(scores.auc["probability"][:, i, j]) for panel, j in panels.items()},
-            "area_between": {modality: estimates["between", i, modality] for modality in between},
-            "pointing": estimates["pointing", i],
-            "energy": estimates["energy", i],
-            "curves": {panel: scores.curves["accuracy"][i, j].round(4).tolist() for panel, j in panels.items()},
-        }
-        for i, method in enumerate(scores.methods)
-    ]
-    tests: dict[str, list[dict[str, Any]]] = {panel: [] for panel in panels}
-    for panel in panels if pairs else ():
-        p = sign_flips(np.stack([columns.values["pair", a, b, panel] for a, b in pairs], 1), scores.images)
-        for (a, b), raw, adjusted in zip(pairs, p, holm(p), strict=True):
-            one = estimates["pair", a, b, panel]
-            tests[panel].append(
-                {
-                    "methods": [scores.methods[a], scores.methods[b]],
-                    "difference": one["mean"],
-                    "low": one["low"],
-                    "high": one["high"],
-                    "p": round(float(raw), 6),
-                    "p_holm": round(float(adjusted), 6),
-                }
-            )
+    columns = _gather_columns(scores)
+    estimates = _estimate_columns(columns, scores.images)
     return {
         "schema_version": SCHEMA_VERSION,
         "settings": dict(settings),
@@ -100,12 +49,85 @@ def build_table(scores: Scores, settings: Mapping[str, Any]) -> dict[str, Any]:
         "skipped": len(scores.skipped),
         "unknown_labels": settings["unknown_labels"],
         "regions": int((~np.isnan(scores.hits[:, 0])).sum()),
-        "accuracy": estimates["accuracy",],
+        "accuracy": estimates[("accuracy",)],
         "steps": list(STEPS),
-        "methods": methods,
-        "tests": tests,
+        "methods": [_method_row(i, scores, estimates) for i in range(len(scores.methods))],
+        "tests": {panel_name(panel): _test_pairs(panel_name(panel), scores, columns, estimates) for panel in scores.panels},
         "solver": dict(scores.flags),
     }
+
+
+def _gather_columns(scores: Scores) -> dict[Column, NDArray[np.float64]]:
+    """Gather the numbers per question (n,) of every mean that the table shows, so that all intervals come from the same draws."""
+    auc = scores.auc["accuracy"]
+    panels = [panel_name(panel) for panel in scores.panels]
+    columns: dict[Column, NDArray[np.float64]] = {("accuracy",): scores.unperturbed}
+    for i, method in enumerate(scores.methods):
+        for j, panel in enumerate(panels):
+            columns["auc", method, panel] = auc[:, i, j]
+        for modality in _both_signs(panels):
+            columns["between", method, modality] = auc[:, i, panels.index(f"{modality}-")] - auc[:, i, panels.index(f"{modality}+")]
+        columns["pointing", method] = 100 * scores.hits[:, i]
+        columns["energy", method] = 100 * scores.energy[:, i]
+    for j, panel in enumerate(panels):
+        for (a, first), (b, second) in combinations(enumerate(scores.methods), 2):
+            columns["pair", first, second, panel] = auc[:, a, j] - auc[:, b, j]
+    return columns
+
+
+def _both_signs(panels: Sequence[str]) -> list[str]:
+    """List the modalities whose positive and negative tests were both run."""
+    return [modality for modality in MODALITIES if {f"{modality}+", f"{modality}-"} <= set(panels)]
+
+
+def _estimate_columns(columns: Mapping[Column, NDArray[np.float64]], images: NDArray[np.int64]) -> dict[Column, Estimate]:
+    """Estimate every column's mean; `images` (n,) numbers each question's image, by which the questions are drawn."""
+    low, high = bootstrap(np.stack(list(columns.values()), 1), images)
+    return {
+        column: {"mean": _mean(values), "low": _rounded(low[k]), "high": _rounded(high[k])}
+        for k, (column, values) in enumerate(columns.items())
+    }
+
+
+def _method_row(i: int, scores: Scores, estimates: Mapping[Column, Estimate]) -> dict[str, Any]:
+    """Build the row of method number i."""
+    method = scores.methods[i]
+    panels = {panel_name(panel): j for j, panel in enumerate(scores.panels)}
+    return {
+        "method": method,
+        "auc": {panel: estimates["auc", method, panel] for panel in panels},
+        "published": _published(method, panels),
+        "exact_rounding": {panel: _mean(scores.auc["exact"][:, i, j]) for panel, j in panels.items()},
+        "probability": {panel: _mean(scores.auc["probability"][:, i, j]) for panel, j in panels.items()},
+        "area_between": {modality: estimates["between", method, modality] for modality in _both_signs(list(panels))},
+        "pointing": estimates["pointing", method],
+        "energy": estimates["energy", method],
+        "curves": {panel: scores.curves["accuracy"][i, j].round(4).tolist() for panel, j in panels.items()},
+    }
+
+
+def _test_pairs(
+    panel: str, scores: Scores, columns: Mapping[Column, NDArray[np.float64]], estimates: Mapping[Column, Estimate]
+) -> list[dict[str, Any]]:
+    """Test every pair of methods on one panel, corrected for all of them."""
+    pairs = list(combinations(scores.methods, 2))
+    if not pairs:
+        return []
+    p = sign_flips(np.stack([columns["pair", first, second, panel] for first, second in pairs], 1), scores.images)
+    found = []
+    for (first, second), raw, adjusted in zip(pairs, p, holm(p), strict=True):
+        difference = estimates["pair", first, second, panel]
+        found.append(
+            {
+                "methods": [first, second],
+                "difference": difference["mean"],
+                "low": difference["low"],
+                "high": difference["high"],
+                "p": round(float(raw), 6),
+                "p_holm": round(float(adjusted), 6),
+            }
+        )
+    return found
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:

@@ -16,7 +16,7 @@ from xai.bench.data.scenes import CATEGORIES, UNSEEN_SEED, samples
 from xai.meter.checkpoint import load_meter
 from xai.meter.demo import TOKENIZER, WEIGHTS
 from xai.meter.demo.training.data import answer_ids, encode_questions, load_easy_vqa
-from xai.meter.demo.training.train import normalise
+from xai.meter.demo.training.train import normalised_pixels
 from xai.meter.model import Meter
 
 
@@ -29,7 +29,7 @@ def predict(
         for start in range(0, len(questions), batch):
             part = slice(start, start + batch)
             ids, mask = (torch.from_numpy(a) for a in encode_questions(tokenizer, questions[part]))
-            found.append(model(normalise(np.stack(pictures[part])), ids, mask).argmax(-1).numpy())
+            found.append(model(normalised_pixels(np.stack(pictures[part])), ids, mask).argmax(-1).numpy())
     return np.concatenate(found)
 
 

@@ -131,7 +131,7 @@ def initialise(model: nn.Module) -> None:
             nn.init.zeros_(parameter)
 
 
-def normalise(pictures: np.ndarray) -> Tensor:
+def normalised_pixels(pictures: np.ndarray) -> Tensor:
     """uint8 (B, S, S, 3) -> normalised float32 (B, 3, S, S)."""
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(v)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
@@ -150,7 +150,7 @@ def vision_loss(model: Meter, heads: PatchHeads, data: SceneSet, rng: np.random.
     rows = rng.integers(len(data.scenes), size=batch)
     labels = [patch_labels(data.scenes[r], data.owners[r]) for r in rows]
     colors, kinds = (torch.from_numpy(np.stack(part)) for part in zip(*labels, strict=True))
-    tokens = model.encode_image(normalise(data.pictures[rows]))
+    tokens = model.encode_image(normalised_pixels(data.pictures[rows]))
     with torch.no_grad():
         right = (heads.color(tokens[:, 1:]).argmax(-1) == colors) & (heads.kind(tokens[:, 1:]).argmax(-1) == kinds)
         accuracy = right[colors > 0].float().mean().item()
@@ -189,7 +189,7 @@ def answer_loss(
     ids, mask = (torch.from_numpy(a) for a in encode_questions(tokenizer, texts))
 
     pictures = np.concatenate([scenes.pictures[rows], easy.pictures[easy.rows[extra]]])
-    tokens = model.encode_image(normalise(pictures))
+    tokens = model.encode_image(normalised_pixels(pictures))
     per_question = torch.cat([tokens[:batch].repeat_interleave(per_image, 0), tokens[batch:]])
     fusion = model.fuse(per_question, None, model.embed_text(ids), mask, with_maps=True)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from xai.base.errors import XaiError
-from xai.bench.perturb.answering import Questions, answer_subsets, encode_pixels, explain_questions
+from xai.bench.perturb.answering import Questions, answer_subsets, encode_questions, explain_questions
 from xai.bench.perturb.memory import Memory, session_memory
 from xai.bench.perturb.plan import (
     MODALITIES,
@@ -46,10 +46,8 @@ class Counting:
 
 def questions_of(golden, session, memory, cases=None) -> Questions:
     cases = range(len(golden.cases)) if cases is None else cases
-    names = list(dict.fromkeys(golden.cases[c]["image"] for c in cases))
-    pixels = [preprocess(open_image(golden.folder / name), session.description)[0] for name in names]
-    rows = np.array([names.index(golden.cases[c]["image"]) for c in cases])
-    return Questions(encode_pixels(session, pixels, memory), rows, [np.array(golden.cases[c]["ids"]) for c in cases])
+    pixels = [preprocess(open_image(golden.image(c)), session.description)[0] for c in cases]
+    return encode_questions(session, pixels, [np.array(golden.cases[c]["ids"]) for c in cases], memory)
 
 
 def reference_relevances(golden, case: int) -> dict[str, Relevance]:

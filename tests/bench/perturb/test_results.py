@@ -174,10 +174,10 @@ def test_a_run_that_is_not_done_has_no_table(one) -> None:
     with pytest.raises(XaiError, match="ends with a line that is cut short: repair it with --resume"):
         read_all(one)
     os.truncate(one.results, len(whole) - 1)
-    with pytest.raises(XaiError, match=r"1 of 7 questions are missing in .*one: finish the run with --resume"):
+    with pytest.raises(XaiError, match=r"one/results.jsonl lacks 1 of 7 questions: finish the run with --resume"):
         read_all(one)
     one.results.unlink()
-    with pytest.raises(XaiError, match="7 of 7 questions are missing"):
+    with pytest.raises(XaiError, match="lacks 7 of 7 questions"):
         read_all(one)
 
 
@@ -305,7 +305,7 @@ def test_shards_merge_to_the_run_in_one_piece(one, tmp_path) -> None:
             pytest.fail("it was merged")
     os.truncate(folders[1] / "results.jsonl", 0)
     with (
-        pytest.raises(XaiError, match=r"2 of 2 questions are missing in .*shard2: finish the run with --resume"),
+        pytest.raises(XaiError, match=r"shard2/results.jsonl lacks 2 of 2 questions: finish the run with --resume"),
         merging(folders, tmp_path / "x"),
     ):
         pytest.fail("it was merged")

@@ -19,7 +19,7 @@ from xai.bench.suite import suite as suites
 from xai.bench.suite.isolated import isolated, run_command
 from xai.bench.suite.parts import measure_reference
 from xai.bench.suite.report import SECTION_BEGIN, SECTION_END, markdown, performance, read_reports, with_section
-from xai.bench.suite.suite import EXPORTED, Suite
+from xai.bench.suite.suite import Suite
 from xai.cli import main
 from xai.models.load import ModelOptions
 
@@ -47,18 +47,6 @@ def test_work_in_a_process_of_its_own_gives_what_it_gives_or_says_how_it_ended()
         isolated(time.sleep, 60, seconds=0.2)
     with pytest.raises(XaiError, match="does not exist"):
         run_command("inspect", "none", seconds=60)
-
-
-def test_options_survive_being_typed() -> None:
-    assert ModelOptions().arguments() == ["--model", "demo"]
-    options = ModelOptions("b", session="torchscript", threads=2, trust=True)
-    assert options.arguments() == ["--model", "b", "--session", "torchscript", "--threads", "2", "--trust"]
-
-
-def test_the_formats_are_those_of_an_export() -> None:
-    from xai.export.bundle import FORMATS_OF
-
-    assert EXPORTED == FORMATS_OF
 
 
 @pytest.fixture

@@ -307,3 +307,10 @@ def test_bytes_of_any_kind_are_a_file() -> None:
         assert np.array_equal(np.asarray(open_image(source)), np.asarray(gradient(8, 8)))
     with pytest.raises(BadInput, match="cannot be read"):
         open_image("nul\0.png")
+
+
+@pytest.mark.parametrize("name", ["", "a\nb.png", "x" * 300])
+def test_a_name_however_odd_leaves_the_message_one_line(name) -> None:
+    with pytest.raises(BadInput, match=r"does not exist|cannot be read|is a folder") as raised:
+        open_image(name)
+    assert "\n" not in str(raised.value)

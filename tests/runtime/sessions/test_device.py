@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import xai
-from xai.runtime.engine import encode_images, explain
+from xai.runtime.engine import explain_tokens
+from xai.runtime.inputs.encode import encode_images
 from xai.runtime.methods import METHODS
 
 
@@ -37,13 +38,13 @@ class DeviceSession:
 
 def test_nothing_visits_the_host_between_the_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     session = xai.load(threads=1).session
-    monkeypatch.setattr("xai.runtime.engine.to_device", lambda array: np.asarray(array).view(OnDevice))
+    monkeypatch.setattr("xai.runtime.inputs.encode.to_device", lambda array: np.asarray(array).view(OnDevice))
     pixels = np.random.default_rng(0).standard_normal((2, 3, *2 * [session.description.image_size]), dtype=np.float32)
     questions, methods = [np.array([0, 5, 6, 2]), np.array([0, 7, 2])], list(METHODS.values())
     runs = []
     for each in (session, DeviceSession(session)):
         tokens = encode_images(each, pixels)
-        runs.append(explain(each, tokens, questions, [-1, 3], methods, seeds=[1, 2]))
+        runs.append(explain_tokens(each, tokens, questions, [-1, 3], methods, seeds=[1, 2]))
     assert isinstance(tokens, OnDevice)
     for host, device in zip(*runs, strict=True):
         assert device.target == host.target

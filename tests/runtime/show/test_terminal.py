@@ -110,3 +110,32 @@ def test_what_a_reader_typed_steers_nothing():
 def test_a_console_without_unicode():
     text = printed(explanation(), encoding="ascii")
     assert "##" in text and "Answer: cat" in text
+
+
+def test_sixteen_colours_get_shades():
+    """Rounded to sixteen colours, most of the ramp is black."""
+    text = printed(explanation(), colour="standard")
+    assert "▀" not in text and not re.search(r"\x1b\[[\d;]*4\d", text)
+    assert "this?█ 3" in text
+    assert [line[3:-1] for line in text.splitlines() if line.startswith("  │")][1] == " " * 4 + "██" + " " * 2
+
+
+def test_words_carry_their_scores_on_the_same_line():
+    words = tuple(f"word{i}" for i in range(40))
+    for colour in None, "truecolor":
+        plain = re.sub(r"\x1b\[[\d;]*m", "", printed(explanation(words=words), colour=colour))
+        for i, word in enumerate(words):
+            assert re.search(rf"{word}[ ░▒▓█] ?{i + 1}\b", plain)
+
+
+def test_what_is_nearly_constant_has_the_middle_shade():
+    one = explanation(grid=2, hot=(slice(None), slice(None)))
+    assert [line[3:-1] for line in printed(one).splitlines() if line.startswith("  │")] == ["▒▒▒▒", "▒▒▒▒"]
+    assert "▒ where scores are nearly constant" in printed(one, width=1000)
+
+
+def test_several_methods_are_compared():
+    assert "How far the maps agree" not in printed(explanation())
+    for encoding in "utf-8", "ascii":
+        text = printed(explanation(), explanation(method="rollout", hot=(0, 0)), encoding=encoding)
+        assert "How far the maps agree" in text and "-0.07" in text  # one patch of 16 each, another one

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from xai.spectral.arrays import Array, Sparse, to_numpy
 from xai.spectral.components import pieces, span_map
 from xai.spectral.graphs import Graphs, Items
-from xai.spectral.result import DEGENERATE_GAP, Certificate, FiedlerResult, Method, Status
+from xai.spectral.result import DEGENERATE_GAP, Algorithm, Certificate, FiedlerResult, Status
 
 NEAR_ONE = 1 - 1e-3
 """Above this, an eigenvalue of A may be 1 again: the pieces are counted. Below it, the graph is connected."""
@@ -31,7 +31,7 @@ class Found(NamedTuple):
     multiplicity: NDArray[np.int64] | None = None
 
 
-class Answers:
+class Solutions:
     """Filled item by item; algorithms record what they can prove and hand on the rest."""
 
     def __init__(self, graphs: Graphs, tolerance: float):
@@ -43,7 +43,7 @@ class Answers:
         self._angle = np.full(batch, np.inf)
         self._multiplicity, self._pieces, self._precision = (np.zeros(batch, np.int64) for _ in range(3))
         self._status = np.full(batch, Status.NOT_CONVERGED, np.int64)
-        self._method, self._certificate = np.full(batch, Method.NONE, np.int64), np.full(batch, Certificate.NONE, np.int64)
+        self._method, self._certificate = np.full(batch, Algorithm.NONE, np.int64), np.full(batch, Certificate.NONE, np.int64)
         self.products = np.zeros(batch, np.int64)
 
     def settle(self, items: Items, degrees: Array) -> NDArray[np.bool_]:
@@ -78,7 +78,7 @@ class Answers:
             row[:] = 0
             row[: len(values)] = self._xp.asarray(values)
 
-    def record(self, items: Items, found: Found, method: Method, certificate: Certificate, precision: int) -> NDArray[np.bool_]:
+    def record(self, items: Items, found: Found, method: Algorithm, certificate: Certificate, precision: int) -> NDArray[np.bool_]:
         """Record graphs in one piece; true for those that are proven. The others stay NOT_CONVERGED, as a best guess."""
         xp, width = self._xp, found.vector.shape[1]
         sign = xp.sign(xp.take_along_axis(found.vector, abs(found.vector).argmax(1)[:, None], 1))

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from xai.spectral.arrays import Array
 
 
-class EncodedImages:
+class KeptImages:
     """Tokens (N, width) of images by the hash of their pixels, least recently used first out, within `limit` bytes. For one thread."""
 
     def __init__(self, limit: int) -> None:

@@ -1,0 +1,42 @@
+"""Features with special tokens and padding -> one solution per question, with a sentence for a person."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xai.runtime.solver import TOLERANCE, solve
+from xai.spectral import Status, fiedler
+
+
+def test_special_tokens_and_padding_are_no_nodes() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((2, 9, 16), dtype=np.float32) + 0.5
+    text = solve("text1", features, np.array([9, 6]))
+    image = solve("image1", features, np.array([9, 6]))
+    for b, (tokens, solved, inner) in enumerate(((9, text, slice(1, 8)), (6, text, slice(1, 5)))):
+        alone = fiedler(features=features[b : b + 1, inner], tol=TOLERANCE)
+        assert solved.fiedler(b).shape == (tokens - 2,) == (solved.report(b).nodes,)
+        assert solved.fiedler(b).dtype == np.float32
+        assert np.allclose(solved.fiedler(b), alone.map[0], atol=1e-4)
+    assert image.fiedler(1).shape == (8,)
+    changed = features.copy()
+    changed[:, 0] = changed[1, 5:] = 99
+    assert np.allclose(solve("text1", changed, np.array([9, 6])).fiedler(1), text.fiedler(1))
+
+
+def test_what_has_no_simple_solution_says_so_in_a_sentence() -> None:
+    pieces = np.zeros((1, 7, 4), np.float32)
+    pieces[0, 1:4, 0] = pieces[0, 4:, 1] = 1
+    report = solve("image2", pieces, np.array([0])).report(0)
+    assert report.status == "disconnected"
+    assert report.note == "image2: its graph falls into 2 pieces: the map shows their sizes, not a cut within one"
+    lone = solve("text0", np.ones((1, 3, 4), np.float32), np.array([3])).report(0)
+    assert (lone.status, lone.note) == ("trivial", "text0: its graph has fewer than two nodes with edges: there is nothing to cut")
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_every_status_but_a_simple_solution_has_a_sentence(status) -> None:
+    assert Status(status.value) is status
+    assert bool(status.sentence) == (status is not Status.CONVERGED)
+    assert "{" not in status.sentence.format(components=2, multiplicity=2)

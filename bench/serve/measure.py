@@ -30,6 +30,9 @@ IMAGES = 64
 
 READY_SECONDS = 300
 
+KEEPS_UP = 0.95
+"""Answers a second, of the requests a second, at and under the knee."""
+
 UNBATCHED = ("--max-batch", "1", "--max-wait-ms", "0")
 """The baseline: the same routes, handlers and queue, one request a pass."""
 
@@ -129,9 +132,10 @@ def open_loads(server: Server, capacity: float, seconds: float, say: Say) -> lis
     return found
 
 
-def knee(rows: Sequence[dict[str, Any]]) -> int:
-    """The row where throughput over latency, the power of a queue, is largest (Kleinrock 1979, Proc. ICC)."""
-    return max(range(len(rows)), key=lambda i: rows[i]["throughput"] / rows[i]["p50_ms"])
+def knee(rows: Sequence[dict[str, Any]]) -> int | None:
+    """The highest rate at which nothing is refused and the answers keep up (`KEEPS_UP`); None where there is none."""
+    kept = [i for i, row in enumerate(rows) if row["rejected"] == 0 and row["throughput"] >= KEEPS_UP * row["asked_per_second"]]
+    return max(kept, default=None)
 
 
 def run(target: str, seconds: float, say: Say) -> dict[str, Any]:
@@ -143,7 +147,7 @@ def run(target: str, seconds: float, say: Say) -> dict[str, Any]:
         wait_until_ready(server)
         loads = closed_loads(server, seconds, say)
         opened = open_loads(server, max(row["throughput"] for row in loads), seconds, say)
-        return {**about, "inputs": name, "closed": loads, "knee": knee(loads), "open": opened, "baseline": None}
+        return {**about, "inputs": name, "closed": loads, "knee": knee(opened), "open": opened, "baseline": None}
     name, bodies = bodies_for(demo=target == "demo")
     say("baseline: the same server without batches")
     with running(target, [*WHOLE, *UNBATCHED], bodies) as server:
@@ -152,4 +156,4 @@ def run(target: str, seconds: float, say: Say) -> dict[str, Any]:
     with running(target, WHOLE, bodies) as server:
         loads = closed_loads(server, seconds, say)
         opened = open_loads(server, max(row["throughput"] for row in loads), seconds, say)
-    return {**about, "inputs": name, "closed": loads, "knee": knee(loads), "open": opened, "baseline": baseline}
+    return {**about, "inputs": name, "closed": loads, "knee": knee(opened), "open": opened, "baseline": baseline}

@@ -13,7 +13,7 @@ HEADS = ("load", "asked/s", "answers/s", "p50 ms", "p95 ms", "p99 ms", "rejected
 def markdown(report: Mapping[str, Any]) -> str:
     """One table of all loads, the knee marked, and what it was measured on."""
     machine = report["machine"]
-    rows = list(_rows("", report["closed"], report["knee"])) + list(_rows("", report["open"]))
+    rows = list(_rows("", report["closed"])) + list(_rows("", report["open"], report["knee"]))
     if report["baseline"]:
         rows = list(_rows("unbatched, ", report["baseline"])) + rows
     return "\n\n".join(
@@ -22,7 +22,7 @@ def markdown(report: Mapping[str, Any]) -> str:
             f"{report['seconds']:g} s a load.",
             aligned(HEADS, rows, words=1),
             "Clients ask again once they are answered; the other loads come at a fixed rate, as shares of the most answers a second, and a "
-            "latency counts from when a request was due. The knee is where answers per second over p50 is largest. `unbatched` is the same "
+            "latency counts from when a request was due. The knee is the highest rate at which none is refused and the answers keep up. `unbatched` is the same "
             "server with `--max-batch 1`."
             + (f" Answers a second at {_last(report)}, batched over unbatched: {ratio(report):.2f}." if report["baseline"] else ""),
         ]

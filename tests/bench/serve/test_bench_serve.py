@@ -82,16 +82,21 @@ def test_a_row_by_hand() -> None:
         summary("x", [Reply(0, 1, 503, 0, 0)], 1.0)
 
 
-def test_the_knee_has_the_most_power() -> None:
-    rows = [{"throughput": t, "p50_ms": p} for t, p in ((10, 100), (19, 105), (25, 160), (26, 600))]
+def test_the_knee_is_the_highest_rate_that_is_kept_up_with() -> None:
+    rows = [
+        {"throughput": answered, "asked_per_second": asked, "rejected": rejected}
+        for asked, answered, rejected in ((10, 10, 0), (20, 19.5, 0), (30, 27, 0), (40, 39, 0.01))
+    ]
     assert knee(rows) == 1
+    assert knee(rows[2:]) is None
 
 
 def test_a_report_of_a_server_that_runs(url) -> None:
     report = run(url, 0.2, print)
     text = markdown(report)
     assert text.count("clients") >= 5 and text.count("x capacity") == 5
-    assert text.count("(knee)") == 1
+    assert text.count("(knee)") == 0  # a fifth of the requests is refused
+    assert markdown({**report, "knee": 1}).count("0.75 x capacity (knee)") == 1
     assert report["closed"][0]["memory_mb"] == 200
     twice = {**report, "baseline": [{**row, "throughput": row["throughput"] / 2} for row in report["closed"]]}
     assert ratio(twice) == pytest.approx(2)

@@ -22,8 +22,8 @@ def markdown(report: Mapping[str, Any]) -> str:
             f"{report['seconds']:g} s a load.",
             aligned(HEADS, rows, words=1),
             "Clients ask again once they are answered; the other loads come at a fixed rate, as shares of the most answers a second, and a "
-            "latency counts from when a request was due. The knee is the highest rate at which none is refused and the answers keep up. `unbatched` is the same "
-            "server with `--max-batch 1`."
+            "latency counts from when a request was due. The knee is the highest rate at which none is refused and the answers keep up. "
+            "`unbatched` is the same server with `--max-batch 1`."
             + (f" Answers a second at {_last(report)}, batched over unbatched: {ratio(report):.2f}." if report["baseline"] else ""),
         ]
     )

@@ -1,4 +1,4 @@
-"""What a measurement was made on: the machine, the versions, and what this process has used of it."""
+"""Describe what a measurement was made on: the machine, the versions, and what this process has used of it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def peak_memory_mb() -> float:
 
 
 def _field(file: Path, name: str) -> str | None:
-    """The first `NAME: value` of one of the kernel's tables."""
+    """Find the first `NAME: value` of one of the kernel's tables."""
     for line in file.read_text(encoding="utf-8").splitlines():
         key, _, value = line.partition(":")
         if key.strip() == name:

@@ -55,7 +55,7 @@ class PublishedRun:
 
 @contextmanager
 def with_parameter_gradients(model: Any) -> Iterator[None]:
-    """The published code leaves parameters asking for gradients; they are as before afterwards."""
+    """Let parameters ask for gradients, as the published code leaves them; they are as before afterwards."""
     model.requires_grad_(True)
     try:
         yield

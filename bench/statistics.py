@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 RESAMPLES = 2000
 FLIPS = 9999
-LEAST = 5
+FEWEST = 5
 """Values that an interval of a median needs, at least."""
 _BLOCK = 2**24
 """Random numbers held at once."""
 
 
 def per_image(values: NDArray[np.float64], images: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sums and counts (images, columns) of the values (questions, columns) that are not NaN."""
+    """Compute sums and counts (images, columns) of the values (questions, columns) that are not NaN."""
     known = ~np.isnan(values)
     sums, counts = (np.zeros((int(images.max()) + 1, values.shape[1])) for _ in range(2))
     np.add.at(sums, images, np.where(known, values, 0))
@@ -25,7 +25,7 @@ def per_image(values: NDArray[np.float64], images: NDArray[np.int64]) -> tuple[N
 
 
 def bootstrap(values: NDArray[np.float64], images: NDArray[np.int64], seed: int = 0) -> NDArray[np.float64]:
-    """95 % percentile interval (2, columns) of the mean of values (questions, columns); NaN where there is no value.
+    """Compute the 95 % percentile interval (2, columns) of the mean of values (questions, columns); NaN where there is no value.
 
     Efron & Tibshirani 1993, chapter 13, resampling whole images.
     """
@@ -41,7 +41,7 @@ def bootstrap(values: NDArray[np.float64], images: NDArray[np.int64], seed: int 
 
 
 def sign_flips(differences: NDArray[np.float64], images: NDArray[np.int64], seed: int = 0) -> NDArray[np.float64]:
-    """Two-sided p (columns,) of the hypothesis that paired differences (questions, columns) have no sign.
+    """Compute the two-sided p (columns,) of the hypothesis that paired differences (questions, columns) have no sign.
 
     A Monte Carlo permutation test that flips the sign of whole images (Good 2005, Permutation, Parametric and Bootstrap
     Tests); the smallest p is 1 / (`FLIPS` + 1).
@@ -57,7 +57,7 @@ def sign_flips(differences: NDArray[np.float64], images: NDArray[np.int64], seed
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Holm's correction of several p (k,) that are looked at together (Holm 1979, Scand. J. Statist. 6)."""
+    """Correct several p (k,) that are looked at together (Holm 1979, Scand. J. Statist. 6)."""
     order = np.argsort(p, kind="stable")
     adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     found = np.empty_like(p)
@@ -66,16 +66,16 @@ def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def ratio_of_medians(a: Sequence[float], b: Sequence[float], seed: int = 0) -> tuple[float, float, float, tuple[float, float] | None]:
-    """Medians of two samples, median(b) / median(a), and the ratio's 95 % percentile interval by resampling each sample.
+    """Compute the medians of two samples, median(b) / median(a), and the ratio's 95 % percentile interval by resampling each sample.
 
-    The interval is None under `LEAST` values, and the ratio infinite or NaN where median(a) is 0. It knows the spread within the two
+    The interval is None under `FEWEST` values, and the ratio infinite or NaN where median(a) is 0. It knows the spread within the two
     samples only, not what changes from one process to the next.
     """
     x, y = np.array(a, np.float64), np.array(b, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = float(np.median(y) / np.median(x))
         interval = None
-        if min(len(x), len(y)) >= LEAST:
+        if min(len(x), len(y)) >= FEWEST:
             rng = np.random.default_rng(seed)
             low, high = np.nanquantile(_medians(y, rng) / _medians(x, rng), (0.025, 0.975))
             interval = float(low), float(high)
@@ -83,7 +83,7 @@ def ratio_of_medians(a: Sequence[float], b: Sequence[float], seed: int = 0) -> t
 
 
 def _medians(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Of `RESAMPLES` draws with replacement."""
+    """Compute the medians of `RESAMPLES` draws with replacement."""
     n = len(values)
     return np.concatenate([np.median(values[rng.integers(0, n, (k, n))], axis=1) for k in _blocks(n, RESAMPLES)])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import time
 from dataclasses import dataclass, fields
@@ -10,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from xai.base.arguments import whole_number
 from xai.base.errors import BadInput, XaiError
 from xai.base.files import hash_file
 from xai.base.messages import LOG
@@ -27,6 +27,9 @@ MODEL_VARIABLE = "XAI_MODEL"
 
 DEFAULT_TOKENIZER = "roberta-base"
 """The tokenizer of the published METER checkpoints, looked for in the local Hugging Face cache."""
+
+MOST_THREADS = 4096
+"""More than a machine has; the libraries take any number, and fail or start as many."""
 
 ONLY_CHECKPOINTS = ("tokenizer", "answers", "image_size", "heads")
 """Options of a checkpoint: a bundle and the demo model bring these with them."""
@@ -158,7 +161,11 @@ def load(
     Raises `BadInput` for an argument that cannot be, and `XaiError` where something is missing or does not fit.
     """
     _check_types(model, tokenizer, answers, session, provider, trust, allow_fallback)
-    threads, image_size, heads = _positive("threads", threads), _positive("image_size", image_size), _positive("heads", heads)
+    threads = None if threads is None else whole_number(threads, "threads", 1)
+    if threads is not None and threads > MOST_THREADS:
+        raise BadInput(f"threads is {threads}: {MOST_THREADS} is the most")
+    image_size = None if image_size is None else whole_number(image_size, "image_size", 1)
+    heads = None if heads is None else whole_number(heads, "heads", 1)
     found = find_model(default_model() if isinstance(model, Unnamed) else model)
     if found.kind != "checkpoint" and any(given is not None for given in (tokenizer, answers, image_size, heads)):
         raise BadInput(f"{_described(found)} brings its own tokenizer, answers, image size and heads: name a checkpoint to set them")
@@ -184,21 +191,8 @@ def _check_types(model: object, tokenizer: object, answers: object, session: obj
         if not isinstance(value, kinds):
             raise BadInput(f"{name} is {value!r}, not a name")
     for name, value in zip(("trust", "allow_fallback"), switches, strict=True):
-        if not isinstance(value, bool):
+        if not isinstance(value, int) or value not in (0, 1):
             raise BadInput(f"{name} is {value!r}, not True or False")
-
-
-def _positive(name: str, value: Any) -> int | None:
-    """An integer above 0, of Python or of NumPy, or None. Raises `BadInput` for anything else."""
-    if value is None:
-        return None
-    try:
-        number = -1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = -1
-    if number < 1:
-        raise BadInput(f"{name} is {value!r}, not an integer of 1 or more")
-    return number
 
 
 def load_bundle(found: FoundModel) -> Bundle:

@@ -18,7 +18,7 @@ Progress = Callable[[int, int], None]
 
 
 def unknown_region(_: int) -> None:
-    """The `truth` of a sample that says nothing of where its answer lies."""
+    """Know nothing: the `truth` of a sample that does not say where its answer lies."""
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,20 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+
+from xai.base.process import import_matplotlib
 
 _DPI = 130
 
 
 def draw_latency(report: Mapping[str, Any]) -> bytes:
     """Draw a report of `xai bench latency` as a PNG: stacked bars of the stages' means, and the distribution, both per explanation."""
+    import_matplotlib()
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     batches = report["batches"]
     figure = Figure(figsize=(10.5, 4.6), layout="constrained", dpi=_DPI)
     bars, spread = figure.subplots(1, 2)

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from xai.base.errors import XaiError
-from xai.bench.latency.measure import STAGES
+from xai.bench.latency.measure import REPORTED_STAGES
 from xai.bench.statistics import ratio_of_medians
 from xai.bench.tables import aligned
 
@@ -20,7 +20,7 @@ LEAST_GROWTH = 0.01
 
 @dataclass(frozen=True)
 class Ratio:
-    """Of one stage, or `total`, at one batch size: medians in milliseconds, theirs over ours with a 95 % interval.
+    """Compares one stage, or `total`, at one batch size: medians in milliseconds, B over A with a 95 % interval.
 
     The interval is None where a report has too few iterations for one; `matters` says whether the difference shows in the total.
     """
@@ -53,7 +53,7 @@ def compare_reports(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Ratio]:
     for what, of in same.items():
         if of(a) != of(b):
             raise XaiError(f"the reports are of different {what}, {_difference(of(a), of(b))}: only the same work can be compared")
-    stages = [name for name in (*STAGES, "total") if name != "render" or a["inputs"]["rendered"]]
+    stages = [name for name in (*REPORTED_STAGES, "total") if name != "render" or a["inputs"]["rendered"]]
     return [_ratio(first, second, stage) for first, second in zip(a["batches"], b["batches"], strict=True) for stage in stages]
 
 

@@ -1,4 +1,4 @@
-"""What a latency is measured on: encoded images, all of them different, since equal ones are encoded only once."""
+"""Make what a latency is measured on: encoded images, all of them different, since equal ones are encoded only once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Inputs(NamedTuple):
 
 
 def given(images: Sequence[Path], question: str | None, count: int) -> Inputs:
-    """The user's images. Raises `XaiError` where one is no image that can be read, or where they are not `count` different ones."""
+    """Read the user's images. Raises `XaiError` where one is no image that can be read, or where they are not `count` different ones."""
     found: dict[bytes, None] = {}
     for path in images:
         try:
@@ -49,13 +49,13 @@ def given(images: Sequence[Path], question: str | None, count: int) -> Inputs:
 
 
 def scenes(count: int, question: str | None) -> Inputs:
-    """Generated scenes with questions about them, as the demo model knows them: PNG."""
+    """Draw scenes with questions about them, as the demo model knows them: PNG."""
     drawn = samples(UNSEEN_SEED, count)
     return Inputs("scenes", [(_encoded(scene.draw(SCENE_SIDE), "PNG"), _asked(question, asked.text)) for scene, asked in drawn])
 
 
 def photos(count: int, question: str | None) -> Inputs:
-    """Generated pictures of a photograph's size and detail: JPEG."""
+    """Draw pictures of a photograph's size and detail: JPEG."""
     found = []
     for seed in range(count):
         rng = np.random.default_rng(seed)

@@ -20,7 +20,7 @@ from xai.runtime.show.save import render
 
 SCHEMA_VERSION = 1
 
-STAGES: dict[str, tuple[str, ...]] = {
+REPORTED_STAGES: dict[str, tuple[str, ...]] = {
     "decode": ("decode",),
     "preprocess": ("preprocess",),
     "encode_image": ("encode_image",),
@@ -40,7 +40,7 @@ Samples = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Plan:
-    """How to measure: `iterations`, or where None as many as fit into `seconds`, for each of `batches`."""
+    """Says how to measure: `iterations`, or where None as many as fit into `seconds`, for each of `batches`."""
 
     methods: tuple[str, ...]
     batches: tuple[int, ...] = (1,)
@@ -99,7 +99,7 @@ def _measure_batch(explainer: Explainer, inputs: Inputs, size: int, plan: Plan, 
     progress(f"batch {size}: {plan.warmup} calls to warm up, {first['total'] / 1e3:.2f} s the first call")
     warmup = [once()["total"] for _ in range(plan.warmup)]
     progress(f"batch {size}: measuring, " + (f"{plan.iterations} iterations" if plan.iterations else f"{plan.seconds:g} s"))
-    samples: Samples = {name: [] for name in (*STAGES, "total")}
+    samples: Samples = {name: [] for name in (*REPORTED_STAGES, "total")}
     start = time.perf_counter()
     while _goes_on(len(samples["total"]), time.perf_counter() - start, plan):
         for name, milliseconds in once().items():
@@ -111,8 +111,8 @@ def _measure_batch(explainer: Explainer, inputs: Inputs, size: int, plan: Plan, 
         "warmup": {"iterations": plan.warmup, "mean_ms": float(np.mean(warmup)) if warmup else None},
         "throughput": 1e3 * size / float(np.mean(samples["total"])),
         "total": time_statistics(samples["total"]),
-        "stages": {name: time_statistics(samples[name]) for name in STAGES},
-        "accounted": sum(float(np.mean(samples[name])) for name in STAGES) / float(np.mean(samples["total"])),
+        "stages": {name: time_statistics(samples[name]) for name in REPORTED_STAGES},
+        "accounted": sum(float(np.mean(samples[name])) for name in REPORTED_STAGES) / float(np.mean(samples["total"])),
         "samples_ms": samples,
     }
 
@@ -130,7 +130,7 @@ def run_once(explainer: Explainer, pairs: Sequence[tuple[bytes, str]], methods: 
         render(explanations, Path("why.png"))
     end = time.perf_counter()
     taken = {**found[0][0].timings_ms, "render": 1e3 * (end - explained)}
-    return {name: sum(taken[part] for part in parts) for name, parts in STAGES.items()} | {"total": 1e3 * (end - start)}
+    return {name: sum(taken[part] for part in parts) for name, parts in REPORTED_STAGES.items()} | {"total": 1e3 * (end - start)}
 
 
 def time_statistics(milliseconds: Sequence[float]) -> dict[str, float]:

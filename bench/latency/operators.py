@@ -24,7 +24,7 @@ CONVOLUTIONS = {"Conv", "FusedConv"}
 
 @dataclass
 class Spent:
-    """What one kind of operator did in all calls; `flop` is None where it is no product, `bytes` where they are not known."""
+    """Adds up what one kind of operator did in all calls; `flop` is None where it is no product, `bytes` where they are not known."""
 
     calls: int = 0
     microseconds: float = 0.0
@@ -143,7 +143,7 @@ def _shapes(listed: Sequence[Mapping[str, list[int]]]) -> list[list[int]]:
 def _profile_torch(
     explainer: Explainer, pairs: Sequence[tuple[bytes, str]], methods: Sequence[str]
 ) -> tuple[Ceilings, dict[str, Spent], float]:
-    """The self time of every operator; PyTorch counts the operations of its products, and no bytes."""
+    """Measure the self time of every operator; PyTorch counts the operations of its products, and no bytes."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as torch_profile
 

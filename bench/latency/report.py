@@ -9,7 +9,7 @@ from typing import Any
 
 from xai.base.errors import XaiError
 from xai.base.reading import Fields, read_json
-from xai.bench.latency.measure import SCHEMA_VERSION, STAGES
+from xai.bench.latency.measure import REPORTED_STAGES, SCHEMA_VERSION
 from xai.bench.tables import aligned
 
 ADVICE = "measure it again with `xai bench latency --json`"
@@ -18,7 +18,7 @@ SHOWN_STATISTICS = ("mean", "std", "min", "p50", "p90", "p95", "p99", "max")
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """A report that was written with --json, checked. Raises `XaiError` where the file is none, or a field is not what it must be."""
+    """Read and check a report that was written with --json. Raises `XaiError` where the file is none, or a field is not what it must be."""
     if not path.exists():
         raise XaiError(f"report {path} does not exist")
     content = read_json(path)
@@ -62,7 +62,7 @@ def _check_batch(batch: Fields) -> None:
     batch.inner("total").number("p50", 0)
     samples = batch.inner("samples_ms")
     count = len(samples.items("total", int, float))
-    for name in (*STAGES, "total"):
+    for name in (*REPORTED_STAGES, "total"):
         times: list[Any] = samples.items(name, int, float)
         if not all(0 <= time < math.inf for time in times) or (name == "total" and not all(times)):
             raise samples.refuse(name, "holds a number that is no time")

@@ -69,7 +69,7 @@ def time_solvers(problem: GraphProblem, repeats: int, threads: int) -> list[Solv
 
 
 def _real(vector: NDArray[Any], problem: GraphProblem, i: int) -> NDArray[Any]:
-    """The entries of a vector at the real nodes of graph i."""
+    """Take the entries of a vector at the real nodes of graph i."""
     mask = problem.given.get("mask")
     return vector[mask[i]] if mask is not None and len(vector) == len(mask[i]) else vector[: problem.sizes[i]]
 

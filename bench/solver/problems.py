@@ -29,7 +29,7 @@ class GraphProblem(NamedTuple):
 
 
 def dense_problem(name: str, features: Sequence[NDArray[np.float32]], batch: int, build: bool = False) -> GraphProblem:
-    """`batch` graphs by the published affinity of features (n, d), repeated as needed; its time counts only with `build`."""
+    """Make `batch` graphs by the published affinity of features (n, d), repeated as needed; its time counts only with `build`."""
     distinct = min(batch, len(features), DISTINCT)
     rows = np.stack([features[i % distinct] for i in range(batch)])
     sizes = [rows.shape[1]] * batch
@@ -41,7 +41,7 @@ def dense_problem(name: str, features: Sequence[NDArray[np.float32]], batch: int
 
 
 def text_problem(name: str, features: Sequence[NDArray[np.float32]], batch: int) -> GraphProblem:
-    """`batch` graphs of features (n, d) of unequal n, padded; the affinity's time counts, as it does in an explanation."""
+    """Make `batch` graphs of features (n, d) of unequal n, padded; the affinity's time counts, as it does in an explanation."""
     rows = [features[i % len(features)] for i in range(batch)]
     sizes = [len(row) for row in rows]
     mask = np.arange(max(sizes)) < np.array(sizes)[:, None]
@@ -53,21 +53,21 @@ def text_problem(name: str, features: Sequence[NDArray[np.float32]], batch: int)
 
 
 def neighbour_problem(name: str, features: Sequence[NDArray[np.float32]], neighbours: int) -> GraphProblem:
-    """Sparse graphs of the nearest neighbours among features (n, d)."""
+    """Make sparse graphs of the nearest neighbours among features (n, d)."""
     weights = [nearest_neighbours(row, neighbours) for row in features]
     sizes = [len(row) for row in features]
     return GraphProblem(name, {"weights": weights}, lambda i: weights[i], lambda i: weights[i].astype(np.float64), sizes, len(features))
 
 
 def made_up(n: int, d: int, seed: int) -> NDArray[np.float32]:
-    """Features (n, d) whose spectrum decays as that of images does; without real ones at hand."""
+    """Draw features (n, d) whose spectrum decays as that of images does; without real ones at hand."""
     rng = np.random.default_rng(seed)
     noise = rng.standard_normal((n, d)) / np.arange(1, d + 1) ** rng.uniform(0.5, 1.2)
     return noise.astype(np.float32)
 
 
 def problems(quick: bool, features: Mapping[str, NDArray[np.float32]]) -> Iterator[GraphProblem]:
-    """The problems of the benchmark: made-up features, then real ones by their size."""
+    """Give the problems of the benchmark: made-up features, then real ones by their size."""
     d = 64 if quick else 768
     for n in (324,) if quick else (324, 576, 1296):
         rows = [made_up(n, d, seed) for seed in range(DISTINCT)]

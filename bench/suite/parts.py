@@ -34,7 +34,7 @@ def inputs_for(count: int, demo: bool) -> Inputs:
 
 
 def describe_model(model: ModelOptions) -> dict[str, Any]:
-    """Name, hash and sizes. Raises `XaiError` where the model cannot be opened."""
+    """Give a model's name, hash and sizes. Raises `XaiError` where the model cannot be opened."""
     explainer = model.open()
     description = explainer.session.description
     return {
@@ -47,7 +47,7 @@ def describe_model(model: ModelOptions) -> dict[str, Any]:
 
 
 def measure_parity(model: ModelOptions) -> dict[str, Any]:
-    """A bundle's own questions against what eager float32 gave when it was exported: error and cosine by group, what fails."""
+    """Compare a bundle's own questions with what eager float32 gave at its export: error and cosine by group, what fails."""
     from xai.runtime.bundle.manifest import PARITY
     from xai.runtime.bundle.reader import read_bundle
     from xai.runtime.parity import check_session, failures, load_trial
@@ -61,7 +61,7 @@ def measure_parity(model: ModelOptions) -> dict[str, Any]:
 
 
 def measure_latency(model: ModelOptions, demo: bool, batches: tuple[int, ...], seconds: float, warmup: int) -> dict[str, Any]:
-    """One method and its picture, then all of them without one, at each batch size that `seconds` allow."""
+    """Time one method and its picture, then all of them without one, at each batch size that `seconds` allow."""
     inputs = inputs_for(max(batches), demo)
     start = time.perf_counter()
     explainer = model.open()
@@ -85,7 +85,7 @@ def measure_latency(model: ModelOptions, demo: bool, batches: tuple[int, ...], s
 
 
 def measure_reference(model: ModelOptions, demo: bool, seconds: float) -> dict[str, Any]:
-    """The published procedure: eager forward, backward with every parameter's gradient, one method with scipy's `eigs`."""
+    """Time the published procedure: eager forward, backward with every parameter's gradient, one method with scipy's `eigs`."""
     import torch
 
     from xai.bench.published import published_relevance, record, with_parameter_gradients
@@ -111,7 +111,7 @@ def measure_reference(model: ModelOptions, demo: bool, seconds: float) -> dict[s
 
 
 def measure_perturbation(model: ModelOptions, seconds: float) -> dict[str, Any]:
-    """Seconds per question of the whole table, eight methods by four tests, on generated scenes; preparing them is not counted.
+    """Time the whole table, in seconds per question, eight methods by four tests, on generated scenes; preparing them is not counted.
 
     Two questions, then as many as `seconds` allow, if these are more.
     """
@@ -149,7 +149,7 @@ def measure_perturbation(model: ModelOptions, seconds: float) -> dict[str, Any]:
 
 
 def measure_eigensolver(threads: int) -> list[dict[str, Any]]:
-    """The rows of `xai bench eigen --quick`."""
+    """Time the solvers as `xai bench eigen --quick` does."""
     from xai.bench.solver.measure import run_with_threads
 
     return [asdict(row) for row in run_with_threads(True, None, threads, str)]
@@ -164,7 +164,7 @@ def write_pair(demo: bool, folder: Path) -> tuple[Path, str]:
 
 
 def read_certificate(folder: Path, format: str) -> Mapping[str, Any]:
-    """What an export measured of one format, as `measure_parity` gives it. Raises `XaiError` where the bundle cannot be read."""
+    """Read what an export measured of one format, as `measure_parity` gives it. Raises `XaiError` where the bundle cannot be read."""
     from xai.runtime.bundle.reader import read_bundle
     from xai.runtime.parity import Closeness, failures
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from xai.base.errors import XaiError
 from xai.base.reading import read_json
-from xai.bench.latency.measure import STAGES
+from xai.bench.latency.measure import REPORTED_STAGES
 from xai.bench.suite.suite import SCHEMA_VERSION
 from xai.bench.tables import aligned
 
@@ -19,7 +19,7 @@ SuiteReport = Mapping[str, Any]
 
 
 def markdown(report: SuiteReport) -> str:
-    """`report.md`: every part of the report, with what was not run and why."""
+    """Write `report.md`: every part of the report, with what was not run and why."""
     model = report["model"]
     kind = "A quick look, too short for numbers to rely on" if report["quick"] else "Whole run"
     parts = [
@@ -35,7 +35,7 @@ def markdown(report: SuiteReport) -> str:
         aligned(LATENCY_HEADS, latency_rows(report), words=3),
         reference_line(report),
         "Where the time goes (ms, median; batch 1):",
-        aligned(["session", "precision", "methods", *STAGES, "total", "p99"], list(_stage_rows(report)), words=3),
+        aligned(["session", "precision", "methods", *REPORTED_STAGES, "total", "p99"], list(_stage_rows(report)), words=3),
         *_batches(report),
         "## Parity with eager float32",
         "Largest error relative to the largest value, and smallest cosine of a relevance map. A bundle of less than float32 is kept only "
@@ -68,7 +68,7 @@ LATENCY_HEADS = [
 
 
 def latency_rows(report: SuiteReport) -> list[list[str]]:
-    """Rows under `LATENCY_HEADS`."""
+    """Give the rows under `LATENCY_HEADS`."""
     rows = []
     for row in report["latency"]:
         where = [row["session"], row["precision"], row["provider"]]
@@ -85,7 +85,7 @@ def latency_rows(report: SuiteReport) -> list[list[str]]:
 
 
 def reference_line(report: SuiteReport) -> str:
-    """What the ratio is to."""
+    """Say what the ratio is to."""
     found = report["reference"]
     if "not_run" in found:
         return f"Published procedure: not run: {found['not_run']}."
@@ -107,7 +107,7 @@ def _stage_rows(report: SuiteReport) -> Iterable[list[str]]:
     for row in report["latency"]:
         for methods in ("one", "all") if "not_run" not in row else ():
             batch = row[methods][0]
-            stages = [_ms(batch["stages"][stage]["p50"]) for stage in STAGES]
+            stages = [_ms(batch["stages"][stage]["p50"]) for stage in REPORTED_STAGES]
             yield [f"{row['session']}", row["precision"], methods, *stages, _ms(batch["total"]["p50"]), _ms(batch["total"]["p99"])]
 
 
@@ -180,7 +180,7 @@ def _ms(milliseconds: float) -> str:
 
 
 def read_reports(folder: Path) -> dict[str, SuiteReport]:
-    """`NAME/report.json` of every machine, in order of their names. Raises `XaiError` where one cannot be read."""
+    """Read `NAME/report.json` of every machine, in order of their names. Raises `XaiError` where one cannot be read."""
     found: dict[str, SuiteReport] = {}
     for path in sorted(folder.glob("*/report.json")):
         content = read_json(path)
@@ -191,7 +191,7 @@ def read_reports(folder: Path) -> dict[str, SuiteReport]:
 
 
 def performance(reports: Mapping[str, SuiteReport]) -> str:
-    """The README's section: for every machine its latencies, and what else a reader wants to know first."""
+    """Write the README's section: for every machine its latencies, and what else a reader wants to know first."""
     if not reports:
         return "No report of a named machine is there yet: `xai bench suite -o DIR` makes one of yours."
     parts = []
@@ -227,7 +227,7 @@ def _sentences(report: SuiteReport) -> list[str]:
 
 
 def with_section(readme: str, section: str) -> str:
-    """A README with the text between the two marks replaced. Raises `XaiError` where it does not have both, once each."""
+    """Replace the text of a README between the two marks. Raises `XaiError` where it does not have both, once each."""
     if readme.count(SECTION_BEGIN) != 1 or readme.count(SECTION_END) != 1 or readme.index(SECTION_BEGIN) > readme.index(SECTION_END):
         raise XaiError(f"the README needs {SECTION_BEGIN} and {SECTION_END}, once each and in this order")
     head, _, rest = readme.partition(SECTION_BEGIN)

@@ -46,7 +46,7 @@ MEASURED_ON_GPU = (("onnx", "float32"), ("onnx", "float16"))
 
 @dataclass(frozen=True)
 class Budget:
-    """How much to measure: `seconds` for each row, at least a few iterations; `limit` seconds end a part that hangs."""
+    """Says how much to measure: `seconds` for each row, at least a few iterations; `limit` seconds end a part that hangs."""
 
     seconds: float
     warmup: int
@@ -60,7 +60,7 @@ QUICK_LOOK = Budget(seconds=0.5, warmup=1, batches=(1,), starts=3, limit=600)
 
 
 class Runner(NamedTuple):
-    """A session in a precision, and the model that it runs; or why there is none."""
+    """Names a session in a precision, and the model that it runs; or why there is none."""
 
     session: str
     precision: str
@@ -226,7 +226,7 @@ class Suite:
 
 
 def _on_gpu(runners: list[Runner]) -> list[Runner]:
-    """The same on a GPU, or why not."""
+    """Give the runners of a GPU, or why there are none."""
     found = []
     for session, precision in MEASURED_ON_GPU:
         same = [runner for runner in runners if (runner.session, runner.precision) == (session, precision)]
@@ -245,7 +245,7 @@ def _no_cuda() -> str | None:
 
 
 def _first_of_each(runners: list[Runner]) -> list[Runner]:
-    """Of each session the first that can be run: float32 where there is one."""
+    """Choose of each session the first that can be run: float32 where there is one."""
     found: dict[str, Runner] = {}
     for runner in runners:
         if runner.model is not None:

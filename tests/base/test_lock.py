@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -52,28 +54,47 @@ def test_a_killed_process_leaves_no_lock(tmp_path) -> None:
     assert not path.exists()
 
 
+def test_a_file_that_its_holder_removed_meanwhile_does_not_count(tmp_path, monkeypatch) -> None:
+    path, calls, lock = tmp_path / "lock", [], fcntl.flock
+
+    def removed_before(descriptor: int, operation: int) -> None:
+        calls.append(operation)
+        if len(calls) == 1:
+            path.unlink()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removed_before)
+    with locked(path, "it"), pytest.raises(XaiError, match="in use"), locked(path, "it"):
+        pytest.fail("two are inside")
+    assert len(calls) == 3
+
+
 def test_threads_that_come_and_go_are_never_two_inside(tmp_path) -> None:
     """The file is made and removed anew each time: whoever holds a removed one must not count."""
-    path, inside, most, entered = tmp_path / "lock", [], [], []
+    path, inside, most = tmp_path / "lock", [], []
+
+    def enter() -> bool:
+        try:
+            with locked(path, "it"):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+        except XaiError:
+            return False
+        return True
 
     def work() -> None:
-        for _ in range(300):
-            try:
-                with locked(path, "it"):
-                    inside.append(1)
-                    most.append(len(inside))
-                    entered.append(1)
-                    inside.pop()
-            except XaiError:
-                continue
+        for _ in range(50):
+            while not enter():
+                time.sleep(0)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert max(most) == 1
-    assert len(entered) >= 300
+    assert most == [1] * 200
+    assert not path.exists()
 
 
 def test_what_cannot_be_locked_is_one_line(tmp_path) -> None:

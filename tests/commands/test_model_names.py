@@ -89,7 +89,8 @@ def test_options_survive_being_typed() -> None:
         ({"model": None}, "model is None"),
         ({"model": b"demo"}, "model is b'demo'"),
         ({"model": 3}, "model is 3"),
-        ({"threads": 0}, "threads is 0, not an integer of 1 or more"),
+        ({"threads": 0}, "threads is 0: give a whole number of 1 or more"),
+        ({"threads": 2**31}, "4096 is the most"),
         ({"threads": True}, "threads is True"),
         ({"threads": 1.5}, "threads is 1.5"),
         ({"image_size": "96"}, "image_size is '96'"),
@@ -97,7 +98,7 @@ def test_options_survive_being_typed() -> None:
         ({"answers": ["yes", "no"]}, "answers is"),
         ({"provider": None}, "provider is None"),
         ({"session": 1}, "session is 1"),
-        ({"trust": 1}, "trust is 1"),
+        ({"trust": "yes"}, "trust is 'yes'"),
         ({"allow_fallback": None}, "allow_fallback is None"),
     ],
 )

@@ -248,6 +248,7 @@ def test_verify(bundle: Bundle, goldens) -> None:
     assert against.output.count("relevance rollout") == 2
 
 
+@pytest.mark.filterwarnings("ignore:.*left out")
 def test_verify_refuses_another_models_checkpoint(bundle: Bundle, tiny, tmp_path: Path) -> None:
     state = read_checkpoint(tiny.checkpoint).tensors
     state |= {name: state[name][:5].clone() for name in ("vqa_classifier.3.weight", "vqa_classifier.3.bias")}

@@ -137,7 +137,7 @@ class Arguments:
         elif what == "joined":
             words[i : i + 2] = ["=".join(words[i : i + 2])]
         else:
-            del words[i:]
+            del words[max(i, 1) :]  # `xai` alone shows its help
         return Case(f"words {what} · {i}", Expect.EITHER, Command(tuple(words), of_stdout), None, (), ("*",), partly=True, sane=sane_if_any)
 
     def outputs(self, rng: random.Random, folder: Path) -> Case:

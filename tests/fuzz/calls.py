@@ -114,7 +114,7 @@ class Calls:
         shown = ", ".join(f"{key}={item!r:.60}" for key, item in given.items())
 
         def numbers() -> Any:
-            explainer = xai.load(given.pop("path", None), **{"threads": 1} | given if not beside else given)
+            explainer = xai.load(given.pop("path", "demo"), **{"threads": 1} | given if not beside else given)
             image = material.tiny_image if beside else material.png
             return numbers_of(explainer.explain(image, "t19" if beside else QUESTION, method="rollout").to_json())
 

@@ -125,6 +125,10 @@ def judge(case: Case, folder: Path, real: bool = False) -> Verdict:
             outcome = _run_process(case.run) if real and isinstance(case.run, Command) else _run(case.run)
     except TooLong as error:
         return Verdict("hang", f"hang at {_site(error)}", f"no end after {SECONDS:.0f} s")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a panic of a library in Rust is no `Exception`
+        outcome = Outcome(1, error=error)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) // 1024
     written = sorted(name for name, state in _listing(folder).items() if before.get(name) != state)
     lost = sorted(set(before) - set(_listing(folder)))

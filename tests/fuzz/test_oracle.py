@@ -57,6 +57,7 @@ def stop(error: BaseException) -> Any:
         (lambda: refuse("it is broken"), Expect.EITHER, "nameless"),
         (lambda: refuse("a.png is\nbroken"), Expect.EITHER, "lines"),
         (lambda: stop(KeyError("x")), Expect.EITHER, "traceback"),
+        (lambda: stop(BaseException("a panic")), Expect.EITHER, "traceback"),
         (lambda: write("new"), Expect.SAME, "leftover"),
         (lambda: write("allowed"), Expect.SAME, "same"),
         (lambda: write("old") and refuse("a.png is broken"), Expect.EITHER, "leftover"),

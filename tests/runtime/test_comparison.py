@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -12,6 +12,7 @@ VALUES = arrays(np.float32, 12, elements=st.integers(0, 6).map(lambda n: np.floa
 TOP = st.integers(1, 12)
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES)
 def test_rank_correlation_is_scipys(one, other):
     if np.ptp(one) == 0 or np.ptp(other) == 0:
@@ -20,6 +21,7 @@ def test_rank_correlation_is_scipys(one, other):
         assert spearman(one, other) == pytest.approx(stats.spearmanr(one, other).statistic, abs=2e-6)
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES, TOP)
 def test_agreement_is_symmetric_and_knows_itself(one, other, top):
     assert overlap(one, one, top) == 1
@@ -28,6 +30,7 @@ def test_agreement_is_symmetric_and_knows_itself(one, other, top):
     assert spearman(one, other) == spearman(other, one)
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES, TOP)
 def test_only_the_order_counts(one, other, top):
     assert overlap(np.exp(one), other, top) == overlap(one, other, top)

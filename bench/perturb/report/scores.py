@@ -109,7 +109,7 @@ def read_scores(questions: Iterable[Sequence[Line]], settings: Mapping[str, Any]
         else:
             gathered.add(lines, settings["signs"][0])
     if not gathered.indices:
-        raise XaiError("no question of the run could be used: there is nothing to show")
+        raise XaiError(f"no question of the run could be used, the first because {skipped[0]}")
     return Scores(
         methods,
         panels,

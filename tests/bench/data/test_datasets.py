@@ -145,3 +145,65 @@ def test_bad_data_sets(tmp_path) -> None:
 def test_samples_of_one_image_come_side_by_side() -> None:
     found = [Sample(str(i), image, "?", {}, Path) for i, image in enumerate("abacb")]
     assert [s.question_id for s in by_image(found)] == ["0", "2", "1", "4", "3"]
+
+
+@pytest.mark.parametrize("text", ["a\u2028b", "a\u2029b", "a\x85b", "a\x0cb"])
+def test_only_a_line_feed_ends_a_line(tmp_path, text) -> None:
+    entry = json.dumps({"image": "a", "question": text, "label": "x"}, ensure_ascii=False)
+    (tmp_path / "questions.jsonl").write_bytes(b"\xef\xbb\xbf" + f"{entry}\r\n{entry}\r\n\r\n".encode())
+    assert [s.question for s in load_samples(str(tmp_path))] == [text] * 2
+    assert {s.question_id for s in load_samples(str(tmp_path))} == {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("questions.jsonl", "[" * 100_000, "line 1 is not usable JSON: it is nested too deeply"),
+        ("questions.jsonl", '{"image": "a", "image": "b", "question": "?", "label": "x"}', "it names 'image' twice"),
+        ("questions.jsonl", '{"image": "a", "question": "?", "label": {"x": NaN}}', "NaN is no number"),
+        ("questions.jsonl", '{"image": "a", "question": "?", "label": {"x": true}}', "'label': 'x' is true or false"),
+        ("questions.jsonl", '{"image": "a", "question": "?", "label": "x", "question_id": true}', "'question_id' is true or false"),
+        ("questions.jsonl", '{"image": "a", "question": "?", "label": "x", "question_id": ' + "9" * 5000 + "}", "line 1 is not JSON"),
+        ("questions.jsonl", "\udcff", "is not text in UTF-8"),
+        ("valid.json", "{}", "valid.json is an object, not a list of questions"),
+        ("valid.json", '[{"img_id": "a", "sent": "?", "label": "x", "question_id": 1}]', "entry 0: 'label' is text, not an object"),
+        ("valid.json", "[3]", "entry 0 is an integer, not an object"),
+    ],
+)
+def test_files_that_are_not_what_they_should_be_are_one_line(tmp_path, name, content, message) -> None:
+    (tmp_path / name).write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(XaiError, match=message) as caught:
+        load_samples(str(tmp_path))
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_vqa_v2_files_that_do_not_fit_are_one_line(tmp_path) -> None:
+    questions = {"data_subtype": "val2014", "questions": [{"image_id": 1, "question": "?", "question_id": 2}]}
+    annotations = {"annotations": [{"question_id": 2, "answers": [{"answer": "x"}]}]}
+    for changed, message in (
+        (questions | {"data_subtype": 3}, "'data_subtype' is an integer, not text"),
+        (questions | {"questions": {}}, "'questions' is an object, not a list"),
+        (questions | {"questions": [{"image_id": -1, "question": "?", "question_id": 2}]}, "'image_id' is out of range"),
+        ({"annotations": annotations["annotations"] * 2}, "'question_id' is 2, as in an entry before"),
+        ({"annotations": [{"question_id": 2, "answers": ["x"]}]}, "'answers' holds text, not only an object"),
+    ):
+        (tmp_path / "questions.json").write_text(json.dumps(questions if "annotations" in changed else changed))
+        (tmp_path / "annotations.json").write_text(json.dumps(changed if "annotations" in changed else annotations))
+        with pytest.raises(XaiError, match=message):
+            load_samples(str(tmp_path))
+
+
+def test_a_name_that_is_too_long_is_an_unknown_data_set(tmp_path) -> None:
+    with pytest.raises(XaiError, match="unknown data set"):
+        load_samples("x" * 5000)
+    entry = {"img_id": "a_" + "b" * 300 + "_c", "sent": "?", "label": {}, "question_id": 1}
+    (tmp_path / "valid.json").write_text(json.dumps([entry]))
+    with pytest.raises(XaiError, match="File name too long"):
+        load_samples(str(tmp_path))[0].picture()
+
+
+def test_progress_is_told_while_scenes_are_made() -> None:
+    heard = []
+    load_samples("scenes", 3, progress=lambda done, total: heard.append((done, total)))
+    assert heard == [(1, 3), (2, 3), (3, 3)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -226,6 +227,92 @@ def test_a_broken_image_stops_the_run_or_is_counted(run, tmp_path) -> None:
     assert "2 questions could not be used" in result.stdout
 
 
+def test_a_run_without_a_usable_question_leaves_no_file(run, tmp_path) -> None:
+    for image in (tmp_path / "data").glob("*.png"):
+        image.unlink()
+    result = run("-o", "out", "--methods", "dsmi", "--skip-broken")
+    refused(result, "no question of the run could be used")
+    assert "questions in" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_image_of_any_kind_is_skipped(run, tmp_path) -> None:
+    """Decoders raise what they like: the next image goes on."""
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    Image.init()
+    damaged = {}
+    for kind in sorted({"AVIF", "WEBP", "TIFF", "JPEG2000", "JPEG", "GIF"} & set(Image.SAVE)):
+        buffer = io.BytesIO()
+        picture.save(buffer, kind)
+        raw = buffer.getvalue()
+        damaged[f"{kind}.png"] = raw[: len(raw) // 2]
+        if kind == "AVIF":  # its decoder raises RuntimeError
+            payload = raw.index(b"mdat") + 4
+            damaged["payload.png"] = raw[:payload] + bytes(255 - byte for byte in raw[payload : payload + 20]) + raw[payload + 20 :]
+    lines = [json.dumps({"image": "case0.png", "question": "t19 t18", "label": "answer1"})]
+    for name, raw in damaged.items():
+        (tmp_path / "data" / name).write_bytes(raw)
+        lines.append(json.dumps({"image": name, "question": "t19 t18", "label": "answer1"}))
+    (tmp_path / "data" / "questions.jsonl").write_text("\n".join(lines))
+    result = run("-o", "out", "--methods", "raw-attention", "--skip-broken")
+    assert result.exit_code == 0, result.output
+    assert {line["image"] for line in lines_of(tmp_path / "out") if "skipped" in line} == set(damaged)
+    assert {line["index"] for line in lines_of(tmp_path / "out")} == set(range(1 + len(damaged)))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes cannot be stopped")
+def test_two_at_a_time_in_one_folder_are_one(run, tiny, tmp_path) -> None:
+    """The second is refused, and told who is first; the first ends as if it had been alone."""
+    data_folder(tiny, tmp_path / "many", copies=4)
+    options = ["--data", "many", "--methods", "dsmi", "--batch", "1", "-o", "out", *tiny.cli_options]
+    command = [sys.executable, "-m", "xai", "bench", "perturb", *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as first:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "out" / "results.jsonl").exists() and first.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        first.send_signal(signal.SIGSTOP)  # it would be done before the second has begun
+        try:
+            second = run("-o", "out", "--methods", "dsmi", "--batch", 1, "--resume", data="many")
+            merging = CliRunner().invoke(main, ["bench", "merge", "out", "-o", "x"])
+        finally:
+            first.send_signal(signal.SIGCONT)
+    assert first.returncode == 0
+    refused(second, f"out is in use by process {first.pid} on ")
+    refused(merging, f"out is in use by process {first.pid} on ")
+    assert run("-o", "whole", "--methods", "dsmi", "--batch", 1, data="many").exit_code == 0
+    assert outputs_of(tmp_path / "out") == outputs_of(tmp_path / "whole")
+
+
+def test_merge_takes_no_altered_file_and_leaves_nothing(run, tmp_path) -> None:
+    for i in (1, 2):
+        assert run("-o", f"shard{i}", "--methods", "dsmi", "--batch", 1, "--shard", f"{i}/2").exit_code == 0
+    examples = json.loads((tmp_path / "shard1" / "examples.json").read_text())
+    good = {name: (tmp_path / "shard1" / name).read_bytes() for name in ("examples.json", "results.jsonl")}
+
+    def without(name: str) -> dict:
+        return {"examples": [{n: v for n, v in e.items() if n != name} for e in examples["examples"]]} | {"check": examples["check"]}
+
+    for name, content, message in (
+        ("examples.json", json.dumps(3), "examples.json is an integer, not an object"),
+        ("examples.json", json.dumps(without("label")), "'label' is missing"),
+        ("examples.json", json.dumps(without("index")), "'index' is missing"),
+        ("examples.json", json.dumps(examples).replace('"answer": "', '"answer": "x'), "'check' does not fit the rest"),
+        ("examples.json", json.dumps(examples).replace("data:image/jpeg;base64,", "data:image/jpeg;base64,<"), "is not a picture"),
+        ("examples.json", None, "examples.json cannot be read"),
+        ("results.jsonl", good["results.jsonl"].decode() + good["results.jsonl"].decode(), "is one too many"),
+        ("results.jsonl", good["results.jsonl"].decode().replace(" 0.", " 0.1", 1), "'check' does not fit the rest"),
+    ):
+        path = tmp_path / "shard1" / name
+        path.unlink() if content is None else path.write_text(content)
+        refused(CliRunner().invoke(main, ["bench", "merge", "shard1", "shard2", "-o", "merged"]), message)
+        path.write_bytes(good[name])
+        assert {file.name for file in tmp_path.iterdir()} == {"data", "shard1", "shard2"}
+    merged = CliRunner().invoke(main, ["bench", "merge", "shard1", "shard2", "-o", "merged"])
+    assert merged.exit_code == 0, merged.output
+
+
 def test_labels_that_the_model_cannot_give_score_0_and_are_counted(run, tmp_path) -> None:
     entry = {"image": "case0.png", "question": "t19 t18", "label": "giraffe"}
     (tmp_path / "data" / "questions.jsonl").write_text(json.dumps(entry))
@@ -265,10 +352,15 @@ def test_bad_input_is_one_line(run, arguments, message) -> None:
 def test_a_question_that_is_too_long_is_named(run, tmp_path) -> None:
     entry = {"image": "case0.png", "question": "t5 " * 600, "label": "answer1", "question_id": "long"}
     (tmp_path / "data" / "questions.jsonl").write_text(json.dumps(entry))
-    refused(run("-o", "out"), "question long: the question has 602 tokens and the model takes 512")
+    result = run("-o", "out")
+    refused(result, "question long: the question has 602 tokens and the model takes 512")
+    assert "--truncate" not in result.stderr  # an option of `xai explain`
 
 
-@pytest.mark.parametrize("arguments", [["--modality", "sound"], ["--sign", ""], ["--shard", "4/3"], ["--memory", "0"], ["--memory", "nan"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--modality", "sound"], ["--sign", ""], ["--shard", "4/3"], ["--memory", "0"], ["--memory", "nan"], ["--memory", "1e308"]],
+)
 def test_wrong_usage_exits_with_2(run, arguments) -> None:
     assert run("-o", "out", *arguments).exit_code == 2
 

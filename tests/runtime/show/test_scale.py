@@ -5,7 +5,7 @@ import re
 import matplotlib
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.patches import FancyBboxPatch
@@ -84,6 +84,7 @@ def test_every_surface_paints_words_alike(scores):
     assert word_colours(one) == dict.fromkeys(("sheet", "page", "notebook", "terminal"), wanted)
 
 
+@settings(deadline=None)
 @given(SCORES)
 def test_colour_says_how_much(values):
     if is_flat(values):
@@ -94,6 +95,7 @@ def test_colour_says_how_much(values):
     assert (scaled(values.astype(np.float64) * 7) == pytest.approx(shares)) and scaled(values).max() == 1
 
 
+@settings(deadline=None)
 @given(SCORES)
 def test_a_spread_below_a_few_per_cent_is_nearly_constant(values):
     flat = values.max() - values.min() < NEARLY * values.max().astype(np.float64)

@@ -21,7 +21,7 @@ from xai.runtime.explainer import Explainer
 from xai.runtime.explanation import Explanation
 from xai.runtime.inputs.kept import KeptImages
 from xai.runtime.inputs.prepare import PreparedImage
-from xai.runtime.methods import METHODS, find_methods
+from xai.runtime.methods import AS_PUBLISHED, find_methods
 from xai.runtime.prediction import Asked, Prediction
 from xai.serve.errors import Refusal, bad_input
 from xai.serve.gauges import Gauges
@@ -79,11 +79,11 @@ class Served:
         self.batcher: Batcher[Work, Result] = Batcher(name, self._run, self._own, settings, gauges)
 
     async def warm_up(self) -> None:
-        """Run one real explanation by every method, and one answer, so that all graphs are loaded and known to work."""
+        """Run one real explanation by every method as published, and one answer: their graphs are then loaded and known to work."""
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         image = await self._beside(self._threads.decoding, self.explainer.prepare, Image.fromarray(noise))
         asked = Asked(image, WARM_UP_QUESTION)
-        for methods in (tuple(METHODS), ()):
+        for methods in (AS_PUBLISHED, ()):
             await self.batcher.submit(Work(asked, methods, None, 1), methods)
         self.ready = True
 

@@ -21,6 +21,8 @@ from xai.bench.latency.inputs import Inputs, photos, scenes
 from xai.bench.machine import describe_machine
 from xai.bench.serve.load import Reply, Server, body, closed, open_loop
 
+SCHEMA_VERSION = 1
+
 CLIENTS = (1, 2, 4, 8, 16)
 RATES = (0.5, 0.75, 1.0, 1.25, 1.5)
 """Of the open loads, as shares of the throughput that the closed ones found."""
@@ -140,7 +142,14 @@ def knee(rows: Sequence[dict[str, Any]]) -> int | None:
 
 def run(target: str, seconds: float, say: Say) -> dict[str, Any]:
     """The report: of a model, with its baseline, or of the server at a URL, without."""
-    about = {"schema_version": 1, "kind": "serve", "xai": XAI_VERSION, "machine": describe_machine(), "seconds": seconds, "target": target}
+    about = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "serve",
+        "xai": XAI_VERSION,
+        "machine": describe_machine(),
+        "seconds": seconds,
+        "target": target,
+    }
     if "://" in target:
         name, bodies = bodies_for(demo=True)
         server = Server(target, bodies)

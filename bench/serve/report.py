@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from xai.base.errors import XaiError
+from xai.base.reading import read_json
+from xai.bench.serve.measure import SCHEMA_VERSION
 from xai.bench.tables import aligned
+
+SERVING_MARKS = "<!-- serving: begin -->", "<!-- serving: end -->"
+"""Around the section of docs/performance.md that is generated."""
 
 HEADS = ("load", "asked/s", "answers/s", "p50 ms", "p95 ms", "p99 ms", "rejected", "503 p99 ms", "batch", "queue ms", "memory MB")
 
@@ -27,6 +34,22 @@ def markdown(report: Mapping[str, Any]) -> str:
             + (f" Answers a second at {_last(report)}, batched over unbatched: {ratio(report):.2f}." if report["baseline"] else ""),
         ]
     )
+
+
+def read_loads(folder: Path) -> dict[str, Mapping[str, Any]]:
+    """Read `NAME/serve.json` of every machine, in order of their names. Raises `XaiError` where one cannot be read."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for path in sorted(folder.glob("*/serve.json")):
+        content = read_json(path)
+        if not isinstance(content, dict) or (content.get("kind"), content.get("schema_version")) != ("serve", SCHEMA_VERSION):
+            raise XaiError(f"{path} is not a report of `xai bench serve`, or one of another version")
+        found[path.parent.name] = content
+    return found
+
+
+def serving(reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write the section on serving of docs/performance.md."""
+    return "\n\n".join(f"**{name}**: {markdown(report)}" for name, report in reports.items())
 
 
 def ratio(report: Mapping[str, Any]) -> float:

@@ -13,7 +13,12 @@ from xai.commands.options import MODEL_METAVAR
 @click.command()
 @click.argument("target", metavar=f"URL|{MODEL_METAVAR}")
 @click.option(
-    "--seconds", type=Finite(0.1, 3600), default=20.0, show_default=True, metavar="S", help="Of each load; there are ten, or five more."
+    "--seconds",
+    type=Finite(0.1, 3600),
+    default=20.0,
+    show_default=True,
+    metavar="S",
+    help="Of each load: ten of a URL, fifteen of a model.",
 )
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Also write the numbers here.")
 def serve(target: str, seconds: float, json_file: Path | None) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
 from click.testing import CliRunner
 
+import xai
 from xai.base.errors import XaiError
 from xai.bench.serve.load import Reply, Server, closed, open_loop
 from xai.bench.serve.measure import knee, run, summary
-from xai.bench.serve.report import markdown, ratio
+from xai.bench.serve.report import SERVING_MARKS, markdown, ratio, read_loads, serving
+from xai.bench.suite.report import with_section
 from xai.cli import main
 
 
@@ -102,6 +105,18 @@ def test_a_report_of_a_server_that_runs(url) -> None:
     assert ratio(twice) == pytest.approx(2)
     assert "batched over unbatched: 2.00" in markdown(twice)
     json.dumps(report)
+
+
+def test_the_section_of_the_document_is_what_the_committed_reports_give(tmp_path) -> None:
+    root = Path(xai.__file__).parent
+    text = (root / "docs" / "performance.md").read_text(encoding="utf-8")
+    section = serving(read_loads(root / "benchmarks" / "results"))
+    assert text == with_section(text, section, SERVING_MARKS), "run: python benchmarks/performance.py"
+    assert "16 clients" in section
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "serve.json").write_text('{"kind": "suite"}')
+    with pytest.raises(XaiError, match="not a report of `xai bench serve`"):
+        read_loads(tmp_path)
 
 
 def test_what_cannot_be_loaded_is_one_line() -> None:

@@ -67,7 +67,7 @@ def _observe_checkpoint(path: Path, manifest: Manifest, trial: Trial) -> list[Ob
         raise XaiError(f"running a checkpoint needs {error.name}: pip install 'xai-vqa[export]'") from error
     from xai.runtime.parity import observe
 
-    session = EagerSession(load_meter(path, manifest.model.image_size, manifest.heads.cross_modal))
+    session = EagerSession(load_meter(path, manifest.model.image_size, manifest.heads.cross_modal), str(path))
     if others := session.description.differences(manifest.model):
         raise XaiError(f"{path} is another model than that of the bundle ({', '.join(others)}): name the checkpoint that it was made of")
     return observe(session, trial, with_maps="maps" in manifest.graphs)

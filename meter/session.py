@@ -121,6 +121,8 @@ class EagerSession:
     - `answer`: image_tokens, image_mask, text_embeddings, text_mask -> logits
     - `evidence`: the same and target (B,) -> logits, target, `STREAMn/features` and `STREAMn/SITE/REDUCTION`
     - `maps`: the same -> logits, target, `STREAMn/SITE/attn` and `.../grad` (B, H, Nq, Nk) in full
+
+    `source` is what messages call the model: the name of its file.
     """
 
     name = "eager"
@@ -128,8 +130,9 @@ class EagerSession:
     precision = "float32"
     device = "cpu"
 
-    def __init__(self, model: Meter) -> None:
+    def __init__(self, model: Meter, source: str = "the model") -> None:
         self.model = model
+        self.source = source
         self.description = model.config.description
 
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:

@@ -246,9 +246,10 @@ def _load_eager(
     if threads is not None:
         torch.set_num_threads(threads)
     if found.path is None:
-        running = EagerSession(load_meter(demo.WEIGHTS, None))
+        running = EagerSession(load_meter(demo.WEIGHTS, None), str(demo.WEIGHTS))
         return _explainer(running, demo.TOKENIZER, demo.ANSWERS, demo.remark)
-    return _explainer(EagerSession(load_meter(found.path, image_size, heads)), tokenizer or DEFAULT_TOKENIZER, answers, None)
+    running = EagerSession(load_meter(found.path, image_size, heads), str(found.path))
+    return _explainer(running, tokenizer or DEFAULT_TOKENIZER, answers, None)
 
 
 def _explainer(session: Session, tokenizer: str | Path, answers: str | Path | None, remark: Remark | None) -> Explainer:

@@ -63,7 +63,7 @@ def explain_tokens(
     with clock.time("methods"):
         read = Read(found, solved)
         return [
-            _answered(b, _of_one(b, needs, read, texts, depth, seeds[b] if seeds is not None else 0), methods, read)
+            _answered(session, b, _of_one(b, needs, read, texts, depth, seeds[b] if seeds is not None else 0), methods, read)
             for b in range(len(questions))
         ]
 
@@ -78,9 +78,14 @@ def _evidence(session: Session, image_tokens: Array, texts: EncodedTexts, target
         "target": place(session, np.array(targets, dtype=np.int64)),
     }
     found = session.run("evidence", inputs, ["logits", "target", *names])
-    if not bool(np.isfinite(found["logits"]).all()):
-        raise XaiError("the model's answer is not a number: its weights or the image hold NaN or infinity")
+    check_logits(session, found["logits"])
     return found
+
+
+def check_logits(session: Session, logits: Array) -> None:
+    """Raises `XaiError`, which names the model, where an answer's logits are not finite."""
+    if not bool(namespace(logits).isfinite(logits).all()):
+        raise XaiError(f"the answer of {session.source} is not a number: the model or the image holds NaN or infinity")
 
 
 def _of_one(b: int, needs: Sequence[str], read: Read, texts: EncodedTexts, depth: Depth, seed: int) -> Evidence:
@@ -89,11 +94,11 @@ def _of_one(b: int, needs: Sequence[str], read: Read, texts: EncodedTexts, depth
     return Evidence(arrays | {fiedler_name(one.graph): one.fiedler(b) for one in read.solved}, depth, seed)
 
 
-def _answered(b: int, evidence: Evidence, methods: Sequence[Method], read: Read) -> Answered:
+def _answered(session: Session, b: int, evidence: Evidence, methods: Sequence[Method], read: Read) -> Answered:
     """Question b, by every method."""
     relevances = tuple(method.relevance(evidence) for method in methods)
     for method, relevance in zip(methods, relevances, strict=True):
         if not all(bool(namespace(part).isfinite(part).all()) for part in relevance):
-            raise XaiError(f"the relevance by {method.name} is not a number: the evidence holds NaN or infinity")
+            raise XaiError(f"the relevance by {method.name} is not a number: the evidence of {session.source} holds NaN or infinity")
     reports = tuple(one.report(b) for one in read.solved)
     return Answered(read.arrays["logits"][b], int(read.arrays["target"][b]), relevances, reports)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from xai.base.arguments import whole_number
 from xai.base.description import TOP_ANSWER
-from xai.base.errors import BadInput, XaiError
+from xai.base.errors import BadInput
 from xai.runtime.answers import Answers, softmax
 from xai.runtime.clock import ANSWER, Clock
 from xai.runtime.engine import Answered, explain_tokens
@@ -181,8 +181,6 @@ class Explainer:
                 image = Kept(image_tokens, rows, np.stack([image_places(kept[i].patches) for i in members]))
                 words = Kept(text, rows, np.stack([text_places(kept[i].words, len(questions[i].tokens)) for i in members]))
                 logits[rows] = to_numpy(answer_kept(self.session, image, words))
-        if not np.isfinite(logits).all():
-            raise XaiError("the model's answer is not a number: its weights or the image hold NaN or infinity")
         timings = clock.timings()
         return [self._prediction(*each, top_k, timings) for each in zip(asked, prepared, questions, logits, strict=True)]
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xai.runtime.engine import check_logits
 from xai.runtime.sessions.protocol import Session
 from xai.spectral.arrays import Array, namespace
 
@@ -40,7 +41,7 @@ def text_places(tokens: NDArray[np.int64], length: int) -> NDArray[np.int64]:
 
 
 def answer_kept(session: Session, image: Kept, text: Kept) -> Array:
-    """Logits (B, answers) from nothing but the tokens that are kept."""
+    """Logits (B, answers) from nothing but the tokens that are kept. Raises `XaiError` where they are not finite."""
     image_tokens, text_embeddings = image.taken(), text.taken()
     xp = namespace(image_tokens)
     inputs = {
@@ -49,4 +50,6 @@ def answer_kept(session: Session, image: Kept, text: Kept) -> Array:
         "text_embeddings": text_embeddings,
         "text_mask": xp.ones(text_embeddings.shape[:2], dtype=bool),
     }
-    return session.run("answer", inputs, ["logits"])["logits"]
+    logits = session.run("answer", inputs, ["logits"])["logits"]
+    check_logits(session, logits)
+    return logits

@@ -120,6 +120,7 @@ def answer_subsets(
     """Answer each question's planned subsets: logits (subsets, answers).
 
     `whole` holds each question's logits with nothing removed, the first subset of every plan: it is not run again.
+    Raises `XaiError` where an answer is not finite.
     """
     text = embed_texts(session, questions.ids).embeddings
     found = [np.full((len(plan.subsets), len(logits)), np.nan) for plan, logits in zip(plans, whole, strict=True)]

@@ -18,6 +18,10 @@ class Session(Protocol):
         """How the graphs are run, such as `eager`."""
 
     @property
+    def source(self) -> str:
+        """What the graphs are of, as messages say it, such as `bundle FOLDER`."""
+
+    @property
     def precision(self) -> str:
         """The type that the graphs compute in, such as `float32`."""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import zlib
 from types import SimpleNamespace
@@ -209,6 +210,16 @@ def test_libtiff_prints_nothing(capfd) -> None:
     content[200:400] = bytes(200)
     with pytest.raises(BadInput, match="cannot be read"):
         open_image(bytes(content))
+    assert capfd.readouterr().err == ""
+
+
+def test_pillow_logs_nothing_to_a_program_that_does_not_log(capfd, monkeypatch) -> None:
+    content = saved(gradient(8, 8), "TIFF")
+    samples = struct.pack("<HHIH", 277, 3, 1, 3)
+    assert content.count(samples) == 1
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's
+    with pytest.raises(BadInput, match="not an image"):
+        open_image(content.replace(samples, struct.pack("<HHIH", 277, 3, 1, 2048)))
     assert capfd.readouterr().err == ""
 
 

@@ -26,6 +26,7 @@ from xai.commands.doctor import doctor
 from xai.commands.explain.command import explain
 from xai.commands.export import export
 from xai.commands.inspect import inspect
+from xai.commands.serve import serve
 from xai.commands.verify import verify
 
 
@@ -124,6 +125,6 @@ def main() -> None:
     let_blas_sleep()
 
 
-for _command in (explain, bench, export, verify, inspect, doctor, answers):
+for _command in (explain, serve, bench, export, verify, inspect, doctor, answers):
     main.add_command(_command)
 _add_verbosity(main)

@@ -15,15 +15,19 @@ from xai.base.arguments import whole_number
 from xai.base.description import TOP_ANSWER
 from xai.base.errors import BadInput
 from xai.runtime.answers import Answers, softmax
-from xai.runtime.clock import Clock
+from xai.runtime.clock import ANSWER, Clock
+from xai.runtime.description import IMAGE, TEXT
 from xai.runtime.engine import Answered, explain_tokens
 from xai.runtime.evidence import solved_graphs
 from xai.runtime.explanation import Answer, Explanation
-from xai.runtime.inputs.encode import encode_distinct
+from xai.runtime.inputs.encode import embed_texts, encode_distinct
 from xai.runtime.inputs.image import ImageSource
+from xai.runtime.inputs.kept import KeptImages
 from xai.runtime.inputs.prepare import PreparedImage, prepare, prepare_all
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
+from xai.runtime.masking import Kept, answer_kept, kept_places
 from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_method, find_methods
+from xai.runtime.prediction import Asked, Prediction, places
 from xai.runtime.sessions.protocol import Session
 from xai.spectral.arrays import Array, to_numpy
 
@@ -40,7 +44,8 @@ Remark = Callable[[Image.Image], str | None]
 class Explainer:
     """Answers questions about images and says why. `xai.load` makes one.
 
-    `encoder` wraps the model's tokenizer, `answers` names the rows of its classifier.
+    `encoder` wraps the model's tokenizer, `answers` names the rows of its classifier. `kept` holds the tokens of images that were
+    encoded, by default of none: the next question about one skips the vision encoder.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Explainer:
         self.encoder = encoder
         self.answers = answers
         self.remark = remark
+        self.kept = KeptImages(0)
 
     def check(self, question: str, target: str | int | None = None, truncate: bool = False) -> EncodedQuestion:
         """Encode a question, for `explain` and the others to take in place of it.
@@ -100,31 +106,37 @@ class Explainer:
         self,
         pairs: Iterable[Pair],
         methods: str | Sequence[str] = DEFAULT_METHOD,
-        target: str | int | None = None,
+        target: str | int | list[str | int | None] | None = None,
         *,
         top_k: int = 5,
         truncate: bool = False,
-        seed: int = 0,
+        seed: int | list[int] = 0,
     ) -> list[list[Explanation]]:
         """Explain many (image, question) pairs in one batch; one list of explanations per pair, in order.
 
         Questions may differ in length. Images that are equal are encoded once. `methods` is one name or several, each of which
         counts once; `all` stands for the methods as published. `top_k` answers are listed, one at least, `truncate` cuts a
-        question that is too long, `seed` + i, 0 or more, feeds the method `random` for pair i. Raises `BadInput` on an input that
-        cannot be used.
+        question that is too long, `seed` + i, 0 or more, feeds the method `random` for pair i. A list of targets or of seeds
+        has one for each pair. Raises `BadInput` on an input that cannot be used.
         """
         chosen = find_methods(methods)
-        top_k, seed = whole_number(top_k, "top_k", 1), whole_number(seed, "seed", 0)
-        explained = TOP_ANSWER if target is None else self.answers.find(target)
-        pairs = _checked(pairs)
+        top_k, pairs = whole_number(top_k, "top_k", 1), _checked(pairs)
+        if not isinstance(target, list):
+            target = [target] * max(len(pairs), 1)
+        if not isinstance(seed, list):
+            first = whole_number(seed, "seed", 0)
+            seed = list(range(first, first + len(pairs)))
+        targets = [TOP_ANSWER if one is None else self.answers.find(one) for one in target]
+        seeds = [whole_number(one, "seed", 0) for one in seed]
         if not pairs:
             return []
+        if not len(targets) == len(seeds) == len(pairs):
+            raise BadInput(f"{len(targets)} targets and {len(seeds)} seeds are given for {len(pairs)} pairs: give one for each")
         clock = Clock()
         with clock.time("preprocess"):
             questions = [q if isinstance(q, EncodedQuestion) else self.encoder.encode(q, truncate) for _, q in pairs]
         images, tokens, mask = self._encode([image for image, _ in pairs], clock)
         ids = [question.ids for question in questions]
-        targets, seeds = [explained] * len(pairs), range(seed, seed + len(pairs))
         answered = explain_tokens(self.session, tokens, ids, targets, chosen, clock, seeds, mask)
         with clock.time("assemble"):
             found = [
@@ -133,6 +145,76 @@ class Explainer:
             ]
         timings = clock.timings()
         return [[explanation(timings_ms=timings) for explanation in each] for each in found]
+
+    def answer(
+        self,
+        image: ImageSource | PreparedImage,
+        question: str | EncodedQuestion,
+        *,
+        without_patches: NDArray[np.bool_] | None = None,
+        without_words: NDArray[np.bool_] | None = None,
+        top_k: int = 5,
+    ) -> Prediction:
+        """Answer `question` about `image`, without the patches (h, w) and the words (words,) that are True: what the perturbation
+        test does. Raises `XaiError` on an input that cannot be used."""
+        return self.answer_batch([Asked(image, question, without_patches, without_words)], top_k=top_k)[0]
+
+    def answer_batch(self, asked: Sequence[Asked], *, top_k: int = 5) -> list[Prediction]:
+        """Answer many questions in one batch, in order; those that keep equally many tokens share a pass of the graph."""
+        top_k = whole_number(top_k, "top_k", 1)
+        if not asked:
+            return []
+        clock = Clock()
+        with clock.time("preprocess"):
+            questions = [q if isinstance(q, EncodedQuestion) else self.encoder.encode(q) for q in (one.question for one in asked)]
+        prepared, image_tokens, mask = self._encode([one.image for one in asked], clock)
+        stays = [one.kept(question, image.grid) for one, question, image in zip(asked, questions, prepared, strict=True)]
+        lengths = [image_tokens.shape[1]] * len(asked) if mask is None else mask.sum(1)
+        with clock.time("embed_text"):
+            text = embed_texts(self.session, [question.ids for question in questions]).embeddings
+        special = self.session.description.special
+        logits = np.empty((len(asked), self.session.description.answers))
+        groups: dict[tuple[int, int], list[int]] = {}
+        for i, tokens in enumerate(stays):
+            groups.setdefault((len(tokens.patches), len(tokens.words)), []).append(i)
+        with clock.time(ANSWER):
+            for members in groups.values():
+                rows = np.array(members)
+                image = Kept(image_tokens, rows, np.stack([kept_places(stays[i].patches, lengths[i], special[IMAGE]) for i in members]))
+                words = [kept_places(stays[i].words, len(questions[i].tokens), special[TEXT]) for i in members]
+                logits[rows] = to_numpy(answer_kept(self.session, image, Kept(text, rows, np.stack(words))))
+        timings = clock.timings()
+        return [self._prediction(*each, top_k, timings) for each in zip(asked, prepared, questions, logits, strict=True)]
+
+    def _prediction(
+        self,
+        asked: Asked,
+        image: PreparedImage,
+        question: EncodedQuestion,
+        logits: NDArray[np.float64],
+        top_k: int,
+        timings: dict[str, float],
+    ) -> Prediction:
+        answers = self._answers(logits)
+        return Prediction(
+            image_name=image.name,
+            image_size=image.picture.size,
+            crop=image.crop.box,
+            question=question,
+            answer=answers(int(logits.argmax())),
+            top=tuple(answers(int(i)) for i in np.argsort(-logits, kind="stable")[:top_k]),
+            grid=image.grid,
+            without_patches=places(asked.without_patches),
+            without_words=places(asked.without_words),
+            session=self.session.name,
+            precision=self.session.precision,
+            timings_ms=timings,
+        )
+
+    def _answers(self, logits: NDArray[np.float64]) -> Callable[[int], Answer]:
+        """Gives the answer of an id, with its share of the softmax."""
+        shares = softmax(logits)
+        return lambda i: Answer(i, self.answers.names[i], float(logits[i]), float(shares[i]))
 
     def _encode(
         self, images: Sequence[ImageSource | PreparedImage], clock: Clock
@@ -151,7 +233,7 @@ class Explainer:
                 prepared.append(image)
                 yield image.pixels
 
-        encoded = encode_distinct(self.session, pixels(), ENCODED_TOGETHER, encoding)
+        encoded = encode_distinct(self.session, pixels(), ENCODED_TOGETHER, encoding, self.kept)
         with encoding.time("encode_image"):
             tokens, mask = encoded.each()
         waited = 1e3 * (time.perf_counter() - start) - encoding.milliseconds["encode_image"]
@@ -170,12 +252,8 @@ class Explainer:
         """One explanation per method, complete but for its `timings_ms`, which no one knows yet."""
         model = self.session.description
         logits = np.asarray(to_numpy(result.logits), dtype=np.float64)
-        shares = softmax(logits)
-
-        def answer(i: int) -> Answer:
-            return Answer(int(i), self.answers.names[i], float(logits[i]), float(shares[i]))
-
-        top = tuple(answer(i) for i in np.argsort(-logits, kind="stable")[:top_k])
+        answer = self._answers(logits)
+        top = tuple(answer(int(i)) for i in np.argsort(-logits, kind="stable")[:top_k])
         remark = self.remark(image.picture) if self.remark else None
         notes = ([remark] if remark else []) + _truncation(question)
         found = []

@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "models": {"xai.base", "xai.spectral", "xai.meter", "xai.runtime"},
     "export": {"xai.base", "xai.spectral", "xai.meter", "xai.runtime", "xai.models"},
     "bench": {"xai.base", "xai.spectral", "xai.runtime", "xai.models.load"},
-    "commands": {"xai.base", "xai.spectral", "xai.meter", "xai.runtime", "xai.models", "xai.export", "xai.bench"},
+    "serve": {"xai.base", "xai.runtime", "xai.models.load"},
+    "commands": {"xai.base", "xai.spectral", "xai.meter", "xai.runtime", "xai.models", "xai.export", "xai.bench", "xai.serve"},
 }
 MAY_READ_SCENES = Path("meter/demo/training")
 """The demo learns from the scenes that the benchmarks draw."""
@@ -143,6 +144,7 @@ def run_python(*arguments: str, cwd: Path, path: Path | None = None) -> str:
     [
         ("xai, xai.cli", {"torch", "onnxruntime", "transformers", "matplotlib"}),
         ("xai.runtime", {"torch", "transformers"}),
+        ("xai.serve.app, xai.serve.lifecycle", {"torch", "transformers", "matplotlib"}),
         ("xai.bench.data.scenes", {"torch", "transformers"}),
     ],
 )

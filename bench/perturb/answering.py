@@ -14,10 +14,11 @@ from xai.bench.data.sample import Sample
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import QuestionPlan, batch_subsets, plan_question
 from xai.bench.perturb.request import Request
-from xai.runtime.description import Description
-from xai.runtime.engine import Answered, check_logits, explain_tokens
+from xai.runtime.description import IMAGE, TEXT, Description
+from xai.runtime.engine import Answered, explain_tokens
 from xai.runtime.evidence import solved_graphs
 from xai.runtime.inputs.encode import embed_texts, encode_distinct
+from xai.runtime.masking import Kept, answer_kept, kept_places
 from xai.runtime.methods import Method, Relevance
 from xai.runtime.sessions.protocol import Session
 from xai.spectral import Status
@@ -120,12 +121,11 @@ def answer_subsets(
 ) -> list[NDArray[np.float64]]:
     """Answer each question's planned subsets: logits (subsets, answers).
 
-    `whole` holds each question's logits with nothing removed, the first subset of every plan: it is not run again. Image
-    tokens are dropped after `encode_image` and text tokens after `embed_text`, so that those kept keep their positions.
+    `whole` holds each question's logits with nothing removed, the first subset of every plan: it is not run again.
     Raises `XaiError` where an answer is not finite.
     """
     text = embed_texts(session, questions.ids).embeddings
-    xp = namespace(text)
+    special = session.description.special
     found = [np.full((len(plan.subsets), len(logits)), np.nan) for plan, logits in zip(plans, whole, strict=True)]
     for logits, unperturbed in zip(found, whole, strict=True):
         logits[0] = unperturbed
@@ -135,21 +135,15 @@ def answer_subsets(
         text_kept = np.empty((len(batch.jobs), batch.text_tokens), np.int64)
         for row, (q, s) in enumerate(batch.jobs):
             modality, kept = plans[q].subsets[s]
-            last = sizes[q][1] - 1
-            image_kept[row] = np.concatenate([[0], kept + 1]) if modality == "image" else np.arange(batch.image_tokens)
-            text_kept[row] = np.concatenate([[0], kept + 1, [last]]) if modality == "text" else np.arange(batch.text_tokens)
+            images, texts = np.arange(batch.image_tokens), np.arange(batch.text_tokens)
+            if modality == IMAGE:
+                images = kept_places(kept, sizes[q][0], special[IMAGE])
+            if modality == TEXT:
+                texts = kept_places(kept, sizes[q][1], special[TEXT])
+            image_kept[row], text_kept[row] = images, texts
         asked = np.array([q for q, _ in batch.jobs])
-        logits = session.run(
-            "answer",
-            {
-                "image_tokens": questions.image_tokens[xp.asarray(questions.rows[asked])[:, None], xp.asarray(image_kept)],
-                "image_mask": xp.ones(image_kept.shape, dtype=bool),
-                "text_embeddings": text[xp.asarray(asked)[:, None], xp.asarray(text_kept)],
-                "text_mask": xp.ones(text_kept.shape, dtype=bool),
-            },
-            ["logits"],
-        )["logits"]
-        check_logits(session, logits)
+        image = Kept(questions.image_tokens, questions.rows[asked], image_kept)
+        logits = answer_kept(session, image, Kept(text, asked, text_kept))
         for (q, s), row_logits in zip(batch.jobs, to_numpy(logits), strict=True):
             found[q][s] = row_logits
     return found

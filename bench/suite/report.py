@@ -226,9 +226,10 @@ def _sentences(report: SuiteReport) -> list[str]:
     return found
 
 
-def with_section(readme: str, section: str) -> str:
-    """Replace the text of a README between the two marks. Raises `XaiError` where it does not have both, once each."""
-    if readme.count(SECTION_BEGIN) != 1 or readme.count(SECTION_END) != 1 or readme.index(SECTION_BEGIN) > readme.index(SECTION_END):
-        raise XaiError(f"the README needs {SECTION_BEGIN} and {SECTION_END}, once each and in this order")
-    head, _, rest = readme.partition(SECTION_BEGIN)
-    return f"{head}{SECTION_BEGIN}\n\n{section}\n\n{SECTION_END}{rest.partition(SECTION_END)[2]}"
+def with_section(page: str, section: str, marks: tuple[str, str] = (SECTION_BEGIN, SECTION_END)) -> str:
+    """Replace the text of a page between the two marks. Raises `XaiError` where it does not have both, once each."""
+    begin, end = marks
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise XaiError(f"the page needs {begin} and {end}, once each and in this order")
+    head, _, rest = page.partition(begin)
+    return f"{head}{begin}\n\n{section}\n\n{end}{rest.partition(end)[2]}"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xai.runtime.clock import Clock
 from xai.runtime.description import picture_inputs
+from xai.runtime.inputs.kept import KeptImages
 from xai.runtime.sessions.protocol import Session
 from xai.spectral.arrays import Array, namespace, to_device
 
@@ -43,39 +44,46 @@ class EncodedImages(NamedTuple):
         return self.tokens[namespace(self.tokens).asarray(self.rows)], None if self.mask is None else self.mask[self.rows]
 
 
-def encode_distinct(session: Session, images: Iterable[NDArray[np.float32]], together: int, clock: Clock | None = None) -> EncodedImages:
+def encode_distinct(
+    session: Session, images: Iterable[NDArray[np.float32]], together: int, clock: Clock | None = None, kept: KeptImages | None = None
+) -> EncodedImages:
     """Encode each distinct image once, up to `together` of one size in a batch; images are pixels (3, h, w), at least one.
 
-    Those to come may be prepared by threads meanwhile: `clock` counts the encoding only, not the waiting for them.
+    Those to come may be prepared by threads meanwhile: `clock` counts the encoding only, not the waiting for them. What `kept` holds
+    is not encoded, and it is given what is.
     """
     clock = clock or Clock()
+    kept = KeptImages(0) if kept is None else kept
     places: dict[bytes, int] = {}
-    waiting: dict[tuple[int, ...], list[tuple[int, NDArray[np.float32]]]] = {}  # by size: places and pixels
+    known: dict[bytes, Array] = {}
+    waiting: dict[tuple[int, ...], dict[bytes, NDArray[np.float32]]] = {}  # by size
     rows: list[int] = []
-    parts: list[tuple[list[int], Array]] = []
 
     def encode_waiting(shape: tuple[int, ...]) -> None:
         some = waiting.pop(shape)
-        parts.append(([place for place, _ in some], encode_images(session, np.stack([pixels for _, pixels in some]))))
+        for key, tokens in zip(some, encode_images(session, np.stack(list(some.values()))), strict=True):
+            known[key] = tokens
+            kept.keep(key, tokens)
 
     for pixels in images:
         with clock.time("encode_image"):
             key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
             if key not in places:
                 places[key] = len(places)
-                waiting.setdefault(pixels.shape, []).append((places[key], pixels))
+                if (found := kept.find(key)) is None:
+                    waiting.setdefault(pixels.shape, {})[key] = pixels
+                else:
+                    known[key] = found
             rows.append(places[key])
             if len(waiting.get(pixels.shape, ())) == together:
                 encode_waiting(pixels.shape)
     with clock.time("encode_image"):
         for shape in list(waiting):
             encode_waiting(shape)
-        if all(tokens.shape[1] == parts[0][1].shape[1] for _, tokens in parts):
-            tokens = parts[0][1] if len(parts) == 1 else namespace(parts[0][1]).concatenate([tokens for _, tokens in parts])
-            order = np.argsort([place for some, _ in parts for place in some])
-            return EncodedImages(tokens, order[rows], None)
-        encoded = {place: row for some, tokens in parts for place, row in zip(some, tokens, strict=True)}
-        tokens, mask = pad_tokens([encoded[place] for place in range(len(places))])
+        each = [known[key] for key in places]
+        if all(len(tokens) == len(each[0]) for tokens in each):
+            return EncodedImages(namespace(each[0]).stack(each), np.array(rows), None)
+        tokens, mask = pad_tokens(each)
     return EncodedImages(tokens, np.array(rows), mask)
 
 

@@ -1,0 +1,1 @@
+"""What a server gives under load: throughput, latency, and what it refuses."""

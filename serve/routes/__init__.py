@@ -1,0 +1,1 @@
+"""Routes by protocol, and what OpenAPI says of them."""

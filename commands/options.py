@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from xai.base.arguments import MAX_THREADS
 from xai.base.messages import LOG
 from xai.commands.completion import complete_file, complete_model
 from xai.models.load import MODEL_VARIABLE, ONLY_CHECKPOINTS, ModelOptions, default_model
@@ -73,7 +74,7 @@ _OPTIONS = {
         help="Where it runs: cpu, cuda, or one of ONNX Runtime's.",
     ),
     "allow_fallback": click.option("--allow-fallback", is_flag=True, help="Let ONNX Runtime take another provider than the one asked for."),
-    "threads": click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of one operator."),
+    "threads": click.option("--threads", type=click.IntRange(1, MAX_THREADS), metavar="N", help="Threads of one operator."),
     "trust": click.option("--trust", is_flag=True, help="Run the bundle's TorchScript, which is code."),
 }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from xai.base.arguments import MAX_THREADS
 from xai.base.errors import XaiError
 from xai.commands.options import model_argument
 from xai.models.load import find_model, load_bundle
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--provider", "--device", default="cpu", show_default=True, metavar="NAME", help="Where it runs: cpu, cuda, or one of ONNX Runtime's."
 )
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of one operator.")
+@click.option("--threads", type=click.IntRange(1, MAX_THREADS), metavar="N", help="Threads of one operator.")
 @click.option("--trust", is_flag=True, help="Also run the bundle's TorchScript, which is code.")
 def verify(model: str, checkpoint: Path | None, provider: str, threads: int | None, trust: bool) -> None:
     """Run a bundle's own questions through its graphs and compare with what float32 METER gave when it was exported."""

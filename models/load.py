@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from xai.base.arguments import whole_number
+from xai.base.arguments import MAX_THREADS, whole_number
 from xai.base.errors import BadInput, XaiError
 from xai.base.files import hash_file
 from xai.base.messages import LOG
@@ -169,9 +169,7 @@ def load(
     Raises `BadInput` for an argument that cannot be, and `XaiError` where something is missing or does not fit.
     """
     _check_types(model, tokenizer, answers, session, provider, trust, allow_fallback)
-    threads = None if threads is None else whole_number(threads, "threads", 1)
-    if threads is not None and threads > MOST_THREADS:
-        raise BadInput(f"threads is {threads}: {MOST_THREADS} is the most")
+    threads = None if threads is None else whole_number(threads, "threads", 1, MAX_THREADS)
     image_size = None if image_size is None else whole_number(image_size, "image_size", 1)
     heads = None if heads is None else whole_number(heads, "heads", 1)
     found = find_model(default_model() if isinstance(model, Unnamed) else model)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from xai.base.arguments import MAX_THREADS
 from xai.base.messages import is_quiet, say
 
 
@@ -13,7 +14,9 @@ from xai.base.messages import is_quiet, say
 @click.option(
     "--features", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="npz of real features (n, d), named KIND ..."
 )
-@click.option("--threads", type=click.IntRange(1), multiple=True, default=(1,), show_default=True, help="BLAS threads; may be repeated.")
+@click.option(
+    "--threads", type=click.IntRange(1, MAX_THREADS), multiple=True, default=(1,), show_default=True, help="BLAS threads; may be repeated."
+)
 @click.option("--quick", is_flag=True, help="A small run, for a look: seconds instead of many minutes.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows as JSON, too.")
 def eigen(features: Path | None, threads: tuple[int, ...], quick: bool, json_file: Path | None) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -30,10 +32,32 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
         tokenizer = _roberta(path) if path.is_dir() else Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises this very class for any damage
         raise XaiError(f"{path} is not a tokenizer: {first_line(error)}") from error
+    if tokenizer.post_processor is not None and (wrong := _unusable(json.loads(tokenizer.post_processor.__getstate__()))):
+        raise XaiError(f"{path} is not a tokenizer that can be used: {wrong}")
     # A file may carry the padding and truncation of its training: padding would be read as words, truncation cut unsaid.
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def _unusable(post_processor: Any) -> str | None:
+    """What is wrong with a template of special tokens, if anything: the library checks none, and fails on the first text.
+
+    Of a name that stands for nothing it panics, which no `except Exception` catches.
+    """
+    if post_processor["type"] == "Sequence":
+        return next(filter(None, map(_unusable, post_processor["processors"])), None)
+    if post_processor["type"] != "TemplateProcessing":
+        return None
+    known = post_processor["special_tokens"]
+    for piece in post_processor["single"]:
+        name = piece.get("SpecialToken", {}).get("id")
+        if name is not None and name not in known:
+            return f"its post-processor wraps text in {name!r}, which is none of its special tokens"
+    for name, token in known.items():
+        if len(token["ids"]) != len(token["tokens"]):
+            return f"its post-processor gives {len(token['ids'])} ids for the {len(token['tokens'])} tokens of {name!r}"
+    return None
 
 
 def _cached(name: str) -> Path:

@@ -51,8 +51,8 @@ LOAD: dict[str, tuple[tuple[Any, Expect], ...]] = {
     "session": ((7, REFUSED), ("", REFUSED), ("ONNX", EITHER), ("x", REFUSED), (["onnx"], REFUSED), ("onnx", SAME), (None, SAME), *NOTHING),
     "provider": ((None, REFUSED), (7, REFUSED), ("", REFUSED), ("CPU", EITHER), ("cuda", EITHER), ("cuda:9", REFUSED), ("x", REFUSED),
     (["cpu"], REFUSED), ("cpu", SAME), *NOTHING),
-    "threads": ((0, REFUSED), (-1, REFUSED), (1.5, REFUSED), ("2", REFUSED), (None, SAME), (10**30, REFUSED), (2**31, EITHER),
-    (np.int64(1), SAME), (True, EITHER), *NOTHING),
+    "threads": ((0, REFUSED), (-1, REFUSED), (1.5, REFUSED), ("2", REFUSED), (None, SAME), (10**30, REFUSED), (2**31, REFUSED),
+    (1025, REFUSED), (np.int64(1), SAME), (True, EITHER), *NOTHING),
     "trust": ((None, EITHER), ("x", EITHER), (1, SAME)),
     "allow_fallback": ((None, EITHER), ("x", EITHER), (1, SAME)),
 }  # fmt: skip

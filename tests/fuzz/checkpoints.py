@@ -117,10 +117,14 @@ class Checkpoints:
             return {name: archive.read(name) for name in archive.namelist()}
 
     def heads(self, rng: random.Random, folder: Path) -> Case:
-        heads = rng.choice(HEADS)
+        """What the checkpoint says of its heads; a quarter of the time `heads=4` is asked for, which no count of its own may gainsay."""
+        heads, asked = rng.choice(HEADS), rng.random() < 0.25
         shown = "10**5000" if isinstance(heads, int) and heads > 10**10 else repr(heads)
         possible = type(heads) is int and 1 <= heads <= 64
         expect = Expect.SAME if type(heads) is int and heads == 4 else Expect.EITHER if possible else Expect.FAITHFUL
+        if asked:
+            expect = Expect.REFUSED if possible and heads != 4 else Expect.FAITHFUL
+            return self.content(folder, self.full(heads), f"num_heads, 4 asked for · {shown}", expect, heads=4)
         return self.content(folder, self.full(heads), f"num_heads · {shown}", expect)
 
     def config(self, rng: random.Random, folder: Path) -> Case:
@@ -301,18 +305,19 @@ class Checkpoints:
         state = dict(self.material.tiny_state) if state is None else state
         return {"state_dict": state, "hyper_parameters": {"config": {"num_heads": heads, "tokenizer": "roberta-base"}}}
 
-    def content(self, folder: Path, content: Any, what: str, expect: Expect) -> Case:
+    def content(self, folder: Path, content: Any, what: str, expect: Expect, **options: Any) -> Case:
         torch.save(content, folder / "a.ckpt")
-        return self.load(Path("a.ckpt"), what, expect)
+        return self.load(Path("a.ckpt"), what, expect, **options)
 
     def raw(self, folder: Path, raw: bytes, what: str, expect: Expect, name: str = "a.ckpt") -> Case:
         (folder / name).write_bytes(raw)
         return self.load(Path(name), what, expect)
 
-    def load(self, path: Path, what: str, expect: Expect, image_size: Any = 96) -> Case:
-        material = self.material
-        text = f"xai.load({str(path)[:80]!r}, tokenizer={str(material.tiny_tokenizer)!r}, image_size={image_size!r})"
-        call = Call(text, lambda: material.explain_tiny(path, material.tiny_tokenizer, material.tiny_answers, image_size=image_size))
+    def load(self, path: Path, what: str, expect: Expect, image_size: Any = 96, **options: Any) -> Case:
+        material, options = self.material, {"image_size": image_size} | options
+        shown = "".join(f", {name}={value!r}" for name, value in options.items())
+        text = f"xai.load({str(path)[:80]!r}, tokenizer={str(material.tiny_tokenizer)!r}{shown})"
+        call = Call(text, lambda: material.explain_tiny(path, material.tiny_tokenizer, material.tiny_answers, **options))
         names = (one_line(path.name), "image size", "image_size") if len(path.name) > 1 else ()
         return Case(what, expect, call, material.tiny_numbers, names, sane=sane)
 

@@ -85,6 +85,30 @@ def test_a_tokenizer_without_special_tokens_is_refused(tokenizer) -> None:
         QuestionEncoder(Tokenizer.from_str(json.dumps(content)), 40, 300).encode("What color is the circle?")
 
 
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: p["special_tokens"].pop("</s>"), "wraps text in '</s>', which is none of its special tokens"),
+        (lambda p: p["special_tokens"]["<s>"]["tokens"].clear(), "gives 1 ids for the 0 tokens of '<s>'"),
+    ],
+)
+def test_a_template_that_names_what_is_not_there_is_refused_before_a_question(tokenizer, tmp_path, change, message, nested) -> None:
+    tokens = {name: {"id": name, "ids": [i], "tokens": [name]} for i, name in ((0, "<s>"), (2, "</s>"))}
+    single = [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    single.append({"SpecialToken": {"id": "</s>", "type_id": 0}})
+    template = {"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": tokens}
+    processor = {"type": "Sequence", "processors": [template]} if nested else template
+    path = tmp_path / "tokenizer.json"
+    content = json.loads(tokenizer.to_str()) | {"post_processor": processor}
+    path.write_text(json.dumps(content))
+    assert QuestionEncoder(load_tokenizer(path), 40, 300).encode("circle").tokens[0].raw == "<s>"
+    change(template)
+    path.write_text(json.dumps(content))
+    with pytest.raises(XaiError, match=rf"tokenizer\.json is not a tokenizer that can be used: its post-processor {message}"):
+        load_tokenizer(path)
+
+
 def test_robertas_two_files_wrap_the_question_in_special_tokens(tokenizer, tmp_path) -> None:
     model = json.loads(tokenizer.to_str())["model"]
     (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]))

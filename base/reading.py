@@ -46,8 +46,8 @@ def text_lines(text: str) -> list[str]:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """The value of a JSON text. Raises `XaiError`, which begins with `where`, for what JSON does not allow (NaN, a name given twice,
-    half a surrogate pair), and for what is nested or numbered beyond any use."""
+    """The value of a JSON text. Raises `XaiError`, which begins with `where`, for what JSON does not allow (NaN, a name given twice),
+    and for what is nested or numbered beyond any use. Half a surrogate pair passes: a file name that is not UTF-8 is written as such."""
     try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except RecursionError as error:

@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from xai.base.errors import XaiError
+from xai.base.text import one_line
 from xai.bench.latency.measure import REPORTED_STAGES
 from xai.bench.statistics import ratio_of_medians
 from xai.bench.tables import aligned
@@ -81,7 +82,8 @@ def what_differs(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     old, new = (dict(r["machine"]) for r in (a, b))
     old |= old.pop("versions")
     new |= new.pop("versions")
-    return lines + [f"{name}: {old.get(name)} | {new.get(name)}" for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
+    lines += [f"{name}: {old.get(name)} | {new.get(name)}" for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
+    return list(map(one_line, lines))
 
 
 def ratio_table(ratios: list[Ratio], fail_over: float | None) -> str:

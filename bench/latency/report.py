@@ -9,6 +9,7 @@ from typing import Any
 
 from xai.base.errors import XaiError
 from xai.base.reading import Fields, read_json
+from xai.base.text import one_line
 from xai.bench.latency.measure import REPORTED_STAGES, SCHEMA_VERSION
 from xai.bench.tables import aligned
 
@@ -73,11 +74,12 @@ def _check_batch(batch: Fields) -> None:
 def describe_run(report: Mapping[str, Any]) -> str:
     """Say what ran, in two lines."""
     machine = report["machine"]
-    return (
+    lines = (
         f"{report['model']['name']}, {report['session']} {report['precision']} on {report['provider']}, "
-        f"{len(report['methods'])} method{'s' if len(report['methods']) > 1 else ''}, {report['inputs']['name']}\n"
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; GPU {machine['gpu']}"
+        f"{len(report['methods'])} method{'s' if len(report['methods']) > 1 else ''}, {report['inputs']['name']}",
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; GPU {machine['gpu']}",
     )
+    return "\n".join(map(one_line, lines))
 
 
 def latency_table(report: Mapping[str, Any]) -> str:

@@ -52,7 +52,7 @@ class _OfBundles:
         names = (*names, "bundle")
         if way == "explain":
             methods = (f"-m{method}" for method in METHODS)
-            command = ("explain", "-e", "bundle", *methods, "--threads=1", "--json=-", str(self.material.png), QUESTION)
+            command = ("explain", "--model=bundle", *methods, "--threads=1", "--json=-", str(self.material.png), QUESTION)
             return Case(f"explain: {what}", expect, Command(command, of_command), expected if numbers else None, names, sane=sane)
         weaker = expect if expect is Expect.REFUSED and way == "verify" else Expect.EITHER
         return Case(f"{way}: {what}", weaker, Command((way, "bundle"), nothing), None, names)

@@ -97,6 +97,18 @@ def test_a_slowed_stage_is_found(plain, tmp_path) -> None:
     assert run("compare", tmp_path / "b.json", tmp_path / "a.json", "--fail-over", 1e6).exit_code == 0
 
 
+def test_names_in_a_report_cannot_steer_what_is_shown(plain, tmp_path) -> None:
+    """Half a surrogate pair cannot be encoded, an escape sequence steers a terminal, a line's end breaks the list."""
+    other = copy.deepcopy(plain)
+    other["machine"]["versions"]["scipy"] = other["machine"]["cpu"] = other["model"]["name"] = "\ud800 \x1b[31m\n1"
+    for name, content in (("a", other), ("b", plain)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    found = run("compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert found.exit_code == 0
+    assert "scipy: \ufffd [31m 1 |" in found.stdout
+    assert "\x1b" not in found.stdout
+
+
 def test_what_runs_the_model_may_differ_and_is_shown(plain, tmp_path) -> None:
     other = copy.deepcopy(plain) | {"session": "torchscript", "precision": "bfloat16", "threads": 8}
     other["machine"]["cpu"] = "another"

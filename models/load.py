@@ -29,9 +29,6 @@ MODEL_VARIABLE = "XAI_MODEL"
 DEFAULT_TOKENIZER = "roberta-base"
 """The tokenizer of the published METER checkpoints, looked for in the local Hugging Face cache."""
 
-MOST_THREADS = 4096
-"""More than a machine has; the libraries take any number, and fail or start as many."""
-
 ONLY_CHECKPOINTS = ("tokenizer", "answers", "image_size", "heads")
 """Options of a checkpoint: a bundle and the demo model bring these with them."""
 

@@ -112,8 +112,9 @@ def test_a_contrast_is_the_gradient_of_the_difference(session: Session, family_g
     for target in (Contrast(4, 7), TOP_ANSWER, EVERY_ANSWER):
         ours, theirs = (explain_tokens(one, tokens, ids, [target], methods)[0] for one in (session, eager))
         assert ours.target == theirs.target
-        for a, b in zip(ours.relevances, theirs.relevances, strict=True):
-            assert error(a.text, b.text) < 1e-5 and error(a.image, b.image) < 1e-5
+        for method, a, b in zip(methods, ours.relevances, theirs.relevances, strict=True):
+            tolerance = 1e-5 * (10 if method.name == CANCELS else 1)
+            assert error(a.text, b.text) < tolerance and error(a.image, b.image) < tolerance, method.name
     assert description.answers > 7
 
 

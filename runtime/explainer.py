@@ -16,15 +16,16 @@ from xai.base.description import TOP_ANSWER
 from xai.base.errors import BadInput
 from xai.runtime.answers import Answers, softmax
 from xai.runtime.clock import ANSWER, Clock
+from xai.runtime.description import IMAGE, TEXT
 from xai.runtime.engine import Answered, explain_tokens
-from xai.runtime.evidence import depth_of, solved_graphs
+from xai.runtime.evidence import solved_graphs
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.inputs.encode import embed_texts, encode_distinct
 from xai.runtime.inputs.image import ImageSource
 from xai.runtime.inputs.kept import KeptImages
 from xai.runtime.inputs.prepare import PreparedImage, prepare, prepare_all
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
-from xai.runtime.masking import Kept, answer_kept, image_places, text_places
+from xai.runtime.masking import Kept, answer_kept, kept_places
 from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_method, find_methods
 from xai.runtime.prediction import Asked, Prediction, places
 from xai.runtime.sessions.protocol import Session
@@ -134,9 +135,9 @@ class Explainer:
         clock = Clock()
         with clock.time("preprocess"):
             questions = [q if isinstance(q, EncodedQuestion) else self.encoder.encode(q, truncate) for _, q in pairs]
-        images, tokens = self._encode([image for image, _ in pairs], clock)
+        images, tokens, mask = self._encode([image for image, _ in pairs], clock)
         ids = [question.ids for question in questions]
-        answered = explain_tokens(self.session, tokens, ids, targets, chosen, clock, seeds)
+        answered = explain_tokens(self.session, tokens, ids, targets, chosen, clock, seeds, mask)
         with clock.time("assemble"):
             found = [
                 self._explanations(image, question, result, chosen, top_k)
@@ -166,9 +167,10 @@ class Explainer:
         clock = Clock()
         with clock.time("preprocess"):
             questions = [q if isinstance(q, EncodedQuestion) else self.encoder.encode(q) for q in (one.question for one in asked)]
-            patches = self.session.description.grid**2
-            kept = [one.kept(question, patches) for one, question in zip(asked, questions, strict=True)]
-        prepared, image_tokens = self._encode([one.image for one in asked], clock)
+        prepared, image_tokens, _ = self._encode([one.image for one in asked], clock)
+        special = self.session.description.special
+        sizes = [(image.grid[0] * image.grid[1], len(question.tokens)) for image, question in zip(prepared, questions, strict=True)]
+        kept = [one.kept(question, patches, special[TEXT]) for one, question, (patches, _) in zip(asked, questions, sizes, strict=True)]
         with clock.time("embed_text"):
             text = embed_texts(self.session, [question.ids for question in questions]).embeddings
         logits = np.empty((len(asked), self.session.description.answers))
@@ -178,8 +180,9 @@ class Explainer:
         with clock.time(ANSWER):
             for members in groups.values():
                 rows = np.array(members)
-                image = Kept(image_tokens, rows, np.stack([image_places(kept[i].patches) for i in members]))
-                words = Kept(text, rows, np.stack([text_places(kept[i].words, len(questions[i].tokens)) for i in members]))
+                image_kept = [kept_places(kept[i].patches, special[IMAGE], sizes[i][0] + sum(special[IMAGE])) for i in members]
+                text_kept = [kept_places(kept[i].words, special[TEXT], sizes[i][1]) for i in members]
+                image, words = Kept(image_tokens, rows, np.stack(image_kept)), Kept(text, rows, np.stack(text_kept))
                 logits[rows] = to_numpy(answer_kept(self.session, image, words))
         timings = clock.timings()
         return [self._prediction(*each, top_k, timings) for each in zip(asked, prepared, questions, logits, strict=True)]
@@ -193,7 +196,6 @@ class Explainer:
         top_k: int,
         timings: dict[str, float],
     ) -> Prediction:
-        grid = self.session.description.grid
         answers = self._answers(logits)
         return Prediction(
             image_name=image.name,
@@ -202,7 +204,7 @@ class Explainer:
             question=question,
             answer=answers(int(logits.argmax())),
             top=tuple(answers(int(i)) for i in np.argsort(-logits, kind="stable")[:top_k]),
-            grid=(grid, grid),
+            grid=image.grid,
             without_patches=places(asked.without_patches),
             without_words=places(asked.without_words),
             session=self.session.name,
@@ -215,8 +217,11 @@ class Explainer:
         shares = softmax(logits)
         return lambda i: Answer(i, self.answers.names[i], float(logits[i]), float(shares[i]))
 
-    def _encode(self, images: Sequence[ImageSource | PreparedImage], clock: Clock) -> tuple[list[PreparedImage], Array]:
-        """The images, prepared, and their tokens (B, N, width); each distinct image is encoded once.
+    def _encode(
+        self, images: Sequence[ImageSource | PreparedImage], clock: Clock
+    ) -> tuple[list[PreparedImage], Array, NDArray[np.bool_] | None]:
+        """The images, prepared, their tokens (B, N, width), and the mask of these where images have unequal numbers of them; each distinct
+        image is encoded once.
 
         `clock` gets, of images prepared here, the time that was waited for them, and of the others what their preparing took.
         """
@@ -231,7 +236,7 @@ class Explainer:
 
         encoded = encode_distinct(self.session, pixels(), ENCODED_TOGETHER, encoding, self.kept)
         with encoding.time("encode_image"):
-            tokens = encoded.each()
+            tokens, mask = encoded.each()
         waited = 1e3 * (time.perf_counter() - start) - encoding.milliseconds["encode_image"]
         here = [image.decode_ms + image.preprocess_ms for image, given in zip(prepared, images, strict=True) if image is not given]
         share = waited / sum(here) if here else 0.0
@@ -240,7 +245,7 @@ class Explainer:
             clock.add("decode", part * image.decode_ms)
             clock.add("preprocess", part * image.preprocess_ms)
         clock.add("encode_image", encoding.milliseconds["encode_image"])
-        return prepared, tokens
+        return prepared, tokens, mask
 
     def _explanations(
         self, image: PreparedImage, question: EncodedQuestion, result: Answered, methods: Sequence[Method], top_k: int
@@ -254,7 +259,7 @@ class Explainer:
         notes = ([remark] if remark else []) + _truncation(question)
         found = []
         for method, relevance in zip(methods, result.relevances, strict=True):
-            used = solved_graphs(method.needs(depth_of(model)))
+            used = solved_graphs(method.needs(model))
             solver = tuple(report for report in result.solver if report.graph in used)
             found.append(
                 functools.partial(
@@ -267,8 +272,8 @@ class Explainer:
                     target=answer(result.target),
                     top=top,
                     method=method.base,
-                    layers=method.layers,
-                    image_relevance=to_numpy(relevance.image).reshape(model.grid, model.grid),
+                    layers=method.summed(model),
+                    image_relevance=to_numpy(relevance.image).reshape(image.grid),
                     text_relevance=to_numpy(relevance.text),
                     solver=solver,
                     session=self.session.name,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xai.runtime.description import Special
 from xai.runtime.engine import check_logits
 from xai.runtime.sessions.protocol import Session
 from xai.spectral.arrays import Array, namespace
@@ -30,14 +31,10 @@ class Kept(NamedTuple):
         return self.tokens[xp.asarray(self.rows)[:, None], xp.asarray(self.places)]
 
 
-def image_places(patches: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Patches (p,) -> image tokens (1 + p,): the class token stays."""
-    return np.concatenate([[0], patches + 1])
-
-
-def text_places(tokens: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    """Tokens (t,) of a question of `length` tokens, counted without the special ones -> tokens (2 + t,), both special ones with them."""
-    return np.concatenate([[0], tokens + 1, [length - 1]])
+def kept_places(kept: NDArray[np.int64], special: Special, length: int) -> NDArray[np.int64]:
+    """Tokens (k,) that stay of `length`, counted without the special ones -> their places among all (k + special,): these stay."""
+    before, behind = special
+    return np.concatenate([np.arange(before), kept + before, np.arange(length - behind, length)])
 
 
 def answer_kept(session: Session, image: Kept, text: Kept) -> Array:

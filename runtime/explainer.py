@@ -167,22 +167,23 @@ class Explainer:
         clock = Clock()
         with clock.time("preprocess"):
             questions = [q if isinstance(q, EncodedQuestion) else self.encoder.encode(q) for q in (one.question for one in asked)]
-        prepared, image_tokens, mask = self._encode([one.image for one in asked], clock)
-        stays = [one.kept(question, image.grid) for one, question, image in zip(asked, questions, prepared, strict=True)]
-        lengths = [image_tokens.shape[1]] * len(asked) if mask is None else mask.sum(1)
+        prepared, image_tokens, _ = self._encode([one.image for one in asked], clock)
+        special = self.session.description.special
+        sizes = [(image.grid[0] * image.grid[1], len(question.tokens)) for image, question in zip(prepared, questions, strict=True)]
+        kept = [one.kept(question, patches, special[TEXT]) for one, question, (patches, _) in zip(asked, questions, sizes, strict=True)]
         with clock.time("embed_text"):
             text = embed_texts(self.session, [question.ids for question in questions]).embeddings
-        special = self.session.description.special
         logits = np.empty((len(asked), self.session.description.answers))
         groups: dict[tuple[int, int], list[int]] = {}
-        for i, tokens in enumerate(stays):
+        for i, tokens in enumerate(kept):
             groups.setdefault((len(tokens.patches), len(tokens.words)), []).append(i)
         with clock.time(ANSWER):
             for members in groups.values():
                 rows = np.array(members)
-                image = Kept(image_tokens, rows, np.stack([kept_places(stays[i].patches, lengths[i], special[IMAGE]) for i in members]))
-                words = [kept_places(stays[i].words, len(questions[i].tokens), special[TEXT]) for i in members]
-                logits[rows] = to_numpy(answer_kept(self.session, image, Kept(text, rows, np.stack(words))))
+                image_kept = [kept_places(kept[i].patches, special[IMAGE], sizes[i][0] + sum(special[IMAGE])) for i in members]
+                text_kept = [kept_places(kept[i].words, special[TEXT], sizes[i][1]) for i in members]
+                image, words = Kept(image_tokens, rows, np.stack(image_kept)), Kept(text, rows, np.stack(text_kept))
+                logits[rows] = to_numpy(answer_kept(self.session, image, words))
         timings = clock.timings()
         return [self._prediction(*each, top_k, timings) for each in zip(asked, prepared, questions, logits, strict=True)]
 

@@ -31,10 +31,10 @@ class Kept(NamedTuple):
         return self.tokens[xp.asarray(self.rows)[:, None], xp.asarray(self.places)]
 
 
-def kept_places(content: NDArray[np.int64], length: int, special: Special) -> NDArray[np.int64]:
-    """Patches or words' tokens (k,), counted without the special ones, of `length` tokens in all -> places of those that stay: these,
-    and every special one."""
-    return np.concatenate([np.arange(special.before), content + special.before, np.arange(length - special.behind, length)])
+def kept_places(kept: NDArray[np.int64], special: Special, length: int) -> NDArray[np.int64]:
+    """Tokens (k,) that stay of `length`, counted without the special ones -> their places among all (k + special,): these stay."""
+    before, behind = special
+    return np.concatenate([np.arange(before), kept + before, np.arange(length - behind, length)])
 
 
 def answer_kept(session: Session, image: Kept, text: Kept) -> Array:

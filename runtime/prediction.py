@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.base.errors import BadInput
+from xai.runtime.description import Special
 from xai.runtime.explanation import Answer
 from xai.runtime.inputs.image import ImageSource
 from xai.runtime.inputs.prepare import PreparedImage
@@ -31,12 +32,14 @@ class Asked(NamedTuple):
     without_patches: NDArray[np.bool_] | None = None
     without_words: NDArray[np.bool_] | None = None
 
-    def kept(self, question: EncodedQuestion, grid: tuple[int, int]) -> Stays:
-        """What stays of the encoded question and of a grid of patches. Raises `BadInput` where a mask does not fit."""
-        without_patches = _mask(self.without_patches, grid[0] * grid[1], "without_patches", "patches")
+    def kept(self, question: EncodedQuestion, patches: int, special: Special) -> Stays:
+        """What stays of the question, which has so many special tokens, and of the patches. Raises `BadInput` where a mask does not fit."""
+        without_patches = _mask(self.without_patches, patches, "without_patches", "patches")
         without_words = _mask(self.without_words, len(question.words), "without_words", "words")
         removed = [token for i in np.flatnonzero(without_words) for token in question.words[i].tokens]
-        return Stays(np.flatnonzero(~without_patches), np.setdiff1d(np.arange(1, len(question.tokens) - 1), removed) - 1)
+        before, behind = special
+        content = np.arange(before, len(question.tokens) - behind)
+        return Stays(np.flatnonzero(~without_patches), np.setdiff1d(content, removed) - before)
 
 
 def places(mask: NDArray[np.bool_] | None) -> tuple[int, ...]:

@@ -104,9 +104,9 @@ class Served:
         """The answer, with patches and words left out that are named by number. Raises `Refusal` on an input that cannot be used."""
         with _refusing():
             encoded = self.explainer.check(question)
-        patches = _mask(without_patches, self.explainer.session.description.grid**2, "without_patches", "patches")
-        masks = patches, _mask(without_words, len(encoded.words), "without_words", "words")
+        words = _mask(without_words, len(encoded.words), "without_words", "words")
         image = await self._decode(picture)
+        masks = _mask(without_patches, image.grid[0] * image.grid[1], "without_patches", "patches"), words
         with self._timed(self._gauges.predict):
             return await self.batcher.submit(Work(Asked(image, encoded, *masks), (), None, top_k), ())
 

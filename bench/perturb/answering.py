@@ -125,22 +125,17 @@ def answer_subsets(
     Raises `XaiError` where an answer is not finite.
     """
     text = embed_texts(session, questions.ids).embeddings
-    special = session.description.special
     found = [np.full((len(plan.subsets), len(logits)), np.nan) for plan, logits in zip(plans, whole, strict=True)]
     for logits, unperturbed in zip(found, whole, strict=True):
         logits[0] = unperturbed
-    sizes = questions.sizes
+    sizes, special = questions.sizes, session.description.special
     for batch in batch_subsets(plans, sizes, memory.answers):
         image_kept = np.empty((len(batch.jobs), batch.image_tokens), np.int64)
         text_kept = np.empty((len(batch.jobs), batch.text_tokens), np.int64)
         for row, (q, s) in enumerate(batch.jobs):
             modality, kept = plans[q].subsets[s]
-            images, texts = np.arange(batch.image_tokens), np.arange(batch.text_tokens)
-            if modality == IMAGE:
-                images = kept_places(kept, sizes[q][0], special[IMAGE])
-            if modality == TEXT:
-                texts = kept_places(kept, sizes[q][1], special[TEXT])
-            image_kept[row], text_kept[row] = images, texts
+            image_kept[row] = kept_places(kept, special[IMAGE], sizes[q][0]) if modality == "image" else np.arange(batch.image_tokens)
+            text_kept[row] = kept_places(kept, special[TEXT], sizes[q][1]) if modality == "text" else np.arange(batch.text_tokens)
         asked = np.array([q for q, _ in batch.jobs])
         image = Kept(questions.image_tokens, questions.rows[asked], image_kept)
         logits = answer_kept(session, image, Kept(text, asked, text_kept))

@@ -55,14 +55,14 @@ def encode_distinct(
     clock = clock or Clock()
     kept = KeptImages(0) if kept is None else kept
     places: dict[bytes, int] = {}
-    known: dict[bytes, Array] = {}
-    waiting: dict[tuple[int, ...], dict[bytes, NDArray[np.float32]]] = {}  # by size
+    waiting: dict[tuple[int, ...], list[tuple[bytes, NDArray[np.float32]]]] = {}  # by size: hashes and pixels
     rows: list[int] = []
+    parts: list[tuple[list[int], Array]] = []
 
     def encode_waiting(shape: tuple[int, ...]) -> None:
         some = waiting.pop(shape)
-        for key, tokens in zip(some, encode_images(session, np.stack(list(some.values()))), strict=True):
-            known[key] = tokens
+        parts.append(([places[key] for key, _ in some], encode_images(session, np.stack([pixels for _, pixels in some]))))
+        for (key, _), tokens in zip(some, parts[-1][1], strict=True):
             kept.keep(key, tokens)
 
     for pixels in images:
@@ -71,19 +71,21 @@ def encode_distinct(
             if key not in places:
                 places[key] = len(places)
                 if (found := kept.find(key)) is None:
-                    waiting.setdefault(pixels.shape, {})[key] = pixels
+                    waiting.setdefault(pixels.shape, []).append((key, pixels))
                 else:
-                    known[key] = found
+                    parts.append(([places[key]], found[None]))
             rows.append(places[key])
             if len(waiting.get(pixels.shape, ())) == together:
                 encode_waiting(pixels.shape)
     with clock.time("encode_image"):
         for shape in list(waiting):
             encode_waiting(shape)
-        each = [known[key] for key in places]
-        if all(len(tokens) == len(each[0]) for tokens in each):
-            return EncodedImages(namespace(each[0]).stack(each), np.array(rows), None)
-        tokens, mask = pad_tokens(each)
+        if all(tokens.shape[1] == parts[0][1].shape[1] for _, tokens in parts):
+            tokens = parts[0][1] if len(parts) == 1 else namespace(parts[0][1]).concatenate([tokens for _, tokens in parts])
+            order = np.argsort([place for some, _ in parts for place in some])
+            return EncodedImages(tokens, order[rows], None)
+        encoded = {place: row for some, tokens in parts for place, row in zip(some, tokens, strict=True)}
+        tokens, mask = pad_tokens([encoded[place] for place in range(len(places))])
     return EncodedImages(tokens, np.array(rows), mask)
 
 

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 
 from xai.base.files import json_bytes
 from xai.base.versions import XAI_VERSION
+from xai.runtime.description import Aspect, Boxes, Square
 from xai.runtime.explanation import Explanation, to_json
 from xai.serve.asking import Models
 from xai.serve.errors import bad_input, malformed
@@ -81,7 +82,7 @@ def routes(models: Models) -> APIRouter:
 
     @router.get("/v2/models/{model}", summary="A model", responses={**describe.open_object("name", "inputs", "outputs"), **missing})
     async def metadata(model: str) -> JSONResponse:
-        return JSONResponse(describe_model(model, models.named(model).explainer.session.description.grid))
+        return JSONResponse(describe_model(model, models.named(model).explainer.session.description.picture))
 
     @router.get(
         "/v2/models/{model}/ready",
@@ -106,12 +107,13 @@ def routes(models: Models) -> APIRouter:
     return router
 
 
-def describe_model(name: str, grid: int) -> dict[str, Any]:
-    """The metadata of a model: -1 is a length that depends on the question."""
+def describe_model(name: str, picture: Square | Aspect | Boxes) -> dict[str, Any]:
+    """The metadata of a model: -1 is a length that depends on the question, or on the picture."""
 
     def tensor(name: str, datatype: str, *shape: int) -> dict[str, Any]:
         return {"name": name, "datatype": datatype, "shape": list(shape)}
 
+    grid = picture.grid if isinstance(picture, Square) else -1
     inputs = [tensor("image", "BYTES", 1), tensor("question", "BYTES", 1)]
     outputs = [tensor(ANSWER, "BYTES", 1), tensor(IMAGE, "FP32", 1, grid, grid), tensor(TEXT, "FP32", 1, -1)]
     return {"name": name, "versions": [], "platform": "xai", "inputs": inputs, "outputs": outputs}

@@ -189,7 +189,7 @@ def _check_types(model: object, tokenizer: object, answers: object, session: obj
     if not isinstance(model, str | os.PathLike | Unnamed):
         raise BadInput(f"model is {model!r}, not a name or a path: leave it out for the demo model")
     for name, value in (("tokenizer", tokenizer), ("answers", answers)):
-        if not isinstance(value, str | os.PathLike | None):
+        if not isinstance(value, str | os.PathLike | None) or value == "":
             raise BadInput(f"{name} is {value!r}, not the name of a file")
     for name, value, kinds in (("session", session, str | None), ("provider", provider, str)):
         if not isinstance(value, kinds):

@@ -64,8 +64,10 @@ class QuestionEncoder:
         if any("\ud800" <= c <= "\udfff" for c in question):
             raise BadInput("the question holds bytes that are not UTF-8: type it again, or set a UTF-8 locale")
         encoding = self.tokenizer.encode(question)
-        count = len(encoding.ids)
-        if count < 2 or not (encoding.special_tokens_mask[0] and encoding.special_tokens_mask[-1]):
+        # Each of these is a list made anew whenever it is asked for.
+        ids, raws, offsets, specials = encoding.ids, encoding.tokens, encoding.offsets, encoding.special_tokens_mask
+        count = len(ids)
+        if count < 2 or not (specials[0] and specials[-1]):
             raise XaiError(
                 "the tokenizer does not wrap a question in <s> and </s>: give the tokenizer.json of the model, with its post-processor"
             )
@@ -76,11 +78,10 @@ class QuestionEncoder:
         keep = list(range(count)) if count <= self.limit else [*range(self.limit - 1), count - 1]
         tokens, spans = [], []
         for i in keep:
-            start, end = encoding.offsets[i]
-            special = bool(encoding.special_tokens_mask[i])
-            text = encoding.tokens[i] if special else question[start:end].strip() or encoding.tokens[i]
-            tokens.append(Token(encoding.ids[i], encoding.tokens[i], text))
-            spans.append(None if special else (start, end))
+            start, end = offsets[i]
+            text = raws[i] if specials[i] else question[start:end].strip() or raws[i]
+            tokens.append(Token(ids[i], raws[i], text))
+            spans.append(None if specials[i] else (start, end))
         if wrong := [t.raw for t in tokens if t.id >= self.vocab_size]:
             raise XaiError(
                 f"the tokenizer gives id {max(t.id for t in tokens)} for {wrong[0]!r}, the model knows {self.vocab_size} ids: "

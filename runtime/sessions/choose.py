@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput, XaiError
 from xai.runtime.bundle.manifest import Bundle
 from xai.runtime.sessions.protocol import Session
 
@@ -22,9 +22,9 @@ def open_session(
 
     `provider` says where the graphs run, `cpu`, `cuda` or an ONNX Runtime provider's name; `allow_fallback` is for ONNX Runtime
     (`OnnxSession`), `trust` for TorchScript (`TorchScriptSession`).
-    Raises `XaiError` where the bundle or this installation cannot run it.
+    Raises `BadInput` for another name, and `XaiError` where the bundle or this installation cannot run it.
     """
-    name = session or next(kind for kind in SESSIONS if kind in bundle.manifest.formats)
+    name = next(kind for kind in SESSIONS if kind in bundle.manifest.formats) if session is None else session
     try:
         match name:
             case "onnx":
@@ -40,4 +40,4 @@ def open_session(
         if extra is None:
             raise
         raise XaiError(f"the session {name!r} needs {error.name}, which is not installed: pip install 'xai-vqa[{extra}]'") from error
-    raise XaiError(f"a bundle has no session {name!r}: choose from {', '.join(SESSIONS)}")
+    raise BadInput(f"a bundle has no session {name!r}: choose from {', '.join(SESSIONS)}")

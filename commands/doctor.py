@@ -10,7 +10,7 @@ from xai.base.errors import XaiError
 @click.command()
 def doctor() -> None:
     """Say what is installed and what it can run on. Exits with 1 where something cannot work."""
-    from xai.runtime.doctor import examine
+    from xai.commands.diagnosis import examine
 
     found = examine()
     for name, value in found.facts:

@@ -43,7 +43,7 @@ def export(
         from xai.export.bundle import ParityError, export_bundle
         from xai.export.folder import check_place
         from xai.models.eager import EagerSession
-        from xai.runtime.parity import parity_table
+        from xai.runtime.bundle.parity import parity_table
     except ModuleNotFoundError as error:
         raise XaiError(f"exporting needs {error.name}: pip install 'xai-vqa[cpu,export]'") from error
 

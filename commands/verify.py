@@ -14,7 +14,7 @@ from xai.models.load import find_model, load_bundle
 
 if TYPE_CHECKING:
     from xai.runtime.bundle.manifest import Manifest
-    from xai.runtime.parity import Observed, Trial
+    from xai.runtime.bundle.parity import Observed, Trial
 
 
 @click.command()
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def verify(model: str, checkpoint: Path | None, provider: str, threads: int | None, trust: bool) -> None:
     """Run a bundle's own questions through its graphs and compare with what float32 METER gave when it was exported."""
     from xai.runtime.bundle.manifest import PARITY
-    from xai.runtime.parity import check_session, failures, load_trial, parity_table
+    from xai.runtime.bundle.parity import check_session, failures, load_trial, parity_table
     from xai.runtime.sessions.choose import open_session
 
     checked = load_bundle(find_model(model))
@@ -66,7 +66,7 @@ def _observe_checkpoint(path: Path, manifest: Manifest, trial: Trial) -> list[Ob
         from xai.models.meter import load_meter_family
     except ModuleNotFoundError as error:
         raise XaiError(f"running a checkpoint needs {error.name}: pip install 'xai-vqa[export]'") from error
-    from xai.runtime.parity import observe
+    from xai.runtime.bundle.parity import observe
 
     session = EagerSession(load_meter_family(path, manifest.model.image_size, manifest.heads.cross_modal), str(path))
     if others := session.description.differences(manifest.model):

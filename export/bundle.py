@@ -39,8 +39,8 @@ from xai.runtime.bundle.manifest import (
     FileRecord,
     Manifest,
 )
+from xai.runtime.bundle.parity import MIN_COSINE, TOLERANCES, Closeness, check_session, failures, make_trial, observe, save_trial
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.parity import MIN_COSINE, TOLERANCES, Closeness, check_session, failures, make_trial, observe, save_trial
 from xai.runtime.sessions.choose import open_session
 
 WRITERS = ("xai-vqa", "torch", "onnx", "onnxscript", "onnxruntime")

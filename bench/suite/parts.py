@@ -49,8 +49,8 @@ def describe_model(model: ModelOptions) -> dict[str, Any]:
 def measure_parity(model: ModelOptions) -> dict[str, Any]:
     """Compare a bundle's own questions with what eager float32 gave at its export: error and cosine by group, what fails."""
     from xai.runtime.bundle.manifest import PARITY
+    from xai.runtime.bundle.parity import check_session, failures, load_trial
     from xai.runtime.bundle.reader import read_bundle
-    from xai.runtime.parity import check_session, failures, load_trial
     from xai.runtime.sessions.choose import open_session
 
     bundle = read_bundle(Path(model.model))
@@ -165,8 +165,8 @@ def write_pair(demo: bool, folder: Path) -> tuple[Path, str]:
 
 def read_certificate(folder: Path, format: str) -> Mapping[str, Any]:
     """Read what an export measured of one format, as `measure_parity` gives it. Raises `XaiError` where the bundle cannot be read."""
+    from xai.runtime.bundle.parity import Closeness, failures
     from xai.runtime.bundle.reader import read_bundle
-    from xai.runtime.parity import Closeness, failures
 
     manifest = read_bundle(folder).manifest
     try:

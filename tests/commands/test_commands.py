@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from xai.base.errors import XaiError
 from xai.bench.data.vqa_answers import build_answers, normalise_answer
+from xai.commands import diagnosis
 from xai.commands.answers import answers
 from xai.commands.doctor import doctor as doctor_command
-from xai.runtime import doctor
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_doctor_names_conflicts(monkeypatch: pytest.MonkeyPatch, installed: dict
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    problems = doctor.examine().problems
+    problems = diagnosis.examine().problems
     assert any(problem in line for line in problems) if problem else not problems
     result = CliRunner().invoke(doctor_command)
     assert (result.exit_code == 0) == (problem is None)

@@ -39,8 +39,8 @@ from xai.meter.model import Meter
 from xai.models.meter import MeterFamily
 from xai.runtime.answers import numbered_answers
 from xai.runtime.bundle.manifest import HASH, MANIFEST, PARITY, TORCHSCRIPT, Bundle, FileRecord, Manifest, hash_content
+from xai.runtime.bundle.parity import Closeness, load_trial, save_trial
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.parity import Closeness, load_trial, save_trial
 from xai.runtime.sessions.choose import open_session
 
 TORCHSCRIPT_ONLY = ("torchscript",)  # seconds, where ONNX takes half a minute

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from torch import nn
 
 import xai.export.bundle
-import xai.runtime.parity
+import xai.runtime.bundle.parity
 from xai.base.errors import XaiError
 from xai.commands.export import export
 from xai.commands.verify import verify
@@ -20,8 +20,8 @@ from xai.export.bundle import Exported, ParityError, export_bundle
 from xai.export.graphs import Graph
 from xai.export.torchscript import trace_graphs
 from xai.runtime.bundle.manifest import TORCHSCRIPT, WEIGHTS
+from xai.runtime.bundle.parity import MIN_COSINE
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.parity import MIN_COSINE
 from xai.runtime.sessions.choose import open_session
 
 
@@ -68,7 +68,7 @@ def test_bfloat16_is_kept_where_its_maps_are_close(write: Callable[..., Exported
 def test_maps_that_are_not_close_are_refused_with_the_table_unless_forced(
     goldens, write: Callable[..., Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xai.runtime.parity, "MIN_COSINE", 0.99999)
+    monkeypatch.setattr(xai.runtime.bundle.parity, "MIN_COSINE", 0.99999)
     golden = goldens("tiny")
     options = ["--tokenizer", str(golden.tokenizer), "--precision", "bfloat16", "-o", str(tmp_path / "out")]
     with pytest.warns(UserWarning, match="left out"):

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from xai.base.errors import XaiError
-from xai.runtime.description import Aspect, Boxes, Description, Square
-from xai.runtime.parity import (
+from xai.runtime.bundle.parity import (
     GRADIENT_FLOOR,
     MIN_COSINE,
     MIN_GAP,
@@ -25,6 +24,7 @@ from xai.runtime.parity import (
     name_targets,
     save_trial,
 )
+from xai.runtime.description import Aspect, Boxes, Description, Square
 from xai.tests.runtime.test_description import DESCRIPTION, HALF
 
 MODEL = Description(**{**vars(DESCRIPTION), "picture": Square(40, 8, "crop", HALF, HALF), "vocab_size": 50})

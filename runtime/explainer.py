@@ -25,9 +25,9 @@ from xai.runtime.inputs.image import ImageSource
 from xai.runtime.inputs.kept import KeptImages
 from xai.runtime.inputs.prepare import PreparedImage, prepare, prepare_all
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
-from xai.runtime.masking import Kept, answer_kept, kept_places
+from xai.runtime.masked.masking import Kept, answer_kept, kept_places
+from xai.runtime.masked.prediction import Asked, Prediction, places
 from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_method, find_methods
-from xai.runtime.prediction import Asked, Prediction, places
 from xai.runtime.sessions.protocol import Session
 from xai.spectral.arrays import Array, to_numpy
 

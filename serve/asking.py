@@ -8,7 +8,7 @@ from typing import NamedTuple
 from starlette.responses import Response
 
 from xai.runtime.explanation import Explanation
-from xai.runtime.prediction import Prediction
+from xai.runtime.masked.prediction import Prediction
 from xai.serve.errors import Refusal, bad_input
 from xai.serve.forms import respond, write_explanations, write_prediction
 from xai.serve.lifecycle import Life

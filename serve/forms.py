@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from xai.base.files import json_bytes
 from xai.runtime.explanation import Explanation
-from xai.runtime.prediction import Prediction
+from xai.runtime.masked.prediction import Prediction
 from xai.runtime.show.save import render
 from xai.serve.errors import Refusal
 from xai.serve.queue import Passed

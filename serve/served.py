@@ -21,8 +21,8 @@ from xai.runtime.explainer import Explainer
 from xai.runtime.explanation import Explanation
 from xai.runtime.inputs.kept import KeptImages
 from xai.runtime.inputs.prepare import PreparedImage
+from xai.runtime.masked.prediction import Asked, Prediction
 from xai.runtime.methods import AS_PUBLISHED, find_methods
-from xai.runtime.prediction import Asked, Prediction
 from xai.serve.errors import Refusal, bad_input
 from xai.serve.gauges import Gauges
 from xai.serve.queue import Batcher, Passed

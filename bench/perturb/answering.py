@@ -18,7 +18,7 @@ from xai.runtime.description import IMAGE, TEXT, Description
 from xai.runtime.engine import Answered, explain_tokens
 from xai.runtime.evidence import solved_graphs
 from xai.runtime.inputs.encode import embed_texts, encode_distinct
-from xai.runtime.masking import Kept, answer_kept, kept_places
+from xai.runtime.masked.masking import Kept, answer_kept, kept_places
 from xai.runtime.methods import Method, Relevance
 from xai.runtime.sessions.protocol import Session
 from xai.spectral import Status

@@ -13,7 +13,7 @@ from xai.bench.perturb.answering import answer_subsets, encode_questions
 from xai.bench.perturb.memory import session_memory
 from xai.bench.perturb.plan import QuestionPlan
 from xai.runtime.inputs.kept import KeptImages
-from xai.runtime.prediction import Asked
+from xai.runtime.masked.prediction import Asked
 
 IMAGE = Path(__file__).parents[2] / "examples" / "scene2.png"
 QUESTION = "Is the black circle left of the red rectangle?"

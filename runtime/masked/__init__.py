@@ -1,0 +1,1 @@
+"""Answers without an explanation, perhaps with patches or words left out."""

@@ -56,6 +56,7 @@ class OnnxSession:
         if "onnx" not in bundle.manifest.formats:
             raise XaiError(f"bundle {bundle.folder} has no ONNX graphs: export it with --format onnx, or run it with --session torchscript")
         self.bundle = bundle
+        self.source = f"bundle {bundle.folder}"
         self.precision = bundle.manifest.precision
         self.description = bundle.manifest.model
         self.asked = find_provider(provider)

@@ -40,6 +40,7 @@ class TorchScriptSession:
             raise XaiError(f"{path} is code that would run on this machine: if you trust who made it, say so with --trust")
         _check_device(provider)
         self.bundle = bundle
+        self.source = f"bundle {bundle.folder}"
         self.device = self.provider = provider
         self.precision = bundle.manifest.precision
         self.description = bundle.manifest.model

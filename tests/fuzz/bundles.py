@@ -13,23 +13,30 @@ from typing import Any
 
 import numpy as np
 
+from xai.runtime.bundle.manifest import HASH, MANIFEST, hash_content
 from xai.tests.fuzz.images import of_command
 from xai.tests.fuzz.material import METHODS, QUESTION, Material, sane
 from xai.tests.fuzz.mutate import damaged, dumped, mutate_json, mutate_text
 from xai.tests.fuzz.oracle import Case, Command, Expect, nothing
 
-MANIFEST = "manifest.json"
+SEALED = 0.75
+"""Share of the changed manifests whose own hash is renewed, so that what is checked behind it is reached."""
 
 
 def renew(bundle: Path) -> None:
-    """Make the manifest say the hashes and lengths of the files as they are now, and its own hash if it has one."""
+    """Make the manifest say the hashes and lengths of the files as they are now, and its own hash."""
     path = bundle / MANIFEST
     content = json.loads(path.read_bytes())
     for name, record in content["files"].items():
         if (bundle / name).is_file():
             raw = (bundle / name).read_bytes()
             record |= {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
-    path.write_bytes(dumped(content, indent=1))
+    path.write_bytes(dumped(sealed(content), indent=1))
+
+
+def sealed(content: Any) -> Any:
+    """A manifest with the hash of its content; anything but an object as it is."""
+    return {**content, HASH: hash_content(content)} if isinstance(content, dict) else content
 
 
 class _OfBundles:
@@ -62,24 +69,29 @@ class Manifests(_OfBundles):
         raw = path.read_bytes()
         content = json.loads(raw)
         change = rng.choices(("value", "graphs", "model", "text", "damage"), (5, 3, 2, 2, 1))[0]
-        if change == "text":
-            changed, what = mutate_text(rng, raw)
-        elif change == "damage":
-            changed, what = damaged(rng, raw)
+        if change in ("text", "damage"):
+            changed, what = (mutate_text if change == "text" else damaged)(rng, raw)
+            path.write_bytes(changed)
+            return self.read(rng, f"manifest, {change} · {what}", Expect.FAITHFUL, MANIFEST)
+        old = hash_content(content)
+        if change == "value":
+            content, what = mutate_json(rng, content)
+        elif change == "model":
+            content["model"], what = mutate_json(rng, content["model"])
         else:
-            if change == "value":
-                content, what = mutate_json(rng, content)
-            elif change == "model":
-                content["model"], what = mutate_json(rng, content["model"])
-            else:
-                what = self.swap(rng, content["graphs"]) if rng.random() < 0.3 else ""
-                if not what:
-                    content["graphs"], what = mutate_json(rng, content["graphs"])
-            changed = dumped(content, indent=1)
-        path.write_bytes(changed)
-        # A mean or a deviation is a number like any other, and no graph tells what it was.
-        free = "image_mean" in what or "image_std" in what or change == "damage"
-        return self.read(rng, f"manifest, {change} · {what}", Expect.EITHER if free else Expect.FAITHFUL, MANIFEST)
+            what = self.swap(rng, content["graphs"]) if rng.random() < 0.3 else ""
+            if not what:
+                content["graphs"], what = mutate_json(rng, content["graphs"])
+        if rng.random() < SEALED:
+            content, kind = sealed(content), "hash renewed"
+            # A mean or a deviation is a number like any other, and no graph tells what it was.
+            expect = Expect.EITHER if "image_mean" in what or "image_std" in what else Expect.FAITHFUL
+        else:
+            kind = "hash kept"
+            same = isinstance(content, dict) and content.get(HASH) == old == hash_content(content)
+            expect = Expect.SAME if same else Expect.REFUSED
+        path.write_bytes(dumped(content, indent=1))
+        return self.read(rng, f"manifest, {change}, {kind} · {what}", expect, MANIFEST)
 
     def swap(self, rng: random.Random, graphs: dict[str, Any]) -> str:
         """Give one graph the tensors of another."""

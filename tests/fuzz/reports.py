@@ -42,6 +42,6 @@ class Reports:
 
 
 def sane_ratios(printed: object) -> str | None:
-    """What is wrong with a printed comparison, if anything."""
-    text = str(printed)
-    return next((f"it prints {word}" for word in (" nan ", " inf ", "-inf", "None") if word in text.replace("-", " -").lower()), None)
+    """What is wrong with the table of a printed comparison, if anything; what runs either report has names above, which may be any text."""
+    text = "\n".join(line for line in str(printed).splitlines() if line.startswith("|")).lower()
+    return next((f"it prints {word}" for word in (" nan ", " inf ", "-inf", " none ") if word in text), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from xai.bench.perturb.seal import CHECK, seal
 from xai.tests.fuzz.material import Material
 from xai.tests.fuzz.mutate import damaged, dumped, mutate_json, mutate_text
 from xai.tests.fuzz.oracle import Case, Command, Expect
@@ -16,6 +18,8 @@ from xai.tests.fuzz.oracle import Case, Command, Expect
 READ = ("run.json", "results.jsonl", "examples.json")
 """The files of a run that are read again."""
 WRITTEN = (*READ, "table.json", "table.md", "curves.png", "report.html")
+MEASURED = ("answers", "accuracies", "probabilities", "exact", "pointing", "solver", "image")
+"""What a line says that nothing but its checksum can vouch for."""
 
 
 class Results:
@@ -67,14 +71,19 @@ class Results:
         return self.read(rng, f"results.jsonl: {what}", Expect.FAITHFUL, "results.jsonl")
 
     def line(self, rng: random.Random, folder: Path) -> Case:
-        """One field of one line."""
+        """One field of one line; for most of them with the checksum that it should have, so that what is checked behind it is reached."""
         path = folder / "shard1" / "results.jsonl"
         lines = path.read_bytes().splitlines(keepends=True)
         i = rng.randrange(len(lines))
         changed, what = mutate_json(rng, json.loads(lines[i]))
-        lines[i] = json.dumps(changed, ensure_ascii=True).encode() + b"\n"
+        kind, expect = "checksum kept", Expect.FAITHFUL
+        if rng.random() < 0.7:
+            settings = json.loads((folder / "shard1" / "run.json").read_bytes())["settings"]
+            kind, changed = "checksum renewed", resealed(changed, key_of(settings))
+            expect = Expect.EITHER if what.startswith(MEASURED) else Expect.FAITHFUL
+        lines[i] = dumped(changed) + b"\n"
         path.write_bytes(b"".join(lines))
-        return self.read(rng, f"results.jsonl line · {what}", Expect.FAITHFUL, "results.jsonl")
+        return self.read(rng, f"results.jsonl line, {kind} · {what}", expect, "results.jsonl")
 
     def text(self, rng: random.Random, folder: Path) -> Case:
         path = folder / "shard1" / rng.choice(READ)
@@ -92,24 +101,32 @@ class Results:
         return self.merge("cut as by a kill", Expect.REFUSED, "results.jsonl", "shards")
 
     def run(self, rng: random.Random, folder: Path) -> Case:
+        """One field of `run.json`; sometimes with its checksum renewed, and with those of the lines, which hang on the settings."""
         path = folder / "shard1" / "run.json"
         changed, what = mutate_json(rng, json.loads(path.read_bytes()))
+        kind = rng.choice(("checksum kept", "checksum renewed", "every checksum renewed"))
+        if kind != "checksum kept":
+            changed = resealed(changed)
+        if kind == "every checksum renewed" and isinstance(changed, dict):
+            reseal_lines(folder / "shard1", changed.get("settings"))
         path.write_bytes(dumped(changed, indent=1))
-        return self.read(rng, f"run.json · {what}", Expect.FAITHFUL, "run.json")
+        return self.read(rng, f"run.json, {kind} · {what}", Expect.FAITHFUL, "run.json")
 
     def both(self, rng: random.Random, folder: Path) -> Case:
         """The same change in both shards, so that they agree."""
-        content = json.loads((folder / "shard1" / "run.json").read_bytes())
-        content["settings"], what = mutate_json(rng, content["settings"])
+        settings, what = mutate_json(rng, json.loads((folder / "shard1" / "run.json").read_bytes())["settings"])
         for i in (1, 2):
-            (folder / f"shard{i}" / "run.json").write_bytes(dumped(content | {"shard": [i, 2]}, indent=1))
-        return self.merge(f"run.json of both · {what}", Expect.EITHER, "run.json", "results.jsonl", "shard")
+            path = folder / f"shard{i}" / "run.json"
+            path.write_bytes(dumped(resealed({**json.loads(path.read_bytes()), "settings": settings}), indent=1))
+            reseal_lines(path.parent, settings)
+        return self.merge(f"run.json of both, every checksum renewed · {what}", Expect.EITHER, "run.json", "results.jsonl", "shard")
 
     def examples(self, rng: random.Random, folder: Path) -> Case:
         path = folder / "shard1" / "examples.json"
         changed, what = mutate_json(rng, json.loads(path.read_bytes()))
-        path.write_bytes(dumped(changed))
-        return self.read(rng, f"examples.json · {what}", Expect.FAITHFUL, "examples.json")
+        kind = rng.choice(("checksum kept", "checksum renewed", "checksum renewed"))
+        path.write_bytes(dumped(changed if kind == "checksum kept" else resealed(changed)))
+        return self.read(rng, f"examples.json, {kind} · {what}", Expect.FAITHFUL, "examples.json")
 
     def files(self, rng: random.Random, folder: Path) -> Case:
         """A file that is gone, empty, a folder, or a link to nowhere."""
@@ -151,6 +168,23 @@ class Results:
     def resume(self, what: str, expect: Expect, *names: str) -> Case:
         run = Command((*self.material.perturb(1), "--resume", "-o", "shard1"), table)
         return Case(f"resume: {what}", expect, run, self.material.shard_table, names, ("shard1/",), sane=sane_table)
+
+
+def key_of(settings: Any) -> str:
+    """What ties the lines of a run to its settings (docs/formats.md, Results of the perturbation test)."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def resealed(content: Any, key: str = "") -> Any:
+    """An object with the checksum that it should have; anything else as it is."""
+    return seal({name: value for name, value in content.items() if name != CHECK}, key) if isinstance(content, dict) else content
+
+
+def reseal_lines(folder: Path, settings: Any) -> None:
+    """Tie the lines of a run to other settings."""
+    path = folder / "results.jsonl"
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    path.write_bytes(b"".join(dumped(resealed(line, key_of(settings))) + b"\n" for line in lines))
 
 
 def table(stdout: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 
 import numpy as np
@@ -116,7 +117,7 @@ def test_each_image_is_encoded_once_evidence_runs_once_and_each_subset_once(tiny
     plans = [plan_question(one.relevances) for one in explained]
     answer_subsets(session, questions, plans, [one.logits for one in explained], memory)
     assert sum(shapes["pixels"][0] for graph, shapes in session.calls if graph == "encode_image") == 3
-    assert sum(shapes["target"][0] for graph, shapes in session.calls if graph == "evidence") == 4
+    assert sum(shapes["direction"][0] for graph, shapes in session.calls if graph == "evidence") == 4
     answered = sum(shapes["image_mask"][0] for graph, shapes in session.calls if graph == "answer")
     assert answered == sum(len(plan.subsets) - 1 for plan in plans)
 
@@ -193,3 +194,19 @@ def test_both_choices_of_layers_equal_the_explainers(tiny) -> None:
     for variant, relevance in zip(variants, found.relevances, strict=False):
         expected = tiny.explainer.explain(tiny.image(0), tiny.cases[0]["question"], variant.name)
         assert np.allclose(relevance.image, expected.image_relevance.ravel(), rtol=1e-5)
+
+
+def test_an_answer_to_a_subset_that_is_no_number_names_the_model(tiny, monkeypatch) -> None:
+    """Else the run would write NaN, and blame the file of results for it."""
+    session = tiny.explainer.session
+    memory = session_memory(session, BIG)
+    questions = questions_of(tiny, session, memory, [0])
+    plan = plan_question([Relevance(np.zeros(len(tiny.cases[0]["ids"])), np.zeros(36))])
+    run = session.run
+
+    def overflowing(*given):
+        return {name: value * np.inf if name == "logits" else value for name, value in run(*given).items()}
+
+    monkeypatch.setattr(session, "run", overflowing)
+    with pytest.raises(XaiError, match=re.escape(f"the answer of {tiny.checkpoint} is not a number")):
+        answer_subsets(session, questions, [plan], [np.zeros(17)], memory)

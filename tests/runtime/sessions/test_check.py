@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,11 @@ import numpy as np
 import onnx
 import pytest
 
+import xai
 from xai.base.errors import XaiError
 from xai.base.files import hash_file
 from xai.meter.demo import BUNDLE
-from xai.runtime.bundle.manifest import HASH, MANIFEST, GraphSpec, TensorSpec, hash_content, onnx_file
+from xai.runtime.bundle.manifest import HASH, MANIFEST, WEIGHTS, GraphSpec, TensorSpec, hash_content, onnx_file
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.sessions.check import Declared, check_outputs, check_tensors
 from xai.runtime.sessions.onnx import OnnxSession
@@ -70,7 +72,7 @@ def add_axis(tensor: onnx.ValueInfoProto) -> None:
     [
         (lambda graph: give(graph.input[0], 1, 5), "input ids is int64[batch, 5], not int64[batch, text]"),
         (lambda graph: add_axis(graph.input[0]), "input ids"),
-        (lambda graph: give(graph.output[0], 2, 64), "text_embeddings"),
+        (lambda graph: give(graph.output[0], 1, 9), "text_embeddings"),
         (lambda graph: setattr(graph.input[0].type.tensor_type, "elem_type", onnx.TensorProto.INT32), "embed_text.onnx"),
     ],
 )
@@ -100,6 +102,15 @@ def test_any_byte_of_a_graph_is_one_line_or_the_graph_that_was_described(demo: P
             assert found["text_embeddings"].shape == (1, 4, 128)
     assert lines > 20
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_answer_that_is_no_number_names_the_bundle(demo: Path) -> None:
+    """Of weights that hold NaN: no hash is wrong, and every graph runs."""
+    weights = demo / WEIGHTS
+    weights.write_bytes(b"\xff" * weights.stat().st_size)
+    renew(demo)
+    with pytest.raises(XaiError, match=re.escape(f"the answer of bundle {demo} is not a number")):
+        xai.load(demo, threads=1).explain(np.zeros((96, 96, 3), np.uint8), "What color is it?")
 
 
 def test_order_names_types_and_axes_are_compared() -> None:

@@ -28,7 +28,8 @@ class DeviceSession:
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self.name, self.precision, self.description = session.name, session.precision, session.description
+        self.name, self.source = session.name, session.source
+        self.precision, self.description = session.precision, session.description
 
     def run(self, graph: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, OnDevice]:
         assert [name for name, value in inputs.items() if not isinstance(value, OnDevice)] == []

@@ -161,7 +161,7 @@ def load(
 
     `session` is `onnx` or `torchscript` for a bundle (default: what it has, ONNX first) and `eager` for a checkpoint or a folder; the
     demo comes as both. `provider` says where it runs: `cpu`, `cuda`, or for `onnx` another of ONNX Runtime's providers; `allow_fallback`
-    lets ONNX Runtime take another one, `trust` allows TorchScript, `threads` sets the threads.
+    lets ONNX Runtime take another one, `trust` allows TorchScript, `threads` sets the threads, at most `MAX_THREADS`.
 
     Raises `BadInput` for an argument that cannot be, and `XaiError` where something is missing or does not fit.
     """

@@ -54,6 +54,8 @@ def _unusable(post_processor: Any) -> str | None:
         name = piece.get("SpecialToken", {}).get("id")
         if name is not None and name not in known:
             return f"its post-processor wraps text in {name!r}, which is none of its special tokens"
+    if [piece["Sequence"]["id"] for piece in post_processor["single"] if "Sequence" in piece] != ["A"]:
+        return "its post-processor does not wrap one text, A, once"
     for name, token in known.items():
         if len(token["ids"]) != len(token["tokens"]):
             return f"its post-processor gives {len(token['ids'])} ids for the {len(token['tokens'])} tokens of {name!r}"

@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import ExifTags, Image, PngImagePlugin
 
+from xai.base.text import one_line
 from xai.tests.fuzz.material import METHODS, QUESTION, Material, encoded, numbers_of, sane
 from xai.tests.fuzz.mutate import damaged, flip, png_chunk, png_chunks
 from xai.tests.fuzz.oracle import Call, Case, Command, Expect
@@ -245,7 +246,7 @@ class Images:
     def ask(self, rng: random.Random, name: str, what: str, expect: Expect, expected: Any, raw: bytes = b"") -> Case:
         """By the library, mostly; by the command, which is slower; beside another image; from standard input or a folder."""
         way = rng.choices(("library", "bytes", "command", "several", "input"), (80, 8, 6, 3, 3))[0]
-        names = tuple(line for line in name.split("\n") if line)
+        names = tuple(one_line(line) for line in name.split("\n") if line)
         if way == "library" or (not raw and way != "command"):
             call = Call(f"xai.load().explain({name!r:.80}, ...)", lambda: self.material.explain(name))
             return Case(what, expect, call, expected, names, sane=sane)

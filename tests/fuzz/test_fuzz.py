@@ -14,7 +14,7 @@ from xai.tests.fuzz.subjects import SUBJECTS
 from xai.tests.fuzz.sweep import Tally, Worker, sweep
 
 FEW = {
-    "images": 120,
+    "images": 80,
     "arrays": 150,
     "checkpoints": 80,
     "texts": 80,

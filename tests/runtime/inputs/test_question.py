@@ -90,6 +90,7 @@ def test_a_tokenizer_without_special_tokens_is_refused(tokenizer) -> None:
     ("change", "message"),
     [
         (lambda p: p["special_tokens"].pop("</s>"), "wraps text in '</s>', which is none of its special tokens"),
+        (lambda p: p["single"][1]["Sequence"].update(id="B"), "does not wrap one text, A, once"),
         (lambda p: p["special_tokens"]["<s>"]["tokens"].clear(), "gives 1 ids for the 0 tokens of '<s>'"),
     ],
 )
@@ -97,7 +98,7 @@ def test_a_template_that_names_what_is_not_there_is_refused_before_a_question(to
     tokens = {name: {"id": name, "ids": [i], "tokens": [name]} for i, name in ((0, "<s>"), (2, "</s>"))}
     single = [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
     single.append({"SpecialToken": {"id": "</s>", "type_id": 0}})
-    template = {"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": tokens}
+    template = {"type": "TemplateProcessing", "single": single, "pair": [*single], "special_tokens": tokens}
     processor = {"type": "Sequence", "processors": [template]} if nested else template
     path = tmp_path / "tokenizer.json"
     content = json.loads(tokenizer.to_str()) | {"post_processor": processor}

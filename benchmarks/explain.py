@@ -135,12 +135,12 @@ def measure_session(kind: str, place: Path, threads: int, repeat: int) -> dict[s
         import torch
 
         from xai.base.process import keep_large_blocks
-        from xai.meter.checkpoint import load_meter
-        from xai.meter.session import EagerSession
+        from xai.models.eager import EagerSession
+        from xai.models.meter import load_meter_family
 
         keep_large_blocks()  # as `xai.load` does
         torch.set_num_threads(threads)
-        session = EagerSession(load_meter(place))
+        session = EagerSession(load_meter_family(place))
     else:
         session = open_session(read_bundle(place), kind, threads=threads, trust=True)
     pixels, ids = inputs(session.description.image_size, session.description.vocab_size)
@@ -162,12 +162,12 @@ def measure_export(model_file: Path, work: Path, precision: str) -> dict[str, An
     from tokenizers import Tokenizer, models
 
     from xai.export.bundle import export_bundle
-    from xai.meter.checkpoint import load_meter
+    from xai.models.meter import load_meter_family
     from xai.runtime.answers import numbered_answers
 
-    model = load_meter(model_file)
+    model = load_meter_family(model_file)
     tokenizer = Tokenizer(models.WordLevel({"<s>": 0}, unk_token="<s>"))
-    answers = numbered_answers(model.config.answers)
+    answers = numbered_answers(model.description.answers)
     exported = export_bundle(model, tokenizer, answers, work / precision, formats=BUNDLES[precision], precision=precision, force=True)
     parity = {f"{form} {group}": list(measure) for form, groups in exported.parity.items() for group, measure in groups.items()}
     return {"seconds": dict(exported.seconds), "parity": parity, "bytes": sum(f.bytes for f in exported.bundle.manifest.files.values())}

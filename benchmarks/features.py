@@ -25,6 +25,7 @@ from xai.runtime.inputs.encode import encode_images
 from xai.runtime.inputs.image import ImageSource, open_image
 from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.sessions.protocol import Session
+from xai.runtime.target import directions
 
 Case = tuple[ImageSource, NDArray[np.int64]]
 """An image, and a question's token ids."""
@@ -42,7 +43,7 @@ def features(name: str, session: Session, cases: Iterable[Case]) -> Iterator[tup
             "image_mask": np.ones(tokens.shape[:2], bool),
             "text_embeddings": embeddings,
             "text_mask": np.ones((1, len(ids)), bool),
-            "target": np.array([TOP_ANSWER], np.int64),
+            "direction": directions([TOP_ANSWER], session.description.answers),
         }
         found = session.run("evidence", inputs, [f"{stream}/features" for stream in streams])
         for stream in streams:
@@ -65,8 +66,8 @@ def of_golden(folder: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
     import torch
     from safetensors.torch import save_file
 
-    from xai.meter.checkpoint import load_meter
-    from xai.meter.session import EagerSession
+    from xai.models.eager import EagerSession
+    from xai.models.meter import load_meter_family
 
     content = json.loads((folder / "cases.json").read_text())
     spec = importlib.util.spec_from_file_location("det_weights", folder.parent / "det_weights.py")
@@ -79,7 +80,7 @@ def of_golden(folder: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
         state = {name: torch.from_numpy(array) for name, array in weights.state_dict(folder).items()}
         save_file(state, path, metadata={"num_heads": str(content["config"]["heads"])})
         del state
-        session = EagerSession(load_meter(path))
+        session = EagerSession(load_meter_family(path))
     cases = ((folder / case["image"], np.array(case["ids"], np.int64)) for case in content["cases"])
     yield from features(folder.name, session, cases)
 

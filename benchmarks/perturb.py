@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import click
 import numpy as np
@@ -38,9 +39,9 @@ from xai.bench.perturb.run import prepare_chunk
 from xai.bench.published import answer_kept, published_relevance, record, with_parameter_gradients
 from xai.export.bundle import export_bundle
 from xai.meter import demo
-from xai.meter.checkpoint import load_meter
-from xai.meter.model import Meter
-from xai.meter.session import EagerSession
+from xai.models.contract import Family
+from xai.models.eager import EagerSession
+from xai.models.meter import MeterFamily, load_meter_family
 from xai.runtime.answers import numbered_answers
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.inputs.image import open_image
@@ -62,7 +63,7 @@ def full_size(folder: Path) -> tuple[EagerSession, list[PreparedQuestion]]:
         save_file(state, path, metadata={"num_heads": "12"})
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*left out", UserWarning)  # of CLIP's text half, which METER does not use
-            session = EagerSession(load_meter(path))
+            session = EagerSession(load_meter_family(path))
     prepared = []
     for i, case in enumerate(json.loads((folder / "cases.json").read_text())["cases"]):
         pixels, _ = preprocess(open_image(folder / case["image"]), session.description)
@@ -71,12 +72,12 @@ def full_size(folder: Path) -> tuple[EagerSession, list[PreparedQuestion]]:
     return session, prepared
 
 
-def export(model: Meter, folder: Path, form: str, precision: str, threads: int) -> Session:
-    """The session of a bundle of `model` in `folder`, which is written unless it is there."""
+def export(family: Family, folder: Path, form: str, precision: str, threads: int) -> Session:
+    """The session of a bundle of a network in `folder`, which is written unless it is there."""
     if not folder.exists():
         tokenizer = Tokenizer(models.WordLevel({"<s>": 0}, unk_token="<s>"))  # the questions are token ids already
-        answers = numbered_answers(model.config.answers)
-        export_bundle(model, tokenizer, answers, folder, formats=[form], precision=precision, force=True)
+        answers = numbered_answers(family.description.answers)
+        export_bundle(family, tokenizer, answers, folder, formats=[form], precision=precision, force=True)
     return open_session(read_bundle(folder), form, threads=threads or None, trust=True)
 
 
@@ -89,7 +90,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def reference_parts(session: EagerSession, prepared: PreparedQuestion) -> dict[str, float]:
     """Seconds of the published procedure's 32 runs on one question, added up from parts that are measured once."""
-    model = session.model
+    model = cast(MeterFamily, session.family).model
     pixels, ids = torch.from_numpy(prepared.pixels)[None], torch.from_numpy(prepared.ids)[None]
     names = [method.reference_name for method in table_methods(["all"]) if method.name != FLOOR]
     with with_parameter_gradients(model):
@@ -152,13 +153,14 @@ def main(full: Path | None, questions: int, own_questions: int, threads: int, wo
         checked = cross_check(explainer, explainer, found[:questions], published_table(explainer.session))
         reference = checked.reference_seconds / questions
         prepared, _ = prepare_chunk(explainer, found, Chunk(0, own_questions), skip_broken=False)
-        name, model = "demo", load_meter(demo.WEIGHTS)
+        name = "demo"
+        model: Family = load_meter_family(demo.WEIGHTS)
     else:
         session, prepared = full_size(full)
         prepared = prepared[:questions]
         parts = [reference_parts(session, one) for one in prepared]
         reference = sum(sum(one.values()) for one in parts) / len(parts)
-        name, model = "full size", session.model
+        name, model = "full size", session.family
         click.echo(f"<!-- published procedure, parts of question 0: {parts[0]} -->")
     with tempfile.TemporaryDirectory() as temporary:
         folder = work or Path(temporary)

@@ -13,7 +13,7 @@ from xai.runtime.bundle.manifest import FORMATS, FORMATS_OF, PRECISIONS
 
 
 @click.command()
-@model_argument("demo|CHECKPOINT")
+@model_argument("demo|CHECKPOINT|FOLDER")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write.")
 @checkpoint_options
 @click.option("--format", "form", type=click.Choice([*FORMATS, "both"]), help="[default: what the precision exists for, onnx first]")
@@ -34,14 +34,15 @@ def export(
     overwrite: bool,
     force: bool,
 ) -> None:
-    """Turn a METER checkpoint, or the demo model, into a bundle that answers and explains without it.
+    """Turn a METER checkpoint, a folder of a ViLT or LXMERT as transformers saves it, or the demo model, into a bundle that answers and
+    explains without it.
 
     The bundle is checked before it is kept: the same questions go through the model and through every exported graph.
     """
     try:
         from xai.export.bundle import ParityError, export_bundle
         from xai.export.folder import check_place
-        from xai.meter.session import EagerSession
+        from xai.models.eager import EagerSession
         from xai.runtime.parity import parity_table
     except ModuleNotFoundError as error:
         raise XaiError(f"exporting needs {error.name}: pip install 'xai-vqa[cpu,export]'") from error
@@ -53,7 +54,7 @@ def export(
     formats = FORMATS if form == "both" else (form or FORMATS_OF[precision][0],)
     try:
         exported = export_bundle(
-            explainer.session.model,
+            explainer.session.family,
             explainer.encoder.tokenizer,
             explainer.answers,
             output,

@@ -10,12 +10,24 @@ from xai.base.text import one_line
 from xai.commands.options import model_argument
 from xai.models.load import find_model, load_bundle
 from xai.runtime.bundle.manifest import TensorSpec
+from xai.runtime.description import Aspect, Boxes, Square
 
 SAID_BY = {
     "checkpoint": "as the checkpoint says",
     "option": "as whoever exported it said",
     "published": "assumed: as many as the published METER of this width has",
 }
+
+
+def describe_picture(picture: Square | Aspect | Boxes) -> str:
+    """How a model takes a picture, for a person."""
+    match picture:
+        case Square(size=size, grid=grid):
+            return f"image {size} x {size} px, {grid} x {grid} patches"
+        case Aspect(shorter=shorter, longer=longer, patch=patch):
+            return f"image of {shorter} px, at most {longer} the other way, in patches of {patch} px"
+        case Boxes(width=width):
+            return f"boxes with {width} features"
 
 
 @click.command()
@@ -30,10 +42,9 @@ def inspect(model: str) -> None:
 
     sizes, heads = manifest.model, manifest.heads
     click.echo(f"{model}: {manifest.precision}, {' and '.join(manifest.formats)}" + (f", opset {manifest.opset}" if manifest.opset else ""))
-    click.echo(
-        f"image {sizes.image_size} x {sizes.image_size} px, {sizes.grid} x {sizes.grid} patches; up to {sizes.max_text_tokens} text tokens"
-    )
-    click.echo(f"{sizes.text_layers} text layers, {sizes.layers} pairs of cross-modal layers, {sizes.answers} answers")
+    click.echo(f"{sizes.family}: {describe_picture(sizes.picture)}; up to {sizes.max_text_tokens} text tokens")
+    layers = ", ".join(f"{len(stream.layers)} of {stream.name}" for stream in sizes.streams)
+    click.echo(f"{len(sizes.sites)} attentions, layers with features: {layers}; {sizes.answers} answers")
     click.echo(f"{heads.cross_modal} cross-modal attention heads, {SAID_BY[heads.said_by]}")
     click.echo("\nGraphs")
     for name, graph in manifest.graphs.items():

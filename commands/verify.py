@@ -61,13 +61,13 @@ def verify(model: str, checkpoint: Path | None, provider: str, threads: int | No
 def _observe_checkpoint(path: Path, manifest: Manifest, trial: Trial) -> list[Observed]:
     """What a checkpoint gives for the bundle's questions. Raises `XaiError` where it is another model than the bundle's."""
     try:
-        from xai.meter.checkpoint import load_meter
-        from xai.meter.session import EagerSession
+        from xai.models.eager import EagerSession
+        from xai.models.meter import load_meter_family
     except ModuleNotFoundError as error:
         raise XaiError(f"running a checkpoint needs {error.name}: pip install 'xai-vqa[export]'") from error
     from xai.runtime.parity import observe
 
-    session = EagerSession(load_meter(path, manifest.model.image_size, manifest.heads.cross_modal), str(path))
+    session = EagerSession(load_meter_family(path, manifest.model.image_size, manifest.heads.cross_modal), str(path))
     if others := session.description.differences(manifest.model):
         raise XaiError(f"{path} is another model than that of the bundle ({', '.join(others)}): name the checkpoint that it was made of")
     return observe(session, trial, with_maps="maps" in manifest.graphs)

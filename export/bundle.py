@@ -24,8 +24,8 @@ from xai.export.onnx import OPSET, export_graphs, write_graphs
 from xai.export.precision import lower
 from xai.export.quantise import quantise
 from xai.export.torchscript import trace_graphs, write_torchscript
-from xai.meter.model import Meter
-from xai.meter.session import EagerSession
+from xai.models.contract import Family
+from xai.models.eager import EagerSession
 from xai.runtime.answers import Answers
 from xai.runtime.bundle.manifest import (
     ANSWERS,
@@ -68,7 +68,7 @@ class Exported:
 
 
 def export_bundle(
-    model: Meter,
+    family: Family,
     tokenizer: Tokenizer,
     answers: Answers,
     folder: Path,
@@ -101,7 +101,7 @@ def export_bundle(
     with new_folder(folder, overwrite) as draft:
         tokenizer.save(str(draft / TOKENIZER))
         (draft / ANSWERS).write_text(json.dumps(answers.names, ensure_ascii=False), encoding="utf-8")
-        graphs = list_graphs(lower(model, precision), with_maps)
+        graphs = list_graphs(lower(family, precision), with_maps)
         specs = {graph.name: graph.spec for graph in graphs}
         if "onnx" in formats:
             with step("export ONNX"):
@@ -112,15 +112,15 @@ def export_bundle(
         if "torchscript" in formats:
             with step("trace TorchScript"):
                 write_torchscript(trace_graphs(graphs), draft)
-        del graphs  # and with them the model in a narrower type
+        del graphs  # and with them the network in a narrower type
 
-        trial = make_trial(model.config.description)
+        trial = make_trial(family.description)
         with step("run the model itself"):
-            expected = observe(EagerSession(model), trial, with_maps)
+            expected = observe(EagerSession(family), trial, with_maps)
         save_trial(draft / PARITY, trial, expected)
         manifest = Manifest(
-            model=model.config.description,
-            heads=model.config.head_count,
+            model=family.description,
+            heads=family.heads,
             precision=precision,
             formats=tuple(name for name in FORMATS if name in formats),
             opset=OPSET if "onnx" in formats else None,

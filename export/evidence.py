@@ -1,7 +1,7 @@
 """The evidence graph: METER's answer and its gradients in one forward module, without autograd.
 
 Exporters cannot record `autograd.grad`, so the backward pass is written out in plain tensor operations. It computes what
-`xai.meter.session.differentiate` computes, which is the test's oracle, and names its outputs as `EagerSession` does.
+`xai.models.eager.differentiate` computes, which is the test's oracle, and names its outputs as `EagerSession` does.
 This module is the single source of every exported graph that explains.
 
 Only token 0 of each stream is pooled, so in the last layer gradients exist for one query row: that row is computed,
@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xai.base.description import TOP_ANSWER
 from xai.meter.attention import key_bias, merge_heads, split_heads
 from xai.meter.layer import Attention, TransformerLayer
 from xai.meter.model import Meter, Pooler
+from xai.models.eager import choose
 
 
 class Norm(NamedTuple):
@@ -231,7 +231,7 @@ def typed_layers(stack: nn.ModuleList) -> list[TransformerLayer]:
 
 class EvidenceGraph(nn.Module):
     """Image tokens (B, N, vision width), text embeddings (B, T, text width), their masks (B, N) and (B, T), which are true
-    where a token is real, and target answers (B,), `TOP_ANSWER` for the highest -> the outputs named, in that order.
+    where a token is real, and the direction (B, answers) that is explained (`xai.models.eager.choose`) -> the outputs named.
 
     Each product is computed in the type of its weights, the rest in the type of the embeddings and of what is normalised, which
     may be wider; outputs have the type of `image_tokens`. Shares the model's weights.
@@ -242,8 +242,12 @@ class EvidenceGraph(nn.Module):
         self.model = model
         self.outputs = tuple(outputs)
 
+    def giving(self, outputs: Sequence[str]) -> EvidenceGraph:
+        """The same network's graph with other outputs."""
+        return EvidenceGraph(self.model, outputs)
+
     def forward(
-        self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor, target: Tensor
+        self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor, direction: Tensor
     ) -> tuple[Tensor, ...]:
         model = self.model
         types = model.token_type_embeddings.weight
@@ -269,9 +273,9 @@ class EvidenceGraph(nn.Module):
         text_pooled, image_pooled = pool(model.cross_modal_text_pooler, x), pool(model.cross_modal_image_pooler, y)
         hidden, hidden_norm = normalise(apply(first, torch.cat([text_pooled, image_pooled], -1)), hidden_layer_norm)
         logits = apply(last, F.gelu(hidden))
-        target = torch.where(target == TOP_ANSWER, logits.argmax(-1), target)
+        direction = choose(logits, direction.to(logits.dtype))
 
-        dh = normalise_back(gelu_slope(hidden) * F.embedding(target, last.weight), hidden_norm, hidden_layer_norm)
+        dh = normalise_back(gelu_slope(hidden) * (direction @ last.weight), hidden_norm, hidden_layer_norm)
         d_text, d_image = apply_back(first, dh).chunk(2, -1)
         dx = pool_back(model.cross_modal_text_pooler, text_pooled, d_text)
         dy = pool_back(model.cross_modal_image_pooler, image_pooled, d_image)
@@ -293,9 +297,6 @@ class EvidenceGraph(nn.Module):
         features |= {f"image{i}/features": record.x for i, record in enumerate(image)}
         found = []
         for name in self.outputs:
-            if name == "target":
-                found.append(target)
-                continue
             if name == "logits":
                 value = logits
             elif name in features:

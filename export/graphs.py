@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from xai.base.description import ModelDescription
+from xai.export.derived import DerivedGraph
 from xai.export.evidence import EvidenceGraph
-from xai.meter.answer import answer
-from xai.meter.model import Meter
-from xai.runtime.bundle.graphs import BATCH, Widths, describe_graphs, evidence_names
+from xai.models.contract import Family
+from xai.models.meter import MeterFamily
+from xai.runtime.bundle.graphs import BATCH, COLUMNS, IMAGE, ROWS, TEXT, describe_graphs, evidence_names
 from xai.runtime.bundle.manifest import GraphSpec
-from xai.runtime.evidence import IMAGE, TEXT, depth_of, from_model
+from xai.runtime.description import Boxes, Description
+from xai.runtime.evidence import from_model
 from xai.runtime.methods import AS_PUBLISHED, METHODS
 
 
@@ -26,74 +28,102 @@ class Graph(NamedTuple):
     spec: GraphSpec
 
 
-def list_graphs(model: Meter, with_maps: bool) -> list[Graph]:
-    """Every graph of a bundle of that model; all share its weights."""
-    config = model.config
-    widths = Widths(config.vision_width, config.text_width, config.hidden, config.heads, config.text_heads)
-    modules = {"encode_image": ImageGraph(model), "embed_text": TextGraph(model), "answer": AnswerGraph(model)}
-    specs = describe_graphs(config.description, widths, default_evidence(config.description), with_maps)
+def list_graphs(family: Family, with_maps: bool) -> list[Graph]:
+    """Every graph of a bundle of that network; all share its weights."""
+    image = BoxesGraph if isinstance(family.description.picture, Boxes) else PixelsGraph
+    modules: dict[str, nn.Module] = {"encode_image": image(family), "embed_text": TextGraph(family), "answer": AnswerGraph(family)}
+    specs = describe_graphs(family.description, default_evidence(family.description), with_maps)
     return [
-        Graph(name, modules[name] if name in modules else EvidenceGraph(model, list(spec.outputs)), spec) for name, spec in specs.items()
+        Graph(name, modules[name] if name in modules else evidence_graph(family, list(spec.outputs)), spec) for name, spec in specs.items()
     ]
 
 
-def default_evidence(model: ModelDescription) -> list[str]:
+def evidence_graph(family: Family, outputs: Sequence[str]) -> EvidenceGraph | DerivedGraph:
+    """The graph that explains. METER's gradient is written by hand: it saves all but one row of the last layer, and can be lowered."""
+    return EvidenceGraph(family.model, outputs) if isinstance(family, MeterFamily) else DerivedGraph(family, outputs)
+
+
+def default_evidence(model: Description) -> list[str]:
     """What any method reads as published, in the order of the whole evidence."""
-    read = {name for method in AS_PUBLISHED for name in from_model(METHODS[method].needs(depth_of(model)))}
-    return [name for name in evidence_names(model) if name in {"logits", "target"} | read]
+    read = {name for method in AS_PUBLISHED for name in from_model(METHODS[method].needs(model))}
+    return [name for name in evidence_names(model) if name in {"logits"} | read]
 
 
-def mixed(model: Meter) -> AbstractContextManager[object]:
-    """PyTorch's own mixing of types, around a model whose products are narrower than the rest."""
-    if model.cross_modal_text_transform.weight.dtype == model.token_type_embeddings.weight.dtype:
+def wide(family: Family) -> torch.dtype:
+    """The type of what is normalised and added up, where products are narrower; else the family's own."""
+    return family.model.token_type_embeddings.weight.dtype if isinstance(family, MeterFamily) else family.dtype
+
+
+def mixed(family: Family) -> AbstractContextManager[object]:
+    """PyTorch's own mixing of types, around a METER whose products are narrower than the rest."""
+    if not isinstance(family, MeterFamily) or family.model.cross_modal_text_transform.weight.dtype == wide(family):
         return nullcontext()
     return torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False)
 
 
-class ImageGraph(nn.Module):
-    """`Meter.encode_image`, float32 in and out; products in bfloat16 where the weights are."""
+class PixelsGraph(nn.Module):
+    """`Family.encode_image` of pixels, float32 in and out; products in bfloat16 where the weights are."""
 
-    def __init__(self, model: Meter) -> None:
+    def __init__(self, family: Family) -> None:
         super().__init__()
-        self.model = model
+        self.family = family
 
     def forward(self, pixels: Tensor) -> tuple[Tensor]:
-        with mixed(self.model):
-            return (self.model.encode_image(pixels.to(self.model.token_type_embeddings.weight.dtype)).to(pixels.dtype),)
+        with mixed(self.family):
+            return (self.family.encode_image(pixels.to(wide(self.family))).to(pixels.dtype),)
+
+
+class BoxesGraph(nn.Module):
+    """`Family.encode_image` of boxes, float32 in and out."""
+
+    def __init__(self, family: Family) -> None:
+        super().__init__()
+        self.family = family
+
+    def forward(self, features: Tensor, boxes: Tensor) -> tuple[Tensor]:
+        dtype = wide(self.family)
+        return (self.family.encode_image(features.to(dtype), boxes.to(dtype)).to(features.dtype),)
 
 
 class TextGraph(nn.Module):
-    """`Meter.embed_text`, float32 out."""
+    """`Family.embed_text`, float32 out."""
 
-    def __init__(self, model: Meter) -> None:
+    def __init__(self, family: Family) -> None:
         super().__init__()
-        self.model = model
+        self.family = family
 
     def forward(self, ids: Tensor) -> tuple[Tensor]:
-        return (self.model.embed_text(ids).to(torch.float32),)
+        return (self.family.embed_text(ids).to(torch.float32),)
 
 
 class AnswerGraph(nn.Module):
-    """`answer`, float32 in and out; products in bfloat16 where the weights are."""
+    """The answer alone, float32 in and out; products in bfloat16 where the weights are."""
 
-    def __init__(self, model: Meter) -> None:
+    def __init__(self, family: Family) -> None:
         super().__init__()
-        self.model = model
+        self.family = family
 
     def forward(self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor) -> tuple[Tensor]:
-        dtype = self.model.token_type_embeddings.weight.dtype
-        with mixed(self.model):
-            logits = answer(self.model, image_tokens.to(dtype), image_mask, text_embeddings.to(dtype), text_mask)
-        return (logits.to(image_tokens.dtype),)
+        dtype = wide(self.family)
+        with mixed(self.family):
+            fused = self.family.fuse(image_tokens.to(dtype), image_mask, text_embeddings.to(dtype), text_mask, record=False)
+        return (fused.logits.to(image_tokens.dtype),)
+
+
+def axis_length(axis: int | str) -> int:
+    """The length of an axis in the inputs that a graph is traced with."""
+    if isinstance(axis, int):
+        return axis
+    factor, _, name = axis.rpartition("*")
+    return int(factor or 1) * {BATCH: 2, TEXT: 5, IMAGE: 7, ROWS: 3, COLUMNS: 4}[name]
 
 
 def example_inputs(spec: GraphSpec) -> dict[str, Tensor]:
     """Inputs to trace a graph with: no axis has length 1 and no two have the same, or a tracer would take one for the other."""
-    lengths = {BATCH: 2, TEXT: 5, IMAGE: 7}
     generator = torch.Generator().manual_seed(0)
     found = {}
     for name, tensor in spec.inputs.items():
-        shape = [lengths[axis] if isinstance(axis, str) else axis for axis in tensor.axes]
+        shape = [axis_length(axis) for axis in tensor.axes]
         found[name] = (
             torch.randn(shape, generator=generator) if tensor.dtype == "float32" else torch.ones(shape, dtype=getattr(torch, tensor.dtype))
         )

@@ -16,6 +16,7 @@ from onnxscript.optimizer import optimize_ir
 from torch import nn
 from torch.export import Dim
 
+from xai.export.derived import DerivedGraph
 from xai.export.evidence import EvidenceGraph
 from xai.export.graphs import Graph, example_inputs
 from xai.runtime.bundle.manifest import WEIGHTS, GraphSpec, onnx_file
@@ -36,7 +37,7 @@ ALIGNMENT = 64
 def export_graphs(graphs: Sequence[Graph]) -> dict[str, ir.Model]:
     """Every graph as ONNX, in memory. Those that explain are pruned from one export."""
     found: dict[str, ir.Model] = {}
-    explaining = {graph.name: graph.module for graph in graphs if isinstance(graph.module, EvidenceGraph)}
+    explaining = {graph.name: graph.module for graph in graphs if isinstance(graph.module, EvidenceGraph | DerivedGraph)}
     outputs = {name: tensor for graph in graphs if graph.name in explaining for name, tensor in graph.spec.outputs.items()}
     whole: ir.Model | None = None
     for name, module, spec in graphs:
@@ -44,15 +45,18 @@ def export_graphs(graphs: Sequence[Graph]) -> dict[str, ir.Model]:
             found[name] = export_module(module, spec)
             continue
         if whole is None:
-            whole = export_module(EvidenceGraph(explaining[name].model, list(outputs)), GraphSpec(spec.inputs, outputs))
+            whole = export_module(explaining[name].giving(list(outputs)), GraphSpec(spec.inputs, outputs))
         found[name] = prune(whole, spec)
     return found
 
 
 def export_module(module: nn.Module, spec: GraphSpec) -> ir.Model:
     """Export one module with the free axes of `spec`."""
-    axes = {axis for tensor in spec.inputs.values() for axis in tensor.axes if isinstance(axis, str)}
-    free = {axis: Dim(axis, max=MAX_LENGTH) for axis in axes}
+    free: dict[str, Dim] = {}
+    for axis in (axis for tensor in spec.inputs.values() for axis in tensor.axes if isinstance(axis, str)):
+        factor, _, name = axis.rpartition("*")
+        length = free.setdefault(name, Dim(name, max=MAX_LENGTH))
+        free[axis] = int(factor) * length if factor else length
     shapes = {name: {i: free[axis] for i, axis in enumerate(tensor.axes) if isinstance(axis, str)} for name, tensor in spec.inputs.items()}
     names = [output_name(name, spec) for name in spec.outputs]
     with quiet("torch.onnx"), torch.no_grad():
@@ -126,6 +130,10 @@ def _name_axes(model: ir.Model, spec: GraphSpec) -> None:
         for found, wanted in zip(value.shape or (), spec.inputs[value.name or ""].axes, strict=True):
             if isinstance(wanted, str):
                 names[str(found)] = wanted
+    for value, tensor in zip(model.graph.outputs, spec.outputs.values(), strict=True):
+        for found, wanted in zip(value.shape or (), tensor.axes, strict=True):
+            if isinstance(found, ir.SymbolicDim) and isinstance(wanted, str):
+                names.setdefault(str(found), wanted)
     values = [*model.graph.inputs, *(output for node in model.graph for output in node.outputs)]
     for value in values:
         if value.shape is not None:

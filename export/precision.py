@@ -6,26 +6,34 @@ import copy
 
 from torch import nn
 
-from xai.meter.model import Meter
+from xai.base.errors import XaiError
 from xai.meter.vision import VisionAttention
+from xai.models.contract import Family
+from xai.models.meter import MeterFamily
 
 
-def lower(model: Meter, precision: str) -> Meter:
-    """The model in the type that its graphs compute in; of bfloat16, products only, and not those of the answer's one token."""
+def lower(family: Family, precision: str) -> Family:
+    """The network in the type that its graphs compute in; of bfloat16, products only, and not those of the answer's one token.
+
+    Raises `XaiError` where the network cannot be lowered so.
+    """
     if precision == "float16":
-        return copy.deepcopy(model).half()
+        return copy.deepcopy(family).half()
     if precision == "bfloat16":
-        lowered = copy.deepcopy(model)
+        if not isinstance(family, MeterFamily):
+            raise XaiError(f"precision bfloat16 exists for METER only, not for {family.description.family}")
+        lowered = copy.deepcopy(family)
+        model = lowered.model
         for part in (
-            lowered.vit_model,
-            lowered.text_transformer,
-            lowered.cross_modal_text_transform,
-            lowered.cross_modal_image_transform,
-            lowered.cross_modal_text_layers,
-            lowered.cross_modal_image_layers,
+            model.vit_model,
+            model.text_transformer,
+            model.cross_modal_text_transform,
+            model.cross_modal_image_transform,
+            model.cross_modal_text_layers,
+            model.cross_modal_image_layers,
         ):
             for module in part.modules():
                 if isinstance(module, nn.Linear | nn.Conv2d | VisionAttention):
                     module.bfloat16()
         return lowered
-    return model
+    return family

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xai.base.description import Heads, ModelDescription
+from xai.base.description import Heads
 
 HEAD_WIDTH = 64
 """Width of one attention head in CLIP and RoBERTa of any size: both are defined by it, and their checkpoints store no head counts."""
@@ -78,21 +78,6 @@ class MeterConfig:
     def max_text_tokens(self) -> int:
         """Longest question in tokens, special tokens included; RoBERTa's first position is 2."""
         return self.max_positions - 2
-
-    @property
-    def description(self) -> ModelDescription:
-        """The sizes that explaining works with."""
-        return ModelDescription(
-            image_size=self.image_size,
-            grid=self.grid,
-            image_mean=self.image_mean,
-            image_std=self.image_std,
-            max_text_tokens=self.max_text_tokens,
-            vocab_size=self.vocab_size,
-            text_layers=self.text_layers,
-            layers=self.layers,
-            answers=self.answers,
-        )
 
     @property
     def head_count(self) -> Heads:

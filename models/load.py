@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
@@ -28,8 +29,14 @@ MODEL_VARIABLE = "XAI_MODEL"
 DEFAULT_TOKENIZER = "roberta-base"
 """The tokenizer of the published METER checkpoints, looked for in the local Hugging Face cache."""
 
+MOST_THREADS = 4096
+"""More than a machine has; the libraries take any number, and fail or start as many."""
+
 ONLY_CHECKPOINTS = ("tokenizer", "answers", "image_size", "heads")
 """Options of a checkpoint: a bundle and the demo model bring these with them."""
+
+OF_FOLDERS = ("tokenizer", "answers")
+"""Of these, what may also take the place of what a folder of transformers holds."""
 
 
 class Unnamed(Enum):
@@ -40,10 +47,11 @@ class Unnamed(Enum):
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A model by its name: what kind it is, and the folder of a bundle or the file of a checkpoint (None for the demo)."""
+    """A model by its name: what kind it is, and the folder of a bundle or of a model as transformers saves it, or the file of a
+    checkpoint (None for the demo)."""
 
     name: str
-    kind: Literal["demo", "bundle", "checkpoint"]
+    kind: Literal["demo", "bundle", "folder", "checkpoint"]
     path: Path | None
 
 
@@ -58,7 +66,7 @@ def find_model(name: str | Path) -> FoundModel:
     `demo` is the demo model even where a file or folder of that name lies; `./demo` names that one.
     """
     given = os.fspath(name)
-    advice = "name demo, the folder of a bundle, or the file of a checkpoint"
+    advice = "name demo, the folder of a bundle or of a model as transformers saves it, or the file of a checkpoint"
     if not given:
         raise BadInput(f"the name of the model is empty: {advice}")
     if given == DEMO:
@@ -68,7 +76,8 @@ def find_model(name: str | Path) -> FoundModel:
     path = Path(given)
     try:
         if path.is_dir():
-            return FoundModel(given, "bundle", path)
+            saved = (path / "config.json").is_file() and not (path / "manifest.json").is_file()
+            return FoundModel(given, "folder" if saved else "bundle", path)
         if path.exists():
             return FoundModel(given, "checkpoint", path)
     except (OSError, ValueError) as error:  # a name that is too long, or holds NUL
@@ -108,7 +117,7 @@ class ModelOptions:
         """The model, before it is loaded. Raises `BadInput` where it is not there, or an option is not for its kind."""
         found = find_model(self.model)
         for name in ONLY_CHECKPOINTS if found.kind != "checkpoint" else ():
-            if getattr(self, name) is not None:
+            if getattr(self, name) is not None and not (found.kind == "folder" and name in OF_FOLDERS):
                 raise BadInput(f"{option_name(name)} is for a checkpoint: {_described(found)} brings its own")
         if self.answers is not None and not self.answers.exists():
             raise BadInput(f"answer file {self.answers} does not exist")
@@ -142,36 +151,41 @@ def load(
     trust: bool = False,
     allow_fallback: bool = False,
 ) -> Explainer:
-    """An explainer for a model: `demo`, an exported bundle (its folder), or a METER checkpoint (`.ckpt`, `.pt`, `.safetensors`).
+    """An explainer for a model: `demo`, an exported bundle (its folder), a METER checkpoint (`.ckpt`, `.pt`, `.safetensors`), or the
+    folder of another family as transformers' `save_pretrained` writes it (`xai.models.families`).
 
     Without a name, the model that the environment variable `XAI_MODEL` names, else the demo.
 
     For a checkpoint: `tokenizer` is a `tokenizer.json`, a folder that holds one, or the name of a model in the local Hugging
     Face cache (default `roberta-base`); `answers` a JSON list, a JSON object id -> answer or a `.txt` file (default: numbered
     names); `image_size` in pixels, a multiple of the patch size (default: the checkpoint's); `heads` across modalities, where the
-    checkpoint does not say how many. Bundles and the demo bring their own.
+    checkpoint does not say how many. Bundles and the demo bring their own; of a folder, `tokenizer` and `answers` take the place of what
+    it holds.
 
-    `session` is `onnx` or `torchscript` for a bundle (default: what it has, ONNX first) and `eager` for a checkpoint; the demo
-    comes as both. `provider` says where it runs: `cpu`, `cuda`, or for `onnx` another of ONNX Runtime's providers; `allow_fallback`
+    `session` is `onnx` or `torchscript` for a bundle (default: what it has, ONNX first) and `eager` for a checkpoint or a folder; the
+    demo comes as both. `provider` says where it runs: `cpu`, `cuda`, or for `onnx` another of ONNX Runtime's providers; `allow_fallback`
     lets ONNX Runtime take another one, `trust` allows TorchScript, `threads` sets the threads.
 
     Raises `BadInput` for an argument that cannot be, and `XaiError` where something is missing or does not fit.
     """
     _check_types(model, tokenizer, answers, session, provider, trust, allow_fallback)
     threads = None if threads is None else whole_number(threads, "threads", 1)
+    if threads is not None and threads > MOST_THREADS:
+        raise BadInput(f"threads is {threads}: {MOST_THREADS} is the most")
     image_size = None if image_size is None else whole_number(image_size, "image_size", 1)
     heads = None if heads is None else whole_number(heads, "heads", 1)
     found = find_model(default_model() if isinstance(model, Unnamed) else model)
-    if found.kind != "checkpoint" and any(given is not None for given in (tokenizer, answers, image_size, heads)):
+    own = (image_size, heads) if found.kind == "folder" else (tokenizer, answers, image_size, heads)
+    if found.kind != "checkpoint" and any(given is not None for given in own):
         raise BadInput(f"{_described(found)} brings its own tokenizer, answers, image size and heads: name a checkpoint to set them")
     start = time.perf_counter()
-    if session == "eager" or found.kind == "checkpoint":
+    if session == "eager" or found.kind in ("checkpoint", "folder"):
         explainer = _load_eager(found, tokenizer, answers, image_size, heads, session, provider, threads)
     else:
         explainer = _load_bundle(found, session, provider=provider, threads=threads, trust=trust, allow_fallback=allow_fallback)
-    own = explainer.session
+    running = explainer.session
     seconds = time.perf_counter() - start
-    LOG.info("%s: session %s, %s on %s, loaded in %.2f s", _described(found), own.name, own.precision, own.provider, seconds)
+    LOG.info("%s: session %s, %s on %s, loaded in %.2f s", _described(found), running.name, running.precision, running.provider, seconds)
     return explainer
 
 
@@ -197,6 +211,8 @@ def load_bundle(found: FoundModel) -> Bundle:
 
     if found.kind == "checkpoint":
         raise BadInput(f"{found.name} is a file; a bundle is a folder: xai export makes one of a checkpoint")
+    if found.kind == "folder":
+        raise BadInput(f"{found.name} holds a model as transformers saves it, no bundle: xai export makes one of it")
     return read_bundle(found.path or demo.BUNDLE, packaged=found.path is None)
 
 
@@ -224,7 +240,7 @@ def _load_eager(
     from xai.meter import demo
 
     if session not in (None, "eager"):
-        raise BadInput(f"a checkpoint runs in the session eager, not {session}: export it first (xai export)")
+        raise BadInput(f"a {found.kind} runs in the session eager, not {session}: export it first (xai export)")
     if found.kind == "bundle":
         raise BadInput(f"bundle {found.name} does not run in the session eager: name the checkpoint that it was made of")
     if provider != "cpu":
@@ -233,28 +249,36 @@ def _load_eager(
         import torch
 
         from xai.base.process import keep_large_blocks
-        from xai.meter.checkpoint import load_meter
-        from xai.meter.session import EagerSession
+        from xai.models.eager import EagerSession
+        from xai.models.meter import load_meter_family
     except ModuleNotFoundError as error:
         raise XaiError(f"running a checkpoint needs {error.name}: pip install 'xai-vqa[export]'") from error
     keep_large_blocks()
     if threads is not None:
         torch.set_num_threads(threads)
     if found.path is None:
-        running = EagerSession(load_meter(demo.WEIGHTS, None), str(demo.WEIGHTS))
+        running = EagerSession(load_meter_family(demo.WEIGHTS, None), str(demo.WEIGHTS))
         return _explainer(running, demo.TOKENIZER, demo.ANSWERS, demo.remark)
-    running = EagerSession(load_meter(found.path, image_size, heads), str(found.path))
+    if found.kind == "folder":
+        from xai.models.families import load_family, read_answers
+
+        running = EagerSession(load_family(found.path), str(found.path))
+        return _explainer(running, tokenizer or found.path, answers or read_answers(found.path), None)
+    running = EagerSession(load_meter_family(found.path, image_size, heads), str(found.path))
     return _explainer(running, tokenizer or DEFAULT_TOKENIZER, answers, None)
 
 
-def _explainer(session: Session, tokenizer: str | Path, answers: str | Path | None, remark: Remark | None) -> Explainer:
-    from xai.runtime.answers import load_answers, numbered_answers
+def _explainer(session: Session, tokenizer: str | Path, answers: str | Path | Sequence[str] | None, remark: Remark | None) -> Explainer:
+    from xai.runtime.answers import Answers, load_answers, numbered_answers
     from xai.runtime.explainer import Explainer
     from xai.runtime.inputs.question import QuestionEncoder
     from xai.runtime.inputs.tokenizer import load_tokenizer
 
     size = session.description
-    names = load_answers(Path(answers), size.answers) if answers is not None else numbered_answers(size.answers)
+    if isinstance(answers, str | os.PathLike):
+        names = load_answers(Path(answers), size.answers)
+    else:
+        names = numbered_answers(size.answers) if answers is None else Answers(answers)
     return Explainer(session, QuestionEncoder(load_tokenizer(tokenizer), size.max_text_tokens, size.vocab_size), names, remark)
 
 
@@ -266,7 +290,8 @@ def identify(model: str | Path, session: str) -> dict[str, str]:
     if found.path is None:
         file, name = (demo.WEIGHTS if session == "eager" else demo.BUNDLE / "manifest.json"), DEMO
     else:
-        file, name = (found.path / "manifest.json" if found.kind == "bundle" else found.path), found.path.name
+        inside = {"bundle": "manifest.json", "folder": "config.json"}
+        file, name = (found.path / inside[found.kind] if found.kind in inside else found.path), found.path.name
     try:
         return {"name": name, "sha256": hash_file(file)}
     except OSError as error:

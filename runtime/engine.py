@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from xai.base.errors import XaiError
 from xai.runtime.clock import Clock
-from xai.runtime.evidence import Depth, Evidence, depth_of, features_name, fiedler_name, from_model, solved_graphs, unpad
+from xai.runtime.description import IMAGE, TEXT, Description
+from xai.runtime.evidence import Evidence, features_name, fiedler_name, from_model, solved_graphs, unpad
 from xai.runtime.inputs.encode import EncodedTexts, embed_texts, place
 from xai.runtime.methods import Method, Relevance
 from xai.runtime.sessions.protocol import Session
 from xai.runtime.solver import Solved, SolverReport, solve
+from xai.runtime.target import Target, directions, explained_answers
 from xai.spectral.arrays import Array, namespace
 
 
@@ -32,52 +34,64 @@ class Answered:
 class Read(NamedTuple):
     """What the evidence graph gave for a batch, and the graphs solved of it."""
 
-    arrays: dict[str, Array]  # with logits and target
+    arrays: dict[str, Array]  # with logits
     solved: list[Solved]
+    description: Description
+    masks: Mapping[str, NDArray[np.bool_]]  # by modality (B, tokens), true where a token is real
+    targets: list[int]
 
 
 def explain_tokens(
     session: Session,
     image_tokens: Array,
     questions: Sequence[NDArray[np.int64]],
-    targets: Sequence[int],
+    targets: Sequence[Target],
     methods: Sequence[Method],
     clock: Clock | None = None,
     seeds: Sequence[int] | None = None,
+    image_mask: NDArray[np.bool_] | None = None,
 ) -> list[Answered]:
     """Answer a batch of questions and explain each answer by every method, in one pass of the evidence graph.
 
-    `image_tokens` (B, N, width), one row per question; `targets` are answer ids or `TOP_ANSWER`; `seeds` (B,) feed the
-    method `random`, 0 where none are given.
+    `image_tokens` (B, N, width), one row per question, and `image_mask` (B, N), false behind the tokens of a row that has fewer; `targets`
+    as `runtime.target` says; `seeds` (B,) feed the method `random`, 0 where none are given.
     Raises `XaiError` where the model's output is not finite.
     """
     clock = clock or Clock()
-    depth = depth_of(session.description)
-    needs = list(dict.fromkeys(name for method in methods for name in method.needs(depth)))
+    description = session.description
+    needs = list(dict.fromkeys(name for method in methods for name in method.needs(description)))
     with clock.time("embed_text"):
         texts = embed_texts(session, questions)
     with clock.time("evidence"):
-        found = _evidence(session, image_tokens, texts, targets, from_model(needs))
+        masks = {TEXT: texts.mask, IMAGE: np.ones(image_tokens.shape[:2], dtype=bool) if image_mask is None else image_mask}
+        found = _evidence(session, image_tokens, masks[IMAGE], texts, targets, from_model(needs))
     with clock.time("solver"):
-        solved = [solve(graph, found[features_name(graph)], texts.lengths) for graph in solved_graphs(needs)]
+        solved = [solve(graph, found[features_name(graph)], description, masks) for graph in solved_graphs(needs)]
     with clock.time("methods"):
-        read = Read(found, solved)
+        read = Read(found, solved, description, masks, explained_answers(targets, found["logits"]))
         return [
-            _answered(session, b, _of_one(b, needs, read, texts, depth, seeds[b] if seeds is not None else 0), methods, read)
+            _answered(session, b, _of_one(b, needs, read, seeds[b] if seeds is not None else 0), methods, read)
             for b in range(len(questions))
         ]
 
 
-def _evidence(session: Session, image_tokens: Array, texts: EncodedTexts, targets: Sequence[int], names: Sequence[str]) -> dict[str, Array]:
-    """The outputs named, with logits and the targets that were explained."""
+def _evidence(
+    session: Session,
+    image_tokens: Array,
+    image_mask: NDArray[np.bool_],
+    texts: EncodedTexts,
+    targets: Sequence[Target],
+    names: Sequence[str],
+) -> dict[str, Array]:
+    """The outputs named, with logits."""
     inputs = {
         "image_tokens": image_tokens,
-        "image_mask": place(session, np.ones(image_tokens.shape[:2], dtype=bool)),
+        "image_mask": place(session, image_mask),
         "text_embeddings": texts.embeddings,
         "text_mask": place(session, texts.mask),
-        "target": place(session, np.array(targets, dtype=np.int64)),
+        "direction": place(session, directions(targets, session.description.answers)),
     }
-    found = session.run("evidence", inputs, ["logits", "target", *names])
+    found = session.run("evidence", inputs, ["logits", *names])
     check_logits(session, found["logits"])
     return found
 
@@ -88,10 +102,12 @@ def check_logits(session: Session, logits: Array) -> None:
         raise XaiError(f"the answer of {session.source} is not a number: the model or the image holds NaN or infinity")
 
 
-def _of_one(b: int, needs: Sequence[str], read: Read, texts: EncodedTexts, depth: Depth, seed: int) -> Evidence:
+def _of_one(b: int, needs: Sequence[str], read: Read, seed: int) -> Evidence:
     """The evidence of question b."""
-    arrays = {name: unpad(name, read.arrays[name][b], int(texts.lengths[b])) for name in needs if name in read.arrays}
-    return Evidence(arrays | {fiedler_name(one.graph): one.fiedler(b) for one in read.solved}, depth, seed)
+    padded = {modality: mask.shape[1] for modality, mask in read.masks.items()}
+    lengths = {modality: int(mask[b].sum()) for modality, mask in read.masks.items()}
+    arrays = {name: unpad(name, read.arrays[name][b], read.description, lengths, padded) for name in needs if name in read.arrays}
+    return Evidence(arrays | {fiedler_name(one.graph): one.fiedler(b) for one in read.solved}, read.description, lengths, seed)
 
 
 def _answered(session: Session, b: int, evidence: Evidence, methods: Sequence[Method], read: Read) -> Answered:
@@ -101,4 +117,4 @@ def _answered(session: Session, b: int, evidence: Evidence, methods: Sequence[Me
         if not all(bool(namespace(part).isfinite(part).all()) for part in relevance):
             raise XaiError(f"the relevance by {method.name} is not a number: the evidence of {session.source} holds NaN or infinity")
     reports = tuple(one.report(b) for one in read.solved)
-    return Answered(read.arrays["logits"][b], int(read.arrays["target"][b]), relevances, reports)
+    return Answered(read.arrays["logits"][b], read.targets[b], relevances, reports)

@@ -1,124 +1,133 @@
-"""The names of evidence, and what a method reads about one question (docs/methods.md, Evidence).
-
-Evidence is named by where it was found and what it is. With L a layer, T text tokens and N image tokens, special ones included:
-
-- `encoderL/self/KIND` (T, T): layer L of the text encoder;
-- `textL/self/KIND` (T, T), `textL/cross/KIND` (T, N), `imageL/self/KIND` (N, N), `imageL/cross/KIND` (N, T): cross-modal layer L,
-  rows querying columns, with KIND `attention` (mean_h A), `gradient` (mean_h relu(G)) or `product` (mean_h relu(A * G));
-- `textL/SITE/grad-cam`: the one row that Grad-CAM reads, (T,) or (N,);
-- `textL/features` (T, width), `imageL/features` (N, width): the output of cross-modal layer L, one *graph*, called `textL`, `imageL`;
-- `textL/fiedler` (T - 2,), `imageL/fiedler` (N - 1,): |v| of that graph without special tokens, which no model gives: it is solved.
-"""
+"""What a method reads about one question, and what it is called: names of evidence, their axes, their padding."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import pairwise
 
-from xai.base.description import ModelDescription
-from xai.spectral.arrays import Array
+import numpy as np
 
-TEXT, IMAGE = STREAMS = ("text", "image")
-"""The two streams of the cross-modal layers."""
+from xai.runtime.description import Description, Site, Stream
+from xai.spectral.arrays import Array, namespace
 
-ENCODER = "encoder"
-"""The text encoder below them."""
-
-
-class Depth(NamedTuple):
-    """Number of text-encoder layers and of cross-modal layer pairs."""
-
-    encoder: int
-    cross: int
-
-    @property
-    def last(self) -> int:
-        """The last cross-modal layer."""
-        return self.cross - 1
+FIEDLER, FEATURES = "fiedler", "features"
+"""Of a graph: |v|, which no model gives, and what it is made of."""
 
 
-def depth_of(model: ModelDescription) -> Depth:
-    """How deep a model is."""
-    return Depth(model.text_layers, model.layers)
+def graph_name(description: Description, layer: str, modality: str) -> str:
+    """What the feature graph of one modality at one layer is called: `text3`, or `joint3/text` where a layer holds both."""
+    return layer if len(description.stream_of(modality).parts) == 1 else f"{layer}/{modality}"
 
 
-def entry(stream: str, layer: int, site: str, kind: str) -> str:
-    """Name of what one attention gives: `entry("text", 3, "self", "product")` is `text3/self/product`."""
-    return f"{stream}{layer}/{site}/{kind}"
-
-
-def graph_name(stream: str, layer: int) -> str:
-    """Name of one stream's graph at one layer."""
-    return f"{stream}{layer}"
+def modality_of(graph: str, description: Description) -> str:
+    """Whose features a graph joins: `joint0/text` says it, of `text0` the stream does."""
+    layer, *modality = graph.split("/")
+    return modality[0] if modality else description.stream(description.stream_of_layer(layer)).parts[0]
 
 
 def features_name(graph: str) -> str:
-    """Name of the features that a graph is made of."""
-    return f"{graph}/features"
+    """The output that holds a graph's features."""
+    return f"{graph.split('/')[0]}/{FEATURES}"
 
 
 def fiedler_name(graph: str) -> str:
     """Name of a graph's |v|."""
-    return f"{graph}/fiedler"
+    return f"{graph}/{FIEDLER}"
 
 
 def solved_graphs(names: Iterable[str]) -> list[str]:
     """The graphs whose |v| is among `names`, in their order."""
-    return [name.removesuffix("/fiedler") for name in names if name.endswith("/fiedler")]
+    return [name.removesuffix(f"/{FIEDLER}") for name in names if name.endswith(f"/{FIEDLER}")]
 
 
 def from_model(names: Iterable[str]) -> list[str]:
     """What a model must give for the evidence of these names: features in place of each |v|, which come last."""
     names = list(names)
-    return [name for name in names if not name.endswith("/fiedler")] + [features_name(graph) for graph in solved_graphs(names)]
+    features = dict.fromkeys(features_name(graph) for graph in solved_graphs(names))
+    return [name for name in names if not name.endswith(f"/{FIEDLER}")] + list(features)
 
 
-def site_names(depth: Depth) -> list[str]:
-    """Every attention of a model, such as `text3/self`, in the order of its evidence."""
-    encoder = [f"{ENCODER}{i}/self" for i in range(depth.encoder)]
-    return encoder + [f"{stream}{i}/{site}" for stream in STREAMS for i in range(depth.cross) for site in ("self", "cross")]
+def self_sites(description: Description, stream: Stream) -> list[Site]:
+    """Attentions within a stream that the answer depends on, in the order of propagation."""
+    return [site for site in description.sites if site.reached and site.queries == site.keys == stream.name]
 
 
-def graph_names(depth: Depth) -> list[str]:
-    """Every graph of a model."""
-    return [graph_name(stream, i) for stream in STREAMS for i in range(depth.cross)]
+def crossing(description: Description, keys: Stream) -> Site:
+    """The last attention from the stream that the answer is read from, to `keys`, which may be the same stream."""
+    first = description.streams[0].name
+    return [site for site in description.sites if site.reached and site.queries == first and site.keys == keys.name][-1]
 
 
-def stream_of(name: str) -> str:
-    """The stream whose tokens ask, of any evidence or graph: the encoder's are the text's."""
-    return IMAGE if name.startswith(IMAGE) else TEXT
-
-
-def token_axes(name: str) -> tuple[str, ...]:
-    """The axes that count tokens, special ones included, in order: `text3/cross/product` has ("text", "image").
-
-    Raises ValueError where no model gives what is named.
-    """
-    own = stream_of(name)
-    other = TEXT if own == IMAGE else IMAGE
-    match name.split("/")[1:]:
-        case ["features"]:
-            return (own,)
-        case ["self" | "cross" as site, kind]:
-            keys = own if site == "self" else other
-            return (keys,) if kind == "grad-cam" else (own, keys)
-    raise ValueError(f"no evidence is called {name}")
-
-
-def unpad(name: str, array: Array, tokens: int) -> Array:
-    """One question's evidence without padded text: each axis that counts text tokens is cut to `tokens`."""
-    return array[tuple(slice(tokens) if axis == TEXT else slice(None) for axis in token_axes(name))]
+def reading(description: Description, modality: str) -> Site:
+    """The last attention that says what the answer reads of a modality: its stream's own, or the one to a stream that is not read."""
+    stream = description.stream_of(modality)
+    return self_sites(description, stream)[-1] if stream.read else crossing(description, stream)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Arrays of one question, by name, without padding."""
+    """Arrays of one question, without padding, under the names of the evidence graph's outputs:
+
+    - `SITE/KIND` (queries, keys), SITE as `Site.name` says, KIND `attention` (mean_h A), `gradient` (mean_h relu(G)) or `product`
+      (mean_h relu(A * G));
+    - `SITE/grad-cam` (keys,): the one row that Grad-CAM reads;
+    - `GRAPH/fiedler`: |v| of a layer's features (`graph_name`) without special tokens.
+
+    `lengths` counts the tokens of each modality, special ones included.
+    """
 
     arrays: Mapping[str, Array]
-    depth: Depth
+    description: Description
+    lengths: Mapping[str, int]
     seed: int = 0
     """Feeds the method `random` and nothing else."""
 
     def __getitem__(self, name: str) -> Array:
         return self.arrays[name]
+
+    def part(self, modality: str) -> slice:
+        """Where a modality's tokens lie in its stream, special ones included."""
+        return part(self.description, modality, self.lengths)
+
+    def content(self, modality: str) -> slice:
+        """The same without the special tokens."""
+        whole, special = self.part(modality), self.description.special[modality]
+        return slice(whole.start + special.before, whole.stop - special.behind)
+
+    def length(self, stream: str) -> int:
+        """Tokens of a stream."""
+        return sum(self.lengths[modality] for modality in self.description.stream(stream).parts)
+
+
+def part(description: Description, modality: str, lengths: Mapping[str, int]) -> slice:
+    """Where a modality's tokens lie in its stream, if each modality has so many."""
+    parts = description.stream_of(modality).parts
+    start = sum(lengths[other] for other in parts[: parts.index(modality)])
+    return slice(start, start + lengths[modality])
+
+
+def unpad(name: str, array: Array, description: Description, lengths: Mapping[str, int], padded: Mapping[str, int]) -> Array:
+    """One question's evidence without padding: of each modality `lengths` tokens of `padded` are real."""
+    for axis, stream in enumerate(token_axes(name, description)):
+        pieces = []
+        for modality in description.stream(stream).parts:
+            start = part(description, modality, padded).start
+            pieces.append((start, start + lengths[modality]))
+        if pieces == [(0, array.shape[axis])]:
+            continue
+        if len(pieces) == 1 or all(before[1] == after[0] for before, after in pairwise(pieces)):
+            array = array[(slice(None),) * axis + (slice(pieces[0][0], pieces[-1][1]),)]
+        else:
+            numbers = np.concatenate([np.arange(*piece) for piece in pieces])
+            array = array.take(namespace(array).asarray(numbers), axis)
+    return array
+
+
+def token_axes(name: str, description: Description) -> tuple[str, ...]:
+    """The streams whose tokens an output's axes count, batch and heads aside: `text3/self/product` -> text, text."""
+    layer, *rest = name.split("/")
+    if rest == [FEATURES]:
+        return (description.stream_of_layer(layer),)
+    site = description.site(f"{layer}/{rest[0]}")
+    return (site.keys,) if rest[1] == "grad-cam" else (site.queries, site.keys)

@@ -17,7 +17,7 @@ from xai.base.errors import BadInput
 from xai.runtime.answers import Answers, softmax
 from xai.runtime.clock import Clock
 from xai.runtime.engine import Answered, explain_tokens
-from xai.runtime.evidence import depth_of, solved_graphs
+from xai.runtime.evidence import solved_graphs
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.inputs.encode import encode_distinct
 from xai.runtime.inputs.image import ImageSource
@@ -122,9 +122,10 @@ class Explainer:
         clock = Clock()
         with clock.time("preprocess"):
             questions = [q if isinstance(q, EncodedQuestion) else self.encoder.encode(q, truncate) for _, q in pairs]
-        images, tokens = self._encode([image for image, _ in pairs], clock)
+        images, tokens, mask = self._encode([image for image, _ in pairs], clock)
         ids = [question.ids for question in questions]
-        answered = explain_tokens(self.session, tokens, ids, [explained] * len(pairs), chosen, clock, range(seed, seed + len(pairs)))
+        targets, seeds = [explained] * len(pairs), range(seed, seed + len(pairs))
+        answered = explain_tokens(self.session, tokens, ids, targets, chosen, clock, seeds, mask)
         with clock.time("assemble"):
             found = [
                 self._explanations(image, question, result, chosen, top_k)
@@ -133,8 +134,11 @@ class Explainer:
         timings = clock.timings()
         return [[explanation(timings_ms=timings) for explanation in each] for each in found]
 
-    def _encode(self, images: Sequence[ImageSource | PreparedImage], clock: Clock) -> tuple[list[PreparedImage], Array]:
-        """The images, prepared, and their tokens (B, N, width); each distinct image is encoded once.
+    def _encode(
+        self, images: Sequence[ImageSource | PreparedImage], clock: Clock
+    ) -> tuple[list[PreparedImage], Array, NDArray[np.bool_] | None]:
+        """The images, prepared, their tokens (B, N, width), and the mask of these where images have unequal numbers of them; each distinct
+        image is encoded once.
 
         `clock` gets, of images prepared here, the time that was waited for them, and of the others what their preparing took.
         """
@@ -149,7 +153,7 @@ class Explainer:
 
         encoded = encode_distinct(self.session, pixels(), ENCODED_TOGETHER, encoding)
         with encoding.time("encode_image"):
-            tokens = encoded.each()
+            tokens, mask = encoded.each()
         waited = 1e3 * (time.perf_counter() - start) - encoding.milliseconds["encode_image"]
         here = [image.decode_ms + image.preprocess_ms for image, given in zip(prepared, images, strict=True) if image is not given]
         share = waited / sum(here) if here else 0.0
@@ -158,7 +162,7 @@ class Explainer:
             clock.add("decode", part * image.decode_ms)
             clock.add("preprocess", part * image.preprocess_ms)
         clock.add("encode_image", encoding.milliseconds["encode_image"])
-        return prepared, tokens
+        return prepared, tokens, mask
 
     def _explanations(
         self, image: PreparedImage, question: EncodedQuestion, result: Answered, methods: Sequence[Method], top_k: int
@@ -176,7 +180,7 @@ class Explainer:
         notes = ([remark] if remark else []) + _truncation(question)
         found = []
         for method, relevance in zip(methods, result.relevances, strict=True):
-            used = solved_graphs(method.needs(depth_of(model)))
+            used = solved_graphs(method.needs(model))
             solver = tuple(report for report in result.solver if report.graph in used)
             found.append(
                 functools.partial(
@@ -189,8 +193,8 @@ class Explainer:
                     target=answer(result.target),
                     top=top,
                     method=method.base,
-                    layers=method.layers,
-                    image_relevance=to_numpy(relevance.image).reshape(model.grid, model.grid),
+                    layers=method.summed(model),
+                    image_relevance=to_numpy(relevance.image).reshape(image.grid),
                     text_relevance=to_numpy(relevance.text),
                     solver=solver,
                     session=self.session.name,

@@ -50,7 +50,7 @@ class Explanation:
     picture: Image.Image
     """The whole picture, upright, RGB."""
     crop: Crop
-    """The square of it that the model saw."""
+    """The part of it that the model saw."""
     question: EncodedQuestion
     answer: Answer
     """What the model answered."""
@@ -62,7 +62,7 @@ class Explanation:
     layers: str | None
     """`first` or `all` for the methods that choose layers, None for the others."""
     image_relevance: NDArray[np.floating]
-    """(grid, grid), row 0 at the top of the crop."""
+    """(rows, columns) of patches, row 0 at the top of the crop."""
     text_relevance: NDArray[np.floating]
     """(tokens,), special tokens included."""
     solver: tuple[SolverReport, ...]

@@ -1,234 +1,265 @@
-"""Evidence -> relevance of every text token and image patch (docs/methods.md, Spectral methods; docs/methods.md, Baselines).
+"""Evidence -> relevance of every text token and every image patch or box: the spectral methods and the baselines (docs/methods.md,
+Methods and Baselines).
 
-Every method is one pure function Evidence -> Relevance. To add one, write the function, say which evidence it needs, and give it a
-row in `METHODS`.
+Every method is one pure function Evidence -> Relevance that loops over the sites and streams of the model's description.
+To add one, write the function, say which evidence it needs, and give it a row in `METHODS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xai.base.errors import BadInput
-from xai.runtime.evidence import ENCODER, IMAGE, STREAMS, TEXT, Depth, Evidence, entry, fiedler_name, graph_name
+from xai.runtime.description import IMAGE, TEXT, Description, Site, Stream
+from xai.runtime.evidence import Evidence, crossing, fiedler_name, graph_name, reading, self_sites
+from xai.runtime.propagation import Normalised, Propagated, steps
 from xai.spectral.arrays import Array, namespace
 
 FIRST, EVERY = "first", "all"
-"""The cross-modal layers that a weighted spectral method sums over: the published code's choice, and what its paper describes."""
+"""The layers that a weighted spectral method sums over: the first with features, or all."""
 
 
 class Relevance(NamedTuple):
-    """`text` (T,), special tokens included, and `image` (P,), row-major, without the class token."""
+    """`text` (T,), special tokens included, and `image` (P,): patches row by row, without a class token, or boxes."""
 
     text: Array
     image: Array
 
 
-def without_first(x: Array) -> Array:
-    """`x` (T,) with entry 0 set to 0."""
-    xp = namespace(x)
-    return xp.concatenate([xp.zeros_like(x[:1]), x[1:]])
+def start(stream: Stream, like: Array, length: int) -> Array:
+    """The weights (length,) with which the answer reads a stream's tokens: of its first one, or of all alike."""
+    xp = namespace(like)
+    if stream.read == "mean":
+        return xp.full(length, 1 / length, like.dtype)
+    row = xp.zeros(length, like.dtype)
+    row[0] = 1
+    return row
 
 
-def _pad_special(content: Array) -> Array:
-    """(T - 2,) -> (T,), with 0 for the first and last token."""
-    xp = namespace(content)
-    zero = xp.zeros_like(content, shape=(1,))
-    return xp.concatenate([zero, content, zero])
+def finish(evidence: Evidence, rows: Mapping[str, Array]) -> Relevance:
+    """Rows (tokens of the modality, special ones included) -> relevance: what stands before the text is set to 0, what stands
+    around the image is left out."""
+    text, image = rows[TEXT], rows[IMAGE]
+    xp = namespace(text)
+    before, (first, behind) = evidence.description.special[TEXT].before, evidence.description.special[IMAGE]
+    return Relevance(xp.concatenate([xp.zeros_like(text[:before]), text[before:]]), image[first : len(image) - behind])
 
 
-def _fiedler(evidence: Evidence, stream: str, layer: int) -> Array:
-    return evidence[fiedler_name(graph_name(stream, layer))]
+def finish_content(evidence: Evidence, text: Array, image: Array) -> Relevance:
+    """Relevance of words and patches alone: special tokens of the text get 0."""
+    xp = namespace(text)
+    before, behind = evidence.description.special[TEXT]
+    zeros = [xp.zeros_like(text, shape=(count,)) for count in (before, behind)]
+    return Relevance(xp.concatenate([zeros[0], text, zeros[1]]), image)
+
+
+def summed(description: Description, layers: str) -> str:
+    """The layers that a weighted spectral method sums over, `FIRST` standing for what was published for the model."""
+    return EVERY if layers == EVERY else description.published.layers
+
+
+def weighted_layers(description: Description, modality: str, layers: str) -> tuple[str, ...]:
+    """The names of these layers."""
+    names = description.stream_of(modality).layers
+    return names if summed(description, layers) == EVERY else names[:1]
 
 
 def dsmi(evidence: Evidence) -> Relevance:
-    """|v| of the last layer's features, per stream (reference name `dsm`)."""
-    text, image = (_fiedler(evidence, stream, evidence.depth.last) for stream in STREAMS)
-    return Relevance(_pad_special(text), image)
-
-
-def _summed(depth: Depth, layers: str) -> Iterable[int]:
-    """The cross-modal layers that a weighted spectral method sums over."""
-    return range(depth.cross if layers == EVERY else 1)
+    """|v| of the last layer's features, per modality (reference name `dsm`)."""
+    description = evidence.description
+    text, image = (evidence[fiedler_name(graph_name(description, description.stream_of(m).layers[-1], m))] for m in (TEXT, IMAGE))
+    return finish_content(evidence, text, image)
 
 
 def _weighted_fiedler(kind: str, layers: str) -> Callable[[Evidence], Relevance]:
-    """Sum over layers of | M |v| |, M the evidence of that kind without the special tokens' rows and columns."""
+    """Sum over layers of | M |v| |, M the evidence of that kind within a modality, without the special tokens' rows and columns."""
 
     def relevance(evidence: Evidence) -> Relevance:
-        text = image = 0
-        for layer in _summed(evidence.depth, layers):
-            text = text + abs(evidence[entry(TEXT, layer, "self", kind)][1:-1, 1:-1] @ _fiedler(evidence, TEXT, layer))
-            image = image + abs(evidence[entry(IMAGE, layer, "self", kind)][1:, 1:] @ _fiedler(evidence, IMAGE, layer))
-        return Relevance(_pad_special(text), image)
+        found: dict[str, Any] = {TEXT: 0, IMAGE: 0}
+        for modality in found:
+            inner = evidence.content(modality)
+            for layer in weighted_layers(evidence.description, modality, layers):
+                vector = evidence[fiedler_name(graph_name(evidence.description, layer, modality))]
+                found[modality] = found[modality] + abs(evidence[f"{layer}/self/{kind}"][inner, inner] @ vector)
+        return finish_content(evidence, found[TEXT], found[IMAGE])
 
     return relevance
 
 
 def raw_attention(evidence: Evidence) -> Relevance:
-    """Row 0 of the last layer's self-attention, head mean (`raw_attn`)."""
-    text, image = (evidence[entry(stream, evidence.depth.last, "self", "attention")][0] for stream in STREAMS)
-    return Relevance(without_first(text), image[1:])
+    """What the answer reads of the last self-attention, head mean, or of the last attention to a stream that it does not read
+    (`raw_attn`)."""
+
+    def row(modality: str) -> Array:
+        site = reading(evidence.description, modality)
+        return _read(evidence, site, evidence[f"{site.name}/attention"])[evidence.part(modality)]
+
+    return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
+
+
+def _read(evidence: Evidence, site: Site, matrix: Array) -> Array:
+    """The row of a site's matrix that the answer reads, or the mean of all."""
+    return matrix.mean(0) if evidence.description.stream(site.queries).read == "mean" else matrix[0]
 
 
 def grad_cam(evidence: Evidence) -> Relevance:
-    """Row 0 of relu(mean_h(A * mean_qk(G))) of the last text layer: self for text, cross for image (`attn_gradcam`)."""
-    text, image = (evidence[entry(TEXT, evidence.depth.last, site, "grad-cam")] for site in ("self", "cross"))
-    return Relevance(without_first(text), image[1:])
+    """Row 0 of relu(mean_h(A * mean_qk(G))) of the last attention from the first stream to each modality (`attn_gradcam`)."""
 
+    def row(modality: str) -> Array:
+        site = crossing(evidence.description, evidence.description.stream_of(modality))
+        return evidence[f"{site.name}/grad-cam"][evidence.part(modality)]
 
-def _first_row(matrices: list[Array], advance: Callable[[Array, Array], Array]) -> Array:
-    """Row 0 of a product with later layers on the left: a chain of vector products, no N x N product."""
-    xp = namespace(matrices[0])
-    row = xp.zeros_like(matrices[0][0])
-    row[0] = 1
-    for matrix in reversed(matrices):
-        row = advance(row, matrix)
-    return row
-
-
-def _chains(evidence: Evidence, kind: str, advance: Callable[[Array, Array], Array]) -> Relevance:
-    """Row 0 of each stream's product of self-attentions; text starts in the text encoder."""
-
-    def matrices(stream: str, count: int) -> list[Array]:
-        return [evidence[entry(stream, i, "self", kind)] for i in range(count)]
-
-    encoder, cross = evidence.depth
-    text = _first_row(matrices(ENCODER, encoder) + matrices(TEXT, cross), advance)
-    return Relevance(without_first(text), _first_row(matrices(IMAGE, cross), advance)[1:])
+    return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
 
 
 def rollout(evidence: Evidence) -> Relevance:
-    """Product over layers of rownorm(mean_h A + I); text starts in the text encoder."""
+    """Product over a stream's layers of rownorm(mean_h A + I); to a stream that the answer does not read, from the stream that it
+    reads, by the last attention between them."""
+    description = evidence.description
 
-    def advance(row: Array, attention: Array) -> Array:
-        row = row / (attention.sum(-1) + 1)  # rows of A + I sum to this
-        return row @ attention + row
+    def matrices(stream: Stream, before: Site | None = None) -> list[Array]:
+        sites = self_sites(description, stream)
+        stop = len(description.sites) if before is None else description.sites.index(before)
+        return [evidence[f"{site.name}/attention"] for site in sites if description.sites.index(site) < stop]
 
-    return _chains(evidence, "attention", advance)
+    def chain(row: Array, layers: list[Array]) -> Array:
+        for attention in reversed(layers):  # later layers stand on the left: a chain of vector products, no N x N product
+            row = row / (attention.sum(-1) + 1)  # rows of A + I sum to this
+            row = row @ attention + row
+        return row
+
+    def row(modality: str) -> Array:
+        stream = description.stream_of(modality)
+        layers = matrices(stream)
+        if stream.read:
+            return chain(start(stream, layers[0], evidence.length(stream.name)), layers)[evidence.part(modality)]
+        site, first = crossing(description, stream), description.streams[0]
+        between = evidence[f"{site.name}/attention"]
+        column = start(first, between, evidence.length(first.name))
+        for attention in matrices(first, before=site):
+            column = (attention @ column + column) / (attention.sum(-1) + 1)
+        return chain(column @ between, layers)[evidence.part(modality)]
+
+    return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
 
 
 def transformer_attribution(evidence: Evidence) -> Relevance:
-    """R = I; R += C R over layers; text starts in the text encoder (`transformer_attr`)."""
+    """R = I; R += C R over a stream's layers; of a stream that the answer does not read, C of the last attention to it
+    (`transformer_attr`)."""
+    description = evidence.description
 
-    def advance(row: Array, product: Array) -> Array:
-        return row + row @ product
+    def row(modality: str) -> Array:
+        stream = description.stream_of(modality)
+        if not stream.read:
+            site = crossing(description, stream)
+            return _read(evidence, site, evidence[f"{site.name}/product"])[evidence.part(modality)]
+        products = [evidence[f"{site.name}/product"] for site in self_sites(description, stream)]
+        first = found = start(stream, products[0], evidence.length(stream.name))
+        for product in reversed(products):
+            found = found + found @ product
+        return (found - first)[evidence.part(modality)]
 
-    return _chains(evidence, "product", advance)
-
-
-_SHAPED = entry(TEXT, 0, "cross", "product")
-"""Evidence (T, N) of every model, which tells how many tokens there are."""
-
-
-class _Propagated:
-    """A relevance R = I after updates R += C R and R += U V, held as that list of updates instead of as a matrix."""
-
-    def __init__(self) -> None:
-        self.updates: list[tuple[Array, Array | None]] = []
-
-    def add_product(self, c: Array) -> None:
-        """R += C R."""
-        self.updates.append((c, None))
-
-    def add_outer(self, u: Array, v: Array) -> None:
-        """R += U V, U (N, k) and V (k, N)."""
-        self.updates.append((u, v))
-
-    def rows(self, x: Array) -> Array:
-        """X R for X (k, N)."""
-        total = 0
-        for left, right in reversed(self.updates):
-            if right is None:
-                x = x + x @ left
-            else:
-                total = total + (x @ left) @ right
-        return x + total
-
-    def transposed(self, x: Array) -> Array:
-        """R^T X for X (N, k)."""
-        return self.rows(x.T).T
+    return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
 
 
 def relevance_maps(evidence: Evidence) -> Relevance:
-    """Relevance propagated within and between the streams (`rm`; the recurrence of docs/methods.md, Baselines).
+    """Relevance propagated within and between the streams (`rm`; docs/methods.md, Baselines).
 
-    R_tt and R_ii are only ever multiplied by a thin matrix and read in row 0, so neither is formed; R_ti and R_it are thin.
+    Unless it is normalised, what a stream gathers of itself is only ever multiplied by a thin matrix and read in one row, so it is
+    not formed; what it gathers of another stream is thin.
     """
-    tokens, patches = evidence[_SHAPED].shape
-    xp, dtype = namespace(evidence[_SHAPED]), evidence[_SHAPED].dtype
-    r_tt, r_ii = _Propagated(), _Propagated()
-    r_ti, r_it = xp.zeros((tokens, patches), dtype), xp.zeros((patches, tokens), dtype)
-    for i in range(evidence.depth.encoder):
-        r_tt.add_product(evidence[entry(ENCODER, i, "self", "product")])  # R_ti is still 0
-    identity = xp.eye(tokens, dtype=dtype)
-    for i in range(evidence.depth.cross):
-        image_self, image_cross = (evidence[entry(IMAGE, i, site, "product")] for site in ("self", "cross"))
-        r_ii.add_product(image_self)
-        r_it = r_it + image_self @ r_it
+    description = evidence.description
+    kind = Normalised if description.published.normalised else Propagated
+    own: dict[str, Any] = {stream.name: kind(evidence.length(stream.name)) for stream in description.streams}
+    other: dict[tuple[str, str], Array] = {}  # absent while it is 0
+    like = evidence[f"{description.sites[0].name}/product"]
+    for step in steps(description.sites):
+        added: dict[tuple[str, str], Array] = {}
+        outer: list[tuple[str, Array, Array]] = []
+        for site in step:
+            c, q, k = evidence[f"{site.name}/product"], site.queries, site.keys
+            if q == k:
+                own[q].add_product(c)
+                added |= {pair: c @ x for pair, x in other.items() if pair[0] == q}
+                continue
+            added[q, k] = own[q].transposed(own[k].rows(c))
+            if (k, q) in other:
+                outer.append((q, c, other[k, q]))
+        other |= {pair: other[pair] + x if pair in other else x for pair, x in added.items()}
+        for q, left, right in outer:
+            own[q].add_outer(left, right)
 
-        r_it = r_it + r_ii.transposed(image_cross @ r_tt.rows(identity))
-        r_ii.add_outer(image_cross, r_ti)
+    def row(modality: str) -> Array:
+        stream, first = description.stream_of(modality), description.streams[0]
+        read = stream if stream.read else first
+        weights = start(read, like, evidence.length(read.name))
+        found = own[stream.name].read(weights) if stream.read else weights @ other[first.name, stream.name]
+        return found[evidence.part(modality)]
 
-        text_self, text_cross = (evidence[entry(TEXT, i, site, "product")] for site in ("self", "cross"))
-        r_tt.add_product(text_self)
-        r_ti = r_ti + text_self @ r_ti
-
-        r_ti = r_ti + r_tt.transposed(r_ii.rows(text_cross))
-        r_tt.add_outer(text_cross, r_it)
-    first_token, first_patch = identity[:1], xp.zeros((1, patches), dtype)
-    first_patch[0, 0] = 1
-    return Relevance(without_first(r_tt.rows(first_token)[0]), r_ii.rows(first_patch)[0, 1:])
+    return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
 
 
 def random(evidence: Evidence) -> Relevance:
     """Uniform noise in [0, 1): the floor under every table. Depends on the seed and the two lengths only."""
-    tokens, patches = evidence[_SHAPED].shape
-    xp = namespace(evidence[_SHAPED])
+    before, behind = evidence.description.special[TEXT]
+    tokens, patches = (evidence.lengths[m] - sum(evidence.description.special[m]) for m in (TEXT, IMAGE))
     rng = np.random.default_rng(evidence.seed)  # on the host: CuPy's numbers are others
-    text, image = rng.random(tokens), rng.random(patches - 1)
-    text[[0, -1]] = 0
-    return Relevance(xp.asarray(text), xp.asarray(image))
+    text, image = rng.random(before + tokens + behind), rng.random(patches)
+    text[:before] = text[before + tokens :] = 0
+    return Relevance(text, image)
 
 
-Needs = Callable[[Depth], list[str]]
+Needs = Callable[[Description], list[str]]
 
 
-def _need_fiedler(depth: Depth) -> list[str]:
-    return [fiedler_name(graph_name(stream, depth.last)) for stream in STREAMS]
+def _need_fiedler(description: Description) -> list[str]:
+    return [fiedler_name(graph_name(description, description.stream_of(m).layers[-1], m)) for m in (TEXT, IMAGE)]
 
 
 def _need_weighted(kind: str, layers: str) -> Needs:
-    def needs(depth: Depth) -> list[str]:
-        at = [(stream, i) for i in _summed(depth, layers) for stream in STREAMS]
-        return [name for stream, i in at for name in (fiedler_name(graph_name(stream, i)), entry(stream, i, "self", kind))]
+    def needs(description: Description) -> list[str]:
+        found = []
+        for modality in (TEXT, IMAGE):
+            for layer in weighted_layers(description, modality, layers):
+                found += [fiedler_name(graph_name(description, layer, modality)), f"{layer}/self/{kind}"]
+        return list(dict.fromkeys(found))
 
     return needs
 
 
-def _need_last_attention(depth: Depth) -> list[str]:
-    return [entry(stream, depth.last, "self", "attention") for stream in STREAMS]
+def _need_reading(description: Description) -> list[str]:
+    return list(dict.fromkeys(f"{reading(description, m).name}/attention" for m in (TEXT, IMAGE)))
 
 
-def _need_grad_cam(depth: Depth) -> list[str]:
-    return [entry(TEXT, depth.last, site, "grad-cam") for site in ("self", "cross")]
+def _need_grad_cam(description: Description) -> list[str]:
+    return list(dict.fromkeys(f"{crossing(description, description.stream_of(m)).name}/grad-cam" for m in (TEXT, IMAGE)))
 
 
-def _need_every(kind: str, *, cross: bool = False) -> Needs:
-    def needs(depth: Depth) -> list[str]:
-        sites = ("self", "cross") if cross else ("self",)
-        names = [entry(ENCODER, i, "self", kind) for i in range(depth.encoder)]
-        return names + [entry(stream, i, site, kind) for i in range(depth.cross) for stream in STREAMS for site in sites]
+def _need_chains(kind: str) -> Needs:
+    """Everything within a stream that the answer reads or hands on to another, and the last attention to one that it does not read."""
+
+    def needs(description: Description) -> list[str]:
+        found: list[str] = []
+        for stream in description.streams:
+            if stream.read or kind == "attention":
+                found += [site.name for site in self_sites(description, stream)]
+            if not stream.read:
+                found.append(crossing(description, stream).name)
+        return [f"{name}/{kind}" for name in found]
 
     return needs
 
 
-def _need_shape(depth: Depth) -> list[str]:
-    del depth  # every model has a first pair of layers
-    return [_SHAPED]
+def _need_every_product(description: Description) -> list[str]:
+    return [f"{site.name}/product" for site in description.sites if site.reached]
+
+
+def _need_nothing(description: Description) -> list[str]:
+    return []
 
 
 @dataclass(frozen=True)
@@ -240,12 +271,17 @@ class Method:
     relevance: Callable[[Evidence], Relevance]
     needs: Needs
     layers: str | None = None
-    """`FIRST` or `EVERY` of a method that has one row for either; None of the others."""
+    """`FIRST` (as published for the model, which is all layers of some) or `EVERY` of a method that has one row for either; None of
+    the others."""
 
     @property
     def base(self) -> str:
         """The name without the choice of layers, for whoever gives `layers` beside it."""
         return self.name.partition("@")[0]
+
+    def summed(self, description: Description) -> str | None:
+        """`FIRST` or `EVERY`: which layers it sums over for a model; None where it has no choice."""
+        return None if self.layers is None else summed(description, self.layers)
 
 
 def _weighted(name: str, reference_name: str, kind: str, layers: str) -> Method:
@@ -259,12 +295,12 @@ METHODS: dict[str, Method] = {
         Method("dsmi", "dsm", dsmi, _need_fiedler),
         _weighted("dsmi-grad", "dsm_grad", "gradient", FIRST),
         _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", FIRST),
-        Method("relevance-maps", "rm", relevance_maps, _need_every("product", cross=True)),
-        Method("transformer-attribution", "transformer_attr", transformer_attribution, _need_every("product")),
-        Method("raw-attention", "raw_attn", raw_attention, _need_last_attention),
+        Method("relevance-maps", "rm", relevance_maps, _need_every_product),
+        Method("transformer-attribution", "transformer_attr", transformer_attribution, _need_chains("product")),
+        Method("raw-attention", "raw_attn", raw_attention, _need_reading),
         Method("grad-cam", "attn_gradcam", grad_cam, _need_grad_cam),
-        Method("rollout", "rollout", rollout, _need_every("attention")),
-        Method("random", "random", random, _need_shape),
+        Method("rollout", "rollout", rollout, _need_chains("attention")),
+        Method("random", "random", random, _need_nothing),
         _weighted("dsmi-grad", "dsm_grad", "gradient", EVERY),
         _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", EVERY),
     )

@@ -15,12 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai.base.description import TOP_ANSWER, ModelDescription
+from xai.base.description import TOP_ANSWER
 from xai.base.errors import XaiError
+from xai.runtime.description import Aspect, Boxes, Description, Square
 from xai.runtime.engine import explain_tokens
+from xai.runtime.inputs.encode import encode_images, pad_tokens
 from xai.runtime.inputs.pixels import preprocess
 from xai.runtime.methods import EVERY, METHODS
 from xai.runtime.sessions.protocol import Session
+from xai.runtime.target import directions
 
 TOLERANCES = {"logits": 1e-4, "tokens": 1e-4, "evidence": 1e-4, "relevance": 1e-3}
 """Largest error of a float32 graph, relative to the largest expected value (`compare_observed`)."""
@@ -41,6 +44,9 @@ SAMPLE = 1024
 MAP_SAMPLE = 1 << 16
 """So many of a whole map are compared: at 576 px one layer's are 160 MB."""
 
+BOXES = (12, 7)
+"""Boxes of each picture, where pictures are given as boxes."""
+
 LENGTHS = (3, 12, 7, 7)
 """Tokens of each question, special tokens included."""
 
@@ -48,8 +54,11 @@ BATCHED = (0, 1)
 """Questions that are also asked together, padded to one length."""
 
 
+Picture = tuple[NDArray[Any], ...]
+
+
 class TrialQuestion(NamedTuple):
-    """`image` is the number of its image, `target` an answer id or `TOP_ANSWER`."""
+    """`image` is the number of its picture, `target` an answer id or `TOP_ANSWER`."""
 
     image: int
     ids: NDArray[np.int64]
@@ -58,9 +67,9 @@ class TrialQuestion(NamedTuple):
 
 @dataclass(frozen=True)
 class Trial:
-    """Images (n, S, S, 3) of bytes, and questions on them."""
+    """Pictures, each an image (h, w, 3) of bytes, or features (N, D) and boxes (N, 4), and questions on them."""
 
-    images: NDArray[np.uint8]
+    pictures: tuple[Picture, ...]
     questions: tuple[TrialQuestion, ...]
 
 
@@ -83,17 +92,11 @@ class Closeness(NamedTuple):
     cosine: float
 
 
-def make_trial(model: ModelDescription) -> Trial:
-    """Four questions of three lengths on two images; the last two differ in their target only. Always the same for a model."""
+def make_trial(model: Description) -> Trial:
+    """Four questions of three lengths on two pictures; the last two differ in their target only. Always the same for a model."""
     rng = np.random.default_rng(20)
-    size = model.image_size
-    coarse = rng.integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)
-    images = np.stack([np.asarray(Image.fromarray(c).resize((size, size), Image.Resampling.BICUBIC)) for c in coarse])
-    first, last = 0, 2  # RoBERTa's <s> and </s>
-    ids = []
-    for length in LENGTHS:
-        length = min(length, model.max_text_tokens)
-        ids.append(np.array([first, *rng.integers(4, model.vocab_size, length - 2), last], dtype=np.int64))
+    pictures = make_pictures(model.picture, rng)
+    ids = [rng.integers(0, model.vocab_size, min(length, model.max_text_tokens)) for length in LENGTHS]
     other = int(rng.integers(0, model.answers))
     questions = (
         TrialQuestion(0, ids[0], TOP_ANSWER),
@@ -101,7 +104,31 @@ def make_trial(model: ModelDescription) -> Trial:
         TrialQuestion(0, ids[2], TOP_ANSWER),
         TrialQuestion(0, ids[2], other),
     )
-    return Trial(images, questions)
+    return Trial(pictures, questions)
+
+
+def make_pictures(recipe: Square | Aspect | Boxes, rng: np.random.Generator) -> tuple[Picture, ...]:
+    """Two pictures of smooth colours, of unequal size where a model keeps it, or of boxes."""
+    if isinstance(recipe, Boxes):
+        return tuple((rng.random((n, recipe.width), np.float32), rng.random((n, 4), np.float32)) for n in BOXES)
+    side = recipe.size if isinstance(recipe, Square) else recipe.shorter
+    sizes = ((side, side), (side if isinstance(recipe, Square) else min(4 * side // 3, recipe.longer), side))
+    coarse = rng.integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)
+    return tuple(
+        (np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)),) for small, size in zip(coarse, sizes, strict=True)
+    )
+
+
+def encode_picture(session: Session, picture: Picture) -> NDArray[Any]:
+    """A picture's tokens (1, N, width)."""
+    model = session.description
+    arrays = picture if isinstance(model.picture, Boxes) else (preprocess(Image.fromarray(picture[0]), model)[0],)
+    return encode_images(session, *(array[None] for array in arrays))
+
+
+def _kinds(picture: Picture) -> list[tuple[str, tuple[int, ...]]]:
+    """Type and shape of each array of a picture."""
+    return [(array.dtype.str, array.shape) for array in picture]
 
 
 def name_targets(trial: Trial, expected: Sequence[Observed]) -> Trial:
@@ -110,7 +137,7 @@ def name_targets(trial: Trial, expected: Sequence[Observed]) -> Trial:
         int(observed.arrays["logits/answer"].argmax()) if question.target == TOP_ANSWER else question.target
         for question, observed in zip(trial.questions, expected, strict=True)
     ]
-    return Trial(trial.images, tuple(q._replace(target=target) for q, target in zip(trial.questions, targets, strict=True)))
+    return Trial(trial.pictures, tuple(q._replace(target=target) for q, target in zip(trial.questions, targets, strict=True)))
 
 
 def check_session(session: Session, trial: Trial, expected: Sequence[Observed]) -> dict[str, Closeness]:
@@ -125,16 +152,14 @@ def check_session(session: Session, trial: Trial, expected: Sequence[Observed]) 
 
 def observe(session: Session, trial: Trial, with_maps: bool) -> list[Observed]:
     """Every question of a trial through every graph, one by one, and two of them again as one padded batch."""
-    model = session.description
-    pixels = [preprocess(Image.fromarray(image), model)[0] for image in trial.images]
-    tokens = [session.run("encode_image", {"pixels": image[None]})["image_tokens"] for image in pixels]
+    tokens = [encode_picture(session, picture) for picture in trial.pictures]
     found = []
     for question in trial.questions:
         arrays = _run_graphs(session, tokens[question.image], question, with_maps)
-        relevances, gaps = _explain(session, tokens[question.image], [question])[0]
+        relevances, gaps = _explain(session, tokens[question.image], None, [question])[0]
         found.append(Observed(arrays | {f"relevance/alone/{name}": value for name, value in relevances.items()}, gaps))
     batch = [trial.questions[i] for i in BATCHED]
-    batched = _explain(session, np.concatenate([tokens[question.image] for question in batch]), batch)
+    batched = _explain(session, *pad_tokens([tokens[question.image][0] for question in batch]), batch)
     for i, (relevances, _) in zip(BATCHED, batched, strict=True):
         found[i] = Observed({**found[i].arrays, **{f"relevance/batch/{name}": value for name, value in relevances.items()}}, found[i].gaps)
     return found
@@ -149,18 +174,18 @@ def _run_graphs(session: Session, image_tokens: NDArray[Any], question: TrialQue
         "text_mask": np.ones(text_embeddings.shape[:2], dtype=bool),
     }
     found = {"tokens/image": image_tokens, "tokens/text": text_embeddings, "logits/answer": session.run("answer", inputs)["logits"]}
-    inputs["target"] = np.array([question.target])
+    inputs["direction"] = directions([question.target], session.description.answers)
     for graph in ("evidence", "maps") if with_maps else ("evidence",):
         for name, value in session.run(graph, inputs).items():
             if name == "logits":
                 found[f"logits/{graph}"] = value
-            elif name != "target":
+            else:
                 found[f"evidence/{name}"] = _sample(value, MAP_SAMPLE) if graph == "maps" else value
     return found
 
 
 def _explain(
-    session: Session, image_tokens: NDArray[Any], questions: Sequence[TrialQuestion]
+    session: Session, image_tokens: NDArray[Any], image_mask: NDArray[np.bool_] | None, questions: Sequence[TrialQuestion]
 ) -> list[tuple[dict[str, NDArray[Any]], dict[str, float]]]:
     """Relevances by `METHOD LAYERS/STREAM` and gaps of each question, asked as one batch."""
     ids, targets = [question.ids for question in questions], [question.target for question in questions]
@@ -168,7 +193,8 @@ def _explain(
     compared = [method for method in METHODS.values() if method.name != "random"]
     published, every_layer = ([m for m in compared if (m.layers == EVERY) == every] for every in (False, True))
     for methods in (published, every_layer):  # apart: together they would leave out the graph that gives the first alone
-        for (relevances, gaps), one in zip(found, explain_tokens(session, image_tokens, ids, targets, methods), strict=True):
+        explained = explain_tokens(session, image_tokens, ids, targets, methods, image_mask=image_mask)
+        for (relevances, gaps), one in zip(found, explained, strict=True):
             gaps |= {report.graph: report.gap for report in one.solver}
             for method, relevance in zip(methods, one.relevances, strict=True):
                 name = f"{method.base} {method.layers}" if method.layers else method.name
@@ -228,7 +254,8 @@ def _is_unstable(name: str, gaps: Mapping[str, float]) -> bool:
     if group != "relevance":
         return False
     method, stream = rest[1], rest[2]
-    return method.startswith("dsmi") and any(gap < MIN_GAP for graph, gap in gaps.items() if graph.startswith(stream))
+    own = (gap for graph, gap in gaps.items() if graph.startswith(stream) or graph.endswith(f"/{stream}"))
+    return method.startswith("dsmi") and any(gap < MIN_GAP for gap in own)
 
 
 def _group(name: str) -> str:
@@ -248,7 +275,9 @@ def _sample(array: NDArray[Any], count: int = SAMPLE) -> NDArray[Any]:
 
 def save_trial(path: Path, trial: Trial, expected: Sequence[Observed]) -> None:
     """Write a trial and what it should give, large arrays as samples."""
-    arrays: dict[str, NDArray[Any]] = {"images": trial.images}
+    arrays: dict[str, NDArray[Any]] = {
+        f"picture{i}/{j}": array for i, picture in enumerate(trial.pictures) for j, array in enumerate(picture)
+    }
     for i, (question, observed) in enumerate(zip(trial.questions, expected, strict=True)):
         arrays |= {f"{i}/image": np.array(question.image), f"{i}/ids": question.ids, f"{i}/target": np.array(question.target)}
         arrays |= {f"{i}/arrays/{name}": _sample(value) for name, value in observed.arrays.items()}
@@ -257,7 +286,7 @@ def save_trial(path: Path, trial: Trial, expected: Sequence[Observed]) -> None:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def load_trial(path: Path, model: ModelDescription) -> tuple[Trial, list[Observed]]:
+def load_trial(path: Path, model: Description) -> tuple[Trial, list[Observed]]:
     """Read what `save_trial` wrote. Raises `XaiError` where it cannot, and where the questions are not such as that model takes."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
@@ -271,7 +300,11 @@ def load_trial(path: Path, model: ModelDescription) -> tuple[Trial, list[Observe
                 {name.removeprefix(p): v for name, v in content.items() if name.startswith(p)} for p in (f"{i}/arrays/", f"{i}/gaps/")
             )
             expected.append(Observed(arrays, {name: float(gap) for name, gap in gaps.items()}))
-        trial = Trial(content["images"], tuple(questions))
+        pictures: list[Picture] = []
+        while f"picture{len(pictures)}/0" in content:
+            parts = [content.get(f"picture{len(pictures)}/{j}") for j in range(2)]
+            pictures.append(tuple(part for part in parts if part is not None))
+        trial = Trial(tuple(pictures), tuple(questions))
     except Exception as error:  # of zipfile, zlib or NumPy, whatever a damaged file makes them raise
         raise XaiError(f"{path} holds no questions and answers: export the bundle again") from error
     if problem := _find_problem(trial, expected, model):
@@ -279,15 +312,14 @@ def load_trial(path: Path, model: ModelDescription) -> tuple[Trial, list[Observe
     return trial, expected
 
 
-def _find_problem(trial: Trial, expected: Sequence[Observed], model: ModelDescription) -> str | None:
+def _find_problem(trial: Trial, expected: Sequence[Observed], model: Description) -> str | None:
     """What of a trial that was read cannot be asked or compared, in words."""
-    images = trial.images
-    if images.dtype != np.uint8 or images.shape[1:] != (model.image_size, model.image_size, 3):
-        return f"images {images.dtype}{list(images.shape)}, not such as the model sees"
+    if [_kinds(picture) for picture in trial.pictures] != [_kinds(picture) for picture in make_trial(model).pictures]:
+        return "pictures of another kind or size than the model sees"
     if len(trial.questions) <= max(BATCHED):
         return f"{len(trial.questions)} questions, not {len(LENGTHS)}"
     for i, (image, ids, target) in enumerate(trial.questions):
-        if type(image) is not int or not 0 <= image < len(images):
+        if type(image) is not int or not 0 <= image < len(trial.pictures):
             return f"question {i} on an image that is not there"
         if type(target) is not int or not TOP_ANSWER <= target < model.answers:
             return f"question {i} with a target that is no answer"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xai.runtime.evidence import IMAGE, stream_of
+from xai.runtime.description import Description
+from xai.runtime.evidence import modality_of, part
 from xai.spectral import Algorithm, Certificate, FiedlerResult, Status, fiedler
 from xai.spectral.arrays import Array, namespace
 
@@ -18,10 +20,10 @@ TOLERANCE = 3e-5
 
 @dataclass(frozen=True)
 class SolverReport:
-    """How one stream's graph at one layer was solved."""
+    """How one modality's graph at one layer was solved."""
 
     graph: str
-    """Such as `image0`: stream and cross-modal layer."""
+    """Such as `image0`, or `joint0/image` where a layer holds both modalities (`runtime.evidence.graph_name`)."""
     nodes: int
     eigenvalue: float
     gap: float
@@ -46,7 +48,7 @@ class SolverReport:
 
 @dataclass(frozen=True)
 class Solved:
-    """One stream's graphs at one layer, of each of B questions; `nodes` (B,) counts theirs, special tokens left out."""
+    """One modality's graphs at one layer, of each of B questions; `nodes` (B,) counts theirs, special tokens left out."""
 
     graph: str
     result: FiedlerResult
@@ -77,17 +79,20 @@ class Solved:
         )
 
 
-def solve(graph: str, features: Array, tokens: NDArray[np.int64]) -> Solved:
-    """Solve one stream at one layer for a batch: `features` (B, T or N, width), padded on the right where they are text's.
+def solve(graph: str, features: Array, description: Description, masks: Mapping[str, NDArray[np.bool_]]) -> Solved:
+    """Solve one modality at one layer for a batch: `features` (B, tokens of the stream, width), padded on the right of each modality.
 
-    `tokens` (B,) counts each question's text tokens. Special tokens are no nodes.
+    `masks` (B, tokens) are true where a modality's token is real. Special tokens are no nodes.
     """
-    if stream_of(graph) == IMAGE:
-        nodes = np.full(len(features), features.shape[1] - 1)
-        return Solved(graph, fiedler(features=features[:, 1:], tol=TOLERANCE), nodes, features.dtype)
-    nodes = tokens - 2
-    mask = namespace(features).asarray(np.arange(features.shape[1] - 2) < nodes[:, None])
-    return Solved(graph, fiedler(features=features[:, 1:-1], mask=mask, tol=TOLERANCE), nodes, features.dtype)
+    modality = modality_of(graph, description)
+    special = description.special[modality]
+    whole = part(description, modality, {name: mask.shape[1] for name, mask in masks.items()})
+    inner = features[:, whole.start + special.before : whole.stop - special.behind]
+    nodes = masks[modality].sum(1) - sum(special)
+    if bool((nodes == inner.shape[1]).all()):
+        return Solved(graph, fiedler(features=inner, tol=TOLERANCE), nodes, features.dtype)
+    mask = namespace(features).asarray(np.arange(inner.shape[1]) < nodes[:, None])
+    return Solved(graph, fiedler(features=inner, mask=mask, tol=TOLERANCE), nodes, features.dtype)
 
 
 def _spelt(value: IntEnum) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 import xai
 from xai.runtime.explainer import Explainer
+from xai.tests.families import FamilyGolden
 
 DATA = Path(__file__).parent / "data"
 SHARED_GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
@@ -176,6 +178,18 @@ def golden(request: pytest.FixtureRequest, goldens: Callable[[str], Golden]) -> 
 def tiny(goldens: Callable[[str], Golden]) -> Golden:
     """The golden set that also holds attention, gradients and features."""
     return goldens("tiny")
+
+
+@pytest.fixture(scope="session")
+def family_goldens() -> Callable[[str], FamilyGolden]:
+    """The golden set of a family of transformers, loaded once."""
+    return functools.cache(lambda name: FamilyGolden(name, DATA / name))
+
+
+@pytest.fixture(scope="session", params=["vilt_tiny", "lxmert_tiny"])
+def family_golden(request: pytest.FixtureRequest, family_goldens: Callable[[str], FamilyGolden]) -> FamilyGolden:
+    """Each of them in turn."""
+    return family_goldens(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -38,10 +38,10 @@ def run(session: str, place: Path, folder: Path, case: int, out: Path) -> dict[s
 def load(session: str, place: Path) -> Session:
     if session != "eager":
         return open_session(read_bundle(place), session, trust=True)
-    from xai.meter.checkpoint import load_meter
-    from xai.meter.session import EagerSession
+    from xai.models.eager import EagerSession
+    from xai.models.meter import load_meter_family
 
-    return EagerSession(load_meter(place))
+    return EagerSession(load_meter_family(place))
 
 
 def main(name: str, place: Path, folder: Path, case: int, out: Path) -> None:

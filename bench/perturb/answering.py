@@ -14,8 +14,9 @@ from xai.bench.data.sample import Sample
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import QuestionPlan, batch_subsets, plan_question
 from xai.bench.perturb.request import Request
+from xai.runtime.description import Description
 from xai.runtime.engine import Answered, check_logits, explain_tokens
-from xai.runtime.evidence import Depth, depth_of, solved_graphs
+from xai.runtime.evidence import solved_graphs
 from xai.runtime.inputs.encode import embed_texts, encode_distinct
 from xai.runtime.methods import Method, Relevance
 from xai.runtime.sessions.protocol import Session
@@ -82,7 +83,8 @@ def encode_questions(
     session: Session, pixels: Sequence[NDArray[np.float32]], ids: Sequence[NDArray[np.int64]], memory: Memory
 ) -> Questions:
     """Encode each distinct image once; `pixels` (3, S, S) and `ids` (T,) are each question's."""
-    return Questions(*encode_distinct(session, pixels, memory.answers(1 + session.description.grid**2, 0)), ids)
+    encoded = encode_distinct(session, pixels, memory.answers(1 + session.description.grid**2, 0))
+    return Questions(encoded.tokens, encoded.rows, ids)
 
 
 def explain_questions(
@@ -92,7 +94,7 @@ def explain_questions(
 
     `seeds` holds one seed per question for the floor, so that no question shares its noise with another one.
     """
-    depth = depth_of(session.description)
+    description = session.description
     tokens = questions.image_tokens.shape[1]
     rows = memory.evidence(tokens, max(len(ids) for ids in questions.ids))
     found: list[ExplainedQuestion] = []
@@ -102,13 +104,13 @@ def explain_questions(
         images = questions.image_tokens[namespace(questions.image_tokens).asarray(questions.rows[part])]
         for one in explain_tokens(session, images, ids, [TOP_ANSWER] * len(ids), methods, seeds=seeds[part]):
             logits = np.asarray(to_numpy(one.logits), np.float64)
-            found.append(ExplainedQuestion(logits, one.relevances, tuple(_open_graphs(one, method, depth) for method in methods)))
+            found.append(ExplainedQuestion(logits, one.relevances, tuple(_open_graphs(one, method, description) for method in methods)))
     return found
 
 
-def _open_graphs(answered: Answered, method: Method, depth: Depth) -> dict[str, str]:
+def _open_graphs(answered: Answered, method: Method, description: Description) -> dict[str, str]:
     """Find the graphs that a method reads and that have no simple solution, with the solver's status."""
-    used = solved_graphs(method.needs(depth))
+    used = solved_graphs(method.needs(description))
     simple = Status.CONVERGED.name.lower()
     return {r.graph: r.status for r in answered.solver if r.graph in used and r.status != simple}
 

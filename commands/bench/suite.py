@@ -13,7 +13,7 @@ from xai.models.load import ModelOptions
 
 
 @click.command()
-@model_options(without=("session", "provider", "allow_fallback"))
+@model_options(without=("model", "session", "provider", "allow_fallback"))
 @click.option(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR", help="Folder for the report."
 )

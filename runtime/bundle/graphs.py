@@ -1,17 +1,19 @@
-"""What each graph of a bundle takes and gives: all of it follows from the model's sizes, so a manifest that says otherwise is false."""
+"""What each graph of a bundle takes and gives: it follows from the model's description, so a manifest that says otherwise is false."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-from xai.base.description import ModelDescription
 from xai.base.errors import XaiError
 from xai.runtime.bundle.manifest import GRAPHS, GraphSpec, TensorSpec
-from xai.runtime.evidence import ENCODER, IMAGE, TEXT, depth_of, features_name, graph_names, site_names, token_axes
+from xai.runtime.description import Aspect, Boxes, Description, Square
+from xai.runtime.evidence import FEATURES, token_axes
 
-BATCH = "batch"
-"""Name of the free axis of questions, beside `TEXT` and `IMAGE` of their tokens."""
+BATCH, TEXT, IMAGE, JOINT = "batch", "text", "image", "joint"
+"""Names of the free axes: questions, text tokens, image tokens, and both one behind the other."""
+
+ROWS, COLUMNS = "rows", "columns"
+"""Patches along the sides of a picture that keeps its shape; an axis of pixels is `16*rows`."""
 
 REDUCED = ("attention", "gradient", "product", "grad-cam")
 """Kinds of evidence that leave a graph reduced over heads."""
@@ -23,87 +25,84 @@ OPTIONAL = "maps"
 """The graph that a bundle may lack."""
 
 
-class Widths(NamedTuple):
-    """Channels of image tokens, text embeddings and cross-modal features, heads across modalities and in the text encoder."""
-
-    vision: int
-    text: int
-    hidden: int
-    heads: int
-    text_heads: int
+def feature_names(model: Description) -> list[str]:
+    """The output of every layer that a spectral method may cut."""
+    return [f"{layer}/{FEATURES}" for layer in dict.fromkeys(layer for stream in model.streams for layer in stream.layers)]
 
 
-def feature_names(model: ModelDescription) -> list[str]:
-    """The output of every cross-modal layer."""
-    return [features_name(graph) for graph in graph_names(depth_of(model))]
-
-
-def evidence_names(model: ModelDescription) -> list[str]:
+def evidence_names(model: Description) -> list[str]:
     """Every output of the graph `evidence_all`."""
-    return ["logits", "target", *feature_names(model), *(f"{site}/{kind}" for site in site_names(depth_of(model)) for kind in REDUCED)]
+    return ["logits", *feature_names(model), *(f"{site.name}/{kind}" for site in model.sites for kind in REDUCED)]
 
 
-def map_names(model: ModelDescription) -> list[str]:
+def map_names(model: Description) -> list[str]:
     """Every output of the graph `maps`."""
-    return ["logits", "target", *feature_names(model), *(f"{site}/{kind}" for site in site_names(depth_of(model)) for kind in WHOLE)]
+    return ["logits", *feature_names(model), *(f"{site.name}/{kind}" for site in model.sites for kind in WHOLE)]
 
 
-def describe_graphs(model: ModelDescription, widths: Widths, evidence: Sequence[str], with_maps: bool) -> dict[str, GraphSpec]:
+def describe_graphs(model: Description, evidence: Sequence[str], with_maps: bool) -> dict[str, GraphSpec]:
     """Every graph's inputs and outputs, `evidence` those of the smaller one that explains. Numbers are float32 whatever it computes in."""
-    image_tokens = TensorSpec("float32", (BATCH, IMAGE, widths.vision))
-    text_embeddings = TensorSpec("float32", (BATCH, TEXT, widths.text))
+    picture, length = describe_picture(model.picture)
+    text_embeddings = TensorSpec("float32", (BATCH, TEXT, model.text_width))
     streams = {
-        "image_tokens": image_tokens,
+        "image_tokens": TensorSpec("float32", (BATCH, IMAGE, model.image_width)),
         "image_mask": TensorSpec("bool", (BATCH, IMAGE)),
         "text_embeddings": text_embeddings,
         "text_mask": TensorSpec("bool", (BATCH, TEXT)),
     }
 
     def explained(names: Sequence[str]) -> GraphSpec:
-        inputs = {**streams, "target": TensorSpec("int64", (BATCH,))}
-        return GraphSpec(inputs, {name: describe_output(name, model, widths) for name in names})
+        inputs = {**streams, "direction": TensorSpec("float32", (BATCH, model.answers))}
+        return GraphSpec(inputs, {name: describe_output(name, model) for name in names})
 
     graphs = {
-        "encode_image": GraphSpec(
-            {"pixels": TensorSpec("float32", (BATCH, 3, model.image_size, model.image_size))},
-            {"image_tokens": TensorSpec("float32", (BATCH, 1 + model.grid**2, widths.vision))},
-        ),
+        "encode_image": GraphSpec(picture, {"image_tokens": TensorSpec("float32", (BATCH, length, model.image_width))}),
         "embed_text": GraphSpec({"ids": TensorSpec("int64", (BATCH, TEXT))}, {"text_embeddings": text_embeddings}),
-        "answer": GraphSpec(streams, {"logits": describe_output("logits", model, widths)}),
+        "answer": GraphSpec(streams, {"logits": describe_output("logits", model)}),
         "evidence": explained(evidence),
         "evidence_all": explained(evidence_names(model)),
     }
     return graphs | {OPTIONAL: explained(map_names(model))} if with_maps else graphs
 
 
-def describe_output(name: str, model: ModelDescription, widths: Widths) -> TensorSpec:
+def describe_picture(recipe: Square | Aspect | Boxes) -> tuple[dict[str, TensorSpec], int | str]:
+    """What `encode_image` takes, and how many tokens it gives."""
+    match recipe:
+        case Square(size=size, grid=grid):
+            return {"pixels": TensorSpec("float32", (BATCH, 3, size, size))}, 1 + grid**2
+        case Aspect(patch=patch):
+            return {"pixels": TensorSpec("float32", (BATCH, 3, f"{patch}*{ROWS}", f"{patch}*{COLUMNS}"))}, IMAGE
+        case Boxes(width=width):
+            boxes = {"features": TensorSpec("float32", (BATCH, IMAGE, width)), "boxes": TensorSpec("float32", (BATCH, IMAGE, 4))}
+            return boxes, IMAGE
+
+
+def describe_output(name: str, model: Description) -> TensorSpec:
     """Type and axes of one output of a graph that explains, whose name is one of `evidence_names` or `map_names`."""
     if name == "logits":
         return TensorSpec("float32", (BATCH, model.answers))
-    if name == "target":
-        return TensorSpec("int64", (BATCH,))
-    tokens = token_axes(name)
-    if name.endswith("/features"):
-        return TensorSpec("float32", (BATCH, *tokens, widths.hidden))
-    if name.endswith(tuple(f"/{kind}" for kind in WHOLE)):
-        return TensorSpec("float32", (BATCH, widths.text_heads if name.startswith(ENCODER) else widths.heads, *tokens))
-    return TensorSpec("float32", (BATCH, *tokens))
+    site, _, kind = name.rpartition("/")
+    lengths = [stream if len(model.stream(stream).parts) == 1 else JOINT for stream in token_axes(name, model)]
+    if kind == FEATURES:
+        return TensorSpec("float32", (BATCH, *lengths, model.width))
+    if kind in WHOLE:
+        return TensorSpec("float32", (BATCH, model.site(site).heads, *lengths))
+    return TensorSpec("float32", (BATCH, *lengths))
 
 
-def check_graphs(model: ModelDescription, heads: int, graphs: Mapping[str, GraphSpec], where: str) -> None:
+def check_graphs(model: Description, graphs: Mapping[str, GraphSpec], where: str) -> None:
     """Raises `XaiError`, which begins with `where`, where a graph is missing or does not take and give what that model's must."""
     if missing := [name for name in GRAPHS if name not in graphs and name != OPTIONAL]:
         raise XaiError(f"{where} lacks the graph {missing[0]}: export the bundle again")
     known = set(evidence_names(model))
     evidence = [name for name in graphs["evidence"].outputs if name in known]
-    wanted = describe_graphs(model, _find_widths(graphs, heads), evidence, OPTIONAL in graphs)
-    for name, spec in wanted.items():
+    for name, spec in describe_graphs(model, evidence, OPTIONAL in graphs).items():
         for side, found, expected in (("input", graphs[name].inputs, spec.inputs), ("output", graphs[name].outputs, spec.outputs)):
             problem = compare_tensors(found, expected)
             if problem:
                 raise XaiError(f"{where}: graph {name}, {side} {problem}: export the bundle again")
-    if not {"logits", "target"} <= set(evidence):
-        raise XaiError(f"{where}: graph evidence does not give logits and target: export the bundle again")
+    if "logits" not in evidence:
+        raise XaiError(f"{where}: graph evidence does not give logits: export the bundle again")
 
 
 def compare_tensors(found: Mapping[str, TensorSpec], wanted: Mapping[str, TensorSpec]) -> str | None:
@@ -121,20 +120,3 @@ def compare_tensors(found: Mapping[str, TensorSpec], wanted: Mapping[str, Tensor
 def describe_tensor(spec: TensorSpec) -> str:
     """Such as `float32[batch, 3]`."""
     return f"{spec.dtype}[{', '.join(map(str, spec.axes))}]"
-
-
-def _find_widths(graphs: Mapping[str, GraphSpec], heads: int) -> Widths:
-    """What the model's sizes do not tell; 0 where a graph does not either, so that comparing fails."""
-
-    def last(graph: str, output: str, axis: int = -1) -> int:
-        spec = graphs[graph].outputs.get(output) if graph in graphs else None
-        value = spec.axes[axis] if spec is not None and len(spec.axes) >= 3 else 0
-        return value if isinstance(value, int) else 0
-
-    return Widths(
-        vision=last("encode_image", "image_tokens"),
-        text=last("embed_text", "text_embeddings"),
-        hidden=last("evidence_all", "image0/features"),
-        heads=heads,
-        text_heads=last(OPTIONAL, "encoder0/self/attn", 1),
-    )

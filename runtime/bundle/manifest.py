@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xai.base.description import Heads, ModelDescription
+from xai.base.description import Heads
 from xai.base.errors import XaiError
+from xai.base.records import plain
+from xai.runtime.description import Description
 
 FORMAT = "xai-bundle"
-VERSION = 1
+VERSION = 2
 """Raised with every change that an older reader would misread."""
 
 HASH = "content_sha256"
@@ -79,7 +81,7 @@ class FileRecord:
 class Manifest:
     """Everything that `manifest.json` says but for its own hash. `parity` is the certificate of `xai.export.bundle`, for people to read."""
 
-    model: ModelDescription
+    model: Description
     heads: Heads
     precision: str
     formats: tuple[str, ...]
@@ -91,7 +93,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of `manifest.json`."""
-        content = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        content = {"format": FORMAT, "version": VERSION, **plain(self)}
         return json.dumps({**content, HASH: hash_content(content)}, indent=1, allow_nan=False) + "\n"
 
 

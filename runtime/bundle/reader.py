@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from xai.base.description import COLOURS, HEADS_FROM, Heads, ModelDescription
+from xai.base.description import HEADS_FROM, Heads
 from xai.base.errors import XaiError
 from xai.base.files import hash_file
 from xai.base.reading import MEGABYTE, Fields, read_json
@@ -27,6 +27,7 @@ from xai.runtime.bundle.manifest import (
     TensorSpec,
     hash_content,
 )
+from xai.runtime.description import Description
 
 MOST = 16 * MEGABYTE
 """Bytes of a manifest; METER's takes 100 kB."""
@@ -104,7 +105,9 @@ def _manifest(fields: Fields) -> Manifest:
     model, heads = _model(fields.inner("model")), fields.inner("heads")
     graphs = {name: _graph(one) for name, one in _each(fields.inner("graphs"))}
     cross_modal, said_by = heads.integer("cross_modal", 1, LARGEST), heads.among("said_by", HEADS_FROM)
-    check_graphs(model, cross_modal, graphs, fields.where)
+    if cross_modal != model.sites[-1].heads:
+        raise heads.refuse("cross_modal", f"is {cross_modal}, not {model.sites[-1].heads} as the model's last attention has")
+    check_graphs(model, graphs, fields.where)
     precision = str(fields.among("precision", tuple(FORMATS_OF)))
     return Manifest(
         model=model,
@@ -130,21 +133,15 @@ def _formats(fields: Fields, allowed: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in names)
 
 
-def _model(fields: Fields) -> ModelDescription:
-    names = tuple(ModelDescription.__dataclass_fields__)
-    fields.only(*names)
-    mean, std = (_triple(fields, name) for name in COLOURS)
-    if min(std) <= 0:
-        raise fields.refuse("image_std", "is not above zero")
-    sizes = {name: fields.integer(name, 1, LARGEST) for name in names if name not in COLOURS}
-    return ModelDescription(image_mean=mean, image_std=std, **sizes)
-
-
-def _triple(fields: Fields, name: str) -> tuple[float, float, float]:
-    values = fields.items(name, float, int)
-    if len(values) != 3 or not all(abs(value) < LARGEST for value in values):
-        raise fields.refuse(name, "does not hold three numbers")
-    return values[0], values[1], values[2]
+def _model(fields: Fields) -> Description:
+    try:
+        model = Description.from_json(fields.content, fields.where)
+    except XaiError as error:
+        raise XaiError(f"{error}: {ADVICE}") from error
+    sizes = {name: value for name, value in vars(model).items() if isinstance(value, int)}
+    if wrong := [name for name, value in sizes.items() if value > LARGEST]:
+        raise fields.refuse(wrong[0], "is out of range")
+    return model
 
 
 def _graph(fields: Fields) -> GraphSpec:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.runtime.clock import Clock
+from xai.runtime.description import picture_inputs
 from xai.runtime.sessions.protocol import Session
 from xai.spectral.arrays import Array, namespace, to_device
 
@@ -19,53 +20,73 @@ def place(session: Session, array: Array) -> Array:
     return to_device(array) if session.device == "cuda" else array
 
 
-def encode_images(session: Session, pixels: NDArray[np.float32]) -> Array:
-    """Normalised pixels (B, 3, S, S) -> image tokens (B, N, width)."""
-    return session.run("encode_image", {"pixels": place(session, pixels)})["image_tokens"]
+def encode_images(session: Session, *picture: NDArray[np.float32]) -> Array:
+    """A batch of pictures, as the arrays of `runtime.description.picture_inputs` -> image tokens (B, N, width)."""
+    names = picture_inputs(session.description.picture)
+    return session.run("encode_image", {name: place(session, x) for name, x in zip(names, picture, strict=True)})["image_tokens"]
 
 
 class EncodedImages(NamedTuple):
-    """Image tokens (I, N, width) of distinct images, and the row (B,) there of each image asked for."""
+    """Image tokens (I, N, width) of distinct images, and the row (B,) there of each image asked for.
+
+    `mask` (I, N) is false behind the tokens of an image that has fewer than another; None where all have as many.
+    """
 
     tokens: Array
     rows: NDArray[np.int64]
+    mask: NDArray[np.bool_] | None
 
-    def each(self) -> Array:
-        """Image tokens (B, N, width), one row per image asked for."""
+    def each(self) -> tuple[Array, NDArray[np.bool_] | None]:
+        """Image tokens (B, N, width) and their mask, one row per image asked for."""
         if np.array_equal(self.rows, np.arange(len(self.tokens))):
-            return self.tokens
-        return self.tokens[namespace(self.tokens).asarray(self.rows)]
+            return self.tokens, self.mask
+        return self.tokens[namespace(self.tokens).asarray(self.rows)], None if self.mask is None else self.mask[self.rows]
 
 
 def encode_distinct(session: Session, images: Iterable[NDArray[np.float32]], together: int, clock: Clock | None = None) -> EncodedImages:
-    """Encode each distinct image once, `together` in a batch; images are pixels (3, S, S), at least one.
+    """Encode each distinct image once, up to `together` of one size in a batch; images are pixels (3, h, w), at least one.
 
     Those to come may be prepared by threads meanwhile: `clock` counts the encoding only, not the waiting for them.
     """
     clock = clock or Clock()
     places: dict[bytes, int] = {}
-    waiting: list[NDArray[np.float32]] = []
+    waiting: dict[tuple[int, ...], list[tuple[int, NDArray[np.float32]]]] = {}  # by size: places and pixels
     rows: list[int] = []
-    parts: list[Array] = []
+    parts: list[tuple[list[int], Array]] = []
 
-    def encode_waiting() -> None:
-        parts.append(encode_images(session, np.stack(waiting)))
-        waiting.clear()
+    def encode_waiting(shape: tuple[int, ...]) -> None:
+        some = waiting.pop(shape)
+        parts.append(([place for place, _ in some], encode_images(session, np.stack([pixels for _, pixels in some]))))
 
     for pixels in images:
         with clock.time("encode_image"):
-            key = hashlib.sha256(pixels.data).digest()
+            key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
             if key not in places:
                 places[key] = len(places)
-                waiting.append(pixels)
+                waiting.setdefault(pixels.shape, []).append((places[key], pixels))
             rows.append(places[key])
-            if len(waiting) == together:
-                encode_waiting()
+            if len(waiting.get(pixels.shape, ())) == together:
+                encode_waiting(pixels.shape)
     with clock.time("encode_image"):
-        if waiting:
-            encode_waiting()
-        tokens = parts[0] if len(parts) == 1 else namespace(parts[0]).concatenate(parts)
-    return EncodedImages(tokens, np.array(rows))
+        for shape in list(waiting):
+            encode_waiting(shape)
+        if all(tokens.shape[1] == parts[0][1].shape[1] for _, tokens in parts):
+            tokens = parts[0][1] if len(parts) == 1 else namespace(parts[0][1]).concatenate([tokens for _, tokens in parts])
+            order = np.argsort([place for some, _ in parts for place in some])
+            return EncodedImages(tokens, order[rows], None)
+        encoded = {place: row for some, tokens in parts for place, row in zip(some, tokens, strict=True)}
+        tokens, mask = pad_tokens([encoded[place] for place in range(len(places))])
+    return EncodedImages(tokens, np.array(rows), mask)
+
+
+def pad_tokens(rows: Sequence[Array]) -> tuple[Array, NDArray[np.bool_]]:
+    """Tokens (N, width) of unequal numbers -> (B, N, width), 0 behind each row's own, and the mask (B, N)."""
+    xp = namespace(rows[0])
+    lengths = np.array([len(row) for row in rows])
+    tokens = xp.zeros((len(rows), int(lengths.max()), rows[0].shape[1]), rows[0].dtype)
+    for b, row in enumerate(rows):
+        tokens[b, : len(row)] = row
+    return tokens, np.arange(lengths.max()) < lengths[:, None]
 
 
 class EncodedTexts(NamedTuple):

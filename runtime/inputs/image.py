@@ -6,6 +6,7 @@ import ctypes
 import functools
 import importlib
 import io
+import logging
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -63,13 +64,15 @@ def _decoders() -> tuple[str, ...]:
 
 
 @functools.cache
-def _silence_libtiff() -> None:
-    """Keep libtiff from printing what it finds wrong: Pillow raises the same.
+def _silence_decoders() -> None:
+    """Keep decoders from printing what they find wrong: Pillow raises the same.
 
-    Its handler is taken from it, in the one copy that Pillow holds, rather than file descriptor 2 turned away while a picture is
+    Its handler is taken from libtiff, in the one copy that Pillow holds, rather than file descriptor 2 turned away while a picture is
     decoded: that would swallow what other threads print. Pillow's other decoders print nothing. Where Pillow is built so
-    that the function cannot be reached, libtiff goes on printing.
+    that the function cannot be reached, libtiff goes on printing. What Pillow logs goes where the program's logging sends it, and
+    nowhere if it has none.
     """
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     from PIL import _imaging
 
     for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
@@ -105,7 +108,7 @@ def _read(source: Any, name: str) -> Image.Image:
     try:
         if isinstance(source, Image.Image):
             return _rgb(source, name)
-        _silence_libtiff()
+        _silence_decoders()
         with Image.open(source, formats=_decoders()) as image:
             return _rgb(image, name)
     except BadInput:

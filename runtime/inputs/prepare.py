@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai.base.description import ModelDescription
+from xai.runtime.description import Description
 from xai.runtime.inputs.image import ImageSource, open_image, source_name
-from xai.runtime.inputs.pixels import Crop, preprocess
+from xai.runtime.inputs.pixels import Crop, patch_grid, preprocess
 
 THREADS = min(2, os.cpu_count() or 1)
 """That decode: Pillow lets go of Python's lock while it does, and the model keeps the other cores busy."""
@@ -30,27 +30,30 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """A picture, upright and in RGB, and its normalised pixels (3, S, S) with the square of it that they show."""
+    """A picture, upright and in RGB, its normalised pixels (3, h, w), the part of it that they show, and the rows and columns of
+    their patches."""
 
     name: str
     picture: Image.Image
     pixels: NDArray[np.float32]
     crop: Crop
+    grid: tuple[int, int]
     decode_ms: float
     preprocess_ms: float
 
 
-def prepare(source: ImageSource, model: ModelDescription) -> PreparedImage:
+def prepare(source: ImageSource, model: Description) -> PreparedImage:
     """Decode and preprocess one image. Raises `BadInput` where it cannot be used."""
     name = source_name(source)
     start = time.perf_counter()
     picture = open_image(source)
     decoded = time.perf_counter()
     pixels, crop = preprocess(picture, model, name)
-    return PreparedImage(name, picture, pixels, crop, 1e3 * (decoded - start), 1e3 * (time.perf_counter() - decoded))
+    done = time.perf_counter()
+    return PreparedImage(name, picture, pixels, crop, patch_grid(pixels, model), 1e3 * (decoded - start), 1e3 * (done - decoded))
 
 
-def prepare_all(sources: Sequence[ImageSource | PreparedImage], model: ModelDescription) -> Iterator[PreparedImage]:
+def prepare_all(sources: Sequence[ImageSource | PreparedImage], model: Description) -> Iterator[PreparedImage]:
     """Prepare images in their order, several of them by threads that work ahead; what is prepared already passes.
 
     Raises `BadInput` in place of one that cannot be used.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from xai.base.errors import XaiError
-from xai.runtime.bundle.graphs import describe_tensor
+from xai.runtime.bundle.graphs import IMAGE, JOINT, TEXT, describe_tensor
 from xai.runtime.bundle.manifest import GraphSpec, TensorSpec
 from xai.spectral.arrays import Array
 
@@ -46,8 +46,13 @@ def _fits(axes: Sequence[object], wanted: Sequence[int | str]) -> bool:
 def check_outputs(spec: GraphSpec, inputs: Mapping[str, Array], outputs: Mapping[str, Array], where: str) -> None:
     """Raises `XaiError`, which begins with `where`, unless outputs have the types and the shapes that follow from the inputs'."""
     lengths = {axis: size for name, value in inputs.items() for axis, size in zip(spec.inputs[name].axes, value.shape, strict=True)}
+    if TEXT in lengths and IMAGE in lengths:
+        lengths[JOINT] = lengths[TEXT] + lengths[IMAGE]
     for name, value in outputs.items():
-        shape = tuple(axis if isinstance(axis, int) else lengths[axis] for axis in spec.outputs[name].axes)
+        axes = spec.outputs[name].axes
+        # How many tokens a picture that keeps its shape becomes is the graph's to say.
+        given = value.shape if len(value.shape) == len(axes) else axes
+        shape = tuple(axis if isinstance(axis, int) else lengths.get(axis, size) for axis, size in zip(axes, given, strict=True))
         if str(value.dtype) != spec.outputs[name].dtype or value.shape != shape:
             raise XaiError(
                 f"{where} gives {name} as {value.dtype}{list(value.shape)}, not as {spec.outputs[name].dtype}{list(shape)}: "

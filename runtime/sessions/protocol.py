@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from xai.base.description import ModelDescription
 from xai.base.errors import XaiError
+from xai.runtime.description import Description
 from xai.spectral.arrays import Array, gpu_state
 
 
 class Session(Protocol):
-    """Runs the graphs of one model. `xai.meter.session.EagerSession` lists the graphs with their inputs and outputs."""
+    """Runs the graphs of one model. `xai.models.eager.EagerSession` lists the graphs with their inputs and outputs."""
 
     @property
     def name(self) -> str:
@@ -34,7 +34,7 @@ class Session(Protocol):
         """What really computes: ONNX Runtime's provider, or PyTorch's device."""
 
     @property
-    def description(self) -> ModelDescription: ...
+    def description(self) -> Description: ...
 
     def run(self, graph: str, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Run one graph; `outputs` names what to return, all of it where None.

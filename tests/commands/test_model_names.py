@@ -90,6 +90,7 @@ def test_options_survive_being_typed() -> None:
         ({"model": b"demo"}, "model is b'demo'"),
         ({"model": 3}, "model is 3"),
         ({"threads": 0}, "threads is 0: give a whole number of 1 or more"),
+        ({"threads": 2**31}, "4096 is the most"),
         ({"threads": True}, "threads is True"),
         ({"threads": 1.5}, "threads is 1.5"),
         ({"image_size": "96"}, "image_size is '96'"),

@@ -15,6 +15,7 @@ from xai.export.graphs import Graph
 from xai.export.torchscript import trace_graphs
 from xai.meter.config import MeterConfig
 from xai.meter.model import Meter
+from xai.models.meter import MeterFamily
 from xai.runtime.answers import numbered_answers
 from xai.runtime.bundle.manifest import FORMATS, Bundle
 from xai.runtime.sessions.choose import open_session
@@ -67,6 +68,11 @@ def deeper_model() -> Meter:
     return make_model(MeterConfig(**{**vars(CONFIG), "layers": 1, "text_layers": 3}), seed=1)
 
 
+def make_directions(targets: Tensor) -> Tensor:
+    """Answers (B,), -1 for the top one -> directions (B, answers)."""
+    return (torch.arange(CONFIG.answers) == targets[:, None]).float()
+
+
 @pytest.fixture(scope="session")
 def make_inputs() -> Callable[..., Inputs]:
     """Inputs of the evidence graph; `padded` masks the last tokens of every question but the first, and of its image."""
@@ -82,7 +88,7 @@ def make_inputs() -> Callable[..., Inputs]:
             "image_mask": image_mask,
             "text_embeddings": torch.randn(batch, tokens, CONFIG.text_width, generator=generator),
             "text_mask": text_mask,
-            "target": torch.randint(-1, CONFIG.answers, (batch,), generator=generator),
+            "direction": make_directions(torch.randint(-1, CONFIG.answers, (batch,), generator=generator)),
         }
 
     return make
@@ -94,7 +100,7 @@ def bundle(goldens: Callable[[str], Any], tmp_path_factory: pytest.TempPathFacto
     explainer = goldens("tiny").explainer
     folder = tmp_path_factory.mktemp("tiny") / "bundle"
     return export_bundle(
-        explainer.session.model, explainer.encoder.tokenizer, explainer.answers, folder, formats=FORMATS, with_maps=True
+        explainer.session.family, explainer.encoder.tokenizer, explainer.answers, folder, formats=FORMATS, with_maps=True
     ).bundle
 
 
@@ -117,7 +123,7 @@ def small(model: Meter, goldens: Callable[[str], Any], tmp_path_factory: pytest.
     parts = goldens("tiny").explainer.encoder.tokenizer, numbered_answers(model.config.answers)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(xai.export.bundle, "trace_graphs", trace)
-        made = export_bundle(model, *parts, tmp_path_factory.mktemp("small") / "bundle", formats=("torchscript",))
+        made = export_bundle(MeterFamily(model), *parts, tmp_path_factory.mktemp("small") / "bundle", formats=("torchscript",))
     return Small(made.bundle, kept[0])
 
 

@@ -36,6 +36,7 @@ from xai.export.torchscript import trace_graphs
 from xai.meter.checkpoint import read_checkpoint
 from xai.meter.demo import WEIGHTS
 from xai.meter.model import Meter
+from xai.models.meter import MeterFamily
 from xai.runtime.answers import numbered_answers
 from xai.runtime.bundle.manifest import HASH, MANIFEST, PARITY, TORCHSCRIPT, Bundle, FileRecord, Manifest, hash_content
 from xai.runtime.bundle.reader import read_bundle
@@ -50,14 +51,14 @@ def write(model: Meter, small, goldens, tmp_path: Path, monkeypatch: pytest.Monk
     """Writes a TorchScript bundle of the small random model, whose graphs were traced before, or of another model."""
 
     def trace(graphs: list[Graph]) -> torch.jit.ScriptModule:
-        return small.traced if graphs[0].module.model is model else trace_graphs(graphs)
+        return small.traced if graphs[0].module.family.model is model else trace_graphs(graphs)
 
     monkeypatch.setattr(xai.export.bundle, "trace_graphs", trace)
 
     def write(name: str = "out", model: Meter = model, **options) -> Path:
         tokenizer: Tokenizer = goldens("tiny").explainer.encoder.tokenizer
         options = {"formats": TORCHSCRIPT_ONLY, **options}
-        export_bundle(model, tokenizer, numbered_answers(model.config.answers), tmp_path / name, **options)
+        export_bundle(MeterFamily(model), tokenizer, numbered_answers(model.config.answers), tmp_path / name, **options)
         return tmp_path / name
 
     return write
@@ -303,11 +304,11 @@ def test_stored_questions_are_at_least_four_of_three_lengths_two_images_two_targ
     trial, expected = load_trial(bundle.file(PARITY), bundle.manifest.model)
     assert len(trial.questions) >= 4
     assert len({len(question.ids) for question in trial.questions}) >= 3
-    assert len({question.image for question in trial.questions}) == len(trial.images) >= 2
+    assert len({question.image for question in trial.questions}) == len(trial.pictures) >= 2
     assert len({question.target for question in trial.questions}) >= 2
     save_trial(tmp_path / "again.npz", trial, expected)
     again, found = load_trial(tmp_path / "again.npz", bundle.manifest.model)
-    assert (again.images == trial.images).all()
+    assert all((one[0] == other[0]).all() for one, other in zip(again.pictures, trial.pictures, strict=True))
     for one, other in zip(found, expected, strict=True):
         assert all((one.arrays[name] == value).all() for name, value in other.arrays.items())
     (tmp_path / "again.npz").write_bytes(b"PK\x03\x04 half")

@@ -18,7 +18,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from xai.base.errors import XaiError
-from xai.meter.session import EagerSession
+from xai.models.eager import EagerSession
 from xai.runtime.bundle.manifest import FORMATS, MANIFEST, WEIGHTS, Bundle, FileRecord, onnx_file
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.sessions.choose import open_session

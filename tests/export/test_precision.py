@@ -46,7 +46,7 @@ def _trace_once(traced: dict[torch.dtype, torch.jit.ScriptModule], monkeypatch: 
 def write(goldens, tmp_path: Path) -> Callable[..., Exported]:
     def write(form: str, precision: str, **options: bool) -> Exported:
         explainer = goldens("tiny").explainer
-        parts = explainer.session.model, explainer.encoder.tokenizer, explainer.answers
+        parts = explainer.session.family, explainer.encoder.tokenizer, explainer.answers
         return export_bundle(*parts, tmp_path / precision, formats=[form], precision=precision, **options)
 
     return write
@@ -105,7 +105,7 @@ def test_int8_has_no_8_bit_gradient_and_is_refused_where_it_is_too_coarse(golden
         counts[name] = sum(node.op_type == "MatMulInteger" for node in nodes)
     assert counts["encode_image"] > 0
     assert counts["answer"] > 0
-    model = goldens("tiny").explainer.session.model
+    model = goldens("tiny").explainer.session.family
     parts = [part for name, part in model.named_children() if name not in ("vit_model", "vqa_classifier") and not name.endswith("pooler")]
     forward = sum(isinstance(module, nn.Linear) for part in parts for module in part.modules())
     assert counts["evidence"] == forward

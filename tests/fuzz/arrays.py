@@ -44,7 +44,7 @@ RANGES: dict[str, Callable[[Any], Any]] = {
 KEPT = {"0..255": DTYPES, "0..1": ("float16", "float32", "float64", ">f4", ">f8"), "0..65535": ("uint16", ">u2")}
 """Ranges that a type holds without loss in its usual meaning: the picture is that, or refused."""
 NOT_LIGHT = ("-1..1", "-128..127", "HDR")
-"""Ranges that no type has as its own: refused, or taken with a warning."""
+"""Ranges that no type has as its own, but for integers within 0..255: refused, or taken with a warning."""
 MODES = ("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX", "RGBa", "La", "I;16", "I;16B", "I;16N")
 
 
@@ -76,6 +76,8 @@ class Arrays:
         what = f"array {'grey' if array.ndim == 2 else 'RGB'} {dtype} of {scale} · "
         if dtype == "uint8" and scale == "0..255":
             return self.image(array, what, Expect.SAME, expected)
+        if scale == "HDR" and array.dtype.kind == "i":  # within 0..255: taken as 8 bits
+            return self.image(array, what, Expect.SAME, self.material.explain(array.astype("uint8")))
         if scale in NOT_LIGHT and array.dtype.kind in "if":
             return self.image(array, what, Expect.FAITHFUL)
         if dtype not in KEPT.get(scale, ()) or dtype == "int8":

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 import xai
-from xai.tests.fuzz.material import QUESTION, Material, numbers_of, sane
+from xai.models.load import ONLY_CHECKPOINTS
+from xai.tests.fuzz.material import QUESTION, TINY_QUESTION, Material, explained, numbers_of, sane
 from xai.tests.fuzz.oracle import Call, Case, Expect
 
 EITHER, REFUSED, SAME = Expect.EITHER, Expect.REFUSED, Expect.SAME
@@ -24,13 +25,11 @@ EXPLAIN: dict[str, tuple[tuple[Any, Expect], ...]] = {
                  ("颜色", EITHER), (np.str_(QUESTION), SAME), (f" {QUESTION} ", EITHER), ("🙂", EITHER), ("</s><s>", EITHER), (True,
                  REFUSED), *NOTHING),
     "method": ((None, REFUSED), (7, REFUSED), ("", REFUSED), ("lime", REFUSED), ("ROLLOUT", EITHER), (["rollout"], EITHER),
-    (np.str_("rollout"), SAME), ("all", REFUSED), *NOTHING),
+    (np.str_("rollout"), SAME), ("all", REFUSED), ("rollout@all", EITHER), ("rollout@first", EITHER), ("rollout@", REFUSED), *NOTHING),
     "target": ((None, SAME), (-1, REFUSED), (10**30, REFUSED), (24, REFUSED), (3, EITHER), (np.int64(3), EITHER), (True, EITHER), (3.0,
     EITHER), ("", REFUSED), ("nothing", REFUSED),
                ([3], REFUSED), (np.array(3), EITHER), (np.array([3]), EITHER), ("red", EITHER), ("\uff12", EITHER), ("9" * 5000, REFUSED),
                *NOTHING),
-    "layers": ((None, REFUSED), (0, REFUSED), ("ALL", EITHER), (["first"], REFUSED), ("", REFUSED), (np.str_("first"), SAME), ("first",
-    SAME), *NOTHING),
     "top_k": ((0, REFUSED), (-3, REFUSED), (None, REFUSED), (1.5, REFUSED), ("3", REFUSED), (10**30, EITHER), (np.int64(5), SAME), (5.0,
     EITHER), (True, EITHER), (100, EITHER), *NOTHING),
     "seed": ((-1, EITHER), (None, REFUSED), (1.5, REFUSED), ("0", REFUSED), (2**64, EITHER), (10**30, EITHER), (np.int64(3), SAME),
@@ -40,13 +39,15 @@ EXPLAIN: dict[str, tuple[tuple[Any, Expect], ...]] = {
 """Parameter of `explain` -> values, what comes of each, as numbers of the same call without it."""
 
 LOAD: dict[str, tuple[tuple[Any, Expect], ...]] = {
-    "path": ((7, REFUSED), (1.5, REFUSED), ([], REFUSED), ("", REFUSED), (Path(), REFUSED), (True, REFUSED), ("a\0b", REFUSED),
+    "model": ((7, REFUSED), (1.5, REFUSED), ([], REFUSED), ("", REFUSED), (Path(), REFUSED), (True, REFUSED), ("a\0b", REFUSED),
     ("x" * 5000, REFUSED), ("nowhere", REFUSED), *NOTHING),
     "tokenizer": ((7, REFUSED), ("", EITHER), ("nowhere", REFUSED), ("a\0b", REFUSED), (Path("x" * 300), REFUSED), ([], EITHER),
     *NOTHING[:2]),
     "answers": ((7, REFUSED), ("", EITHER), ("nowhere", REFUSED), ("a\0b", REFUSED), (["red"], REFUSED), ([], EITHER), *NOTHING[:2]),
     "image_size": ((0, REFUSED), (-96, REFUSED), (95, REFUSED), (96.0, EITHER), ("96", EITHER), (None, EITHER), (True, REFUSED), (10**30,
     REFUSED), (np.int64(96), EITHER), *NOTHING),
+    "heads": ((0, REFUSED), (-4, REFUSED), (3, REFUSED), (8, REFUSED), (4, SAME), (4.0, REFUSED), ("4", REFUSED), (None, SAME),
+    (True, REFUSED), (10**30, REFUSED), (np.int64(4), SAME), *NOTHING),
     "session": ((7, REFUSED), ("", REFUSED), ("ONNX", EITHER), ("x", REFUSED), (["onnx"], REFUSED), ("onnx", SAME), (None, SAME), *NOTHING),
     "provider": ((None, REFUSED), (7, REFUSED), ("", REFUSED), ("CPU", EITHER), ("cuda", EITHER), ("cuda:9", REFUSED), ("x", REFUSED),
     (["cpu"], REFUSED), ("cpu", SAME), *NOTHING),
@@ -55,7 +56,7 @@ LOAD: dict[str, tuple[tuple[Any, Expect], ...]] = {
     "trust": ((None, EITHER), ("x", EITHER), (1, SAME)),
     "allow_fallback": ((None, EITHER), ("x", EITHER), (1, SAME)),
 }  # fmt: skip
-"""Parameter of `xai.load` -> values; `tokenizer`, `answers` and `image_size` go with a checkpoint, the others with the demo."""
+"""Parameter of `xai.load` -> values; those of `ONLY_CHECKPOINTS` go with a checkpoint, the others with the demo."""
 
 PATHS = ((None, REFUSED), (7, REFUSED), ("", REFUSED), ("a.gif", REFUSED), ("no/such/a.png", REFUSED), ("x" * 300 + ".png", REFUSED),
 ("a\0.png", REFUSED), (".png", EITHER),
@@ -109,18 +110,19 @@ class Calls:
         name = rng.choice(list(LOAD))
         value, expect = rng.choice(LOAD[name])
         material = self.material
-        beside = {"path": material.tiny, "tokenizer": material.tiny_tokenizer} if name in ("tokenizer", "answers", "image_size") else {}
+        checkpoint = {"model": material.tiny, "tokenizer": material.tiny_tokenizer, "image_size": 96, "answers": material.tiny_answers}
+        beside = checkpoint if name in ONLY_CHECKPOINTS else {"threads": 1}
         given = beside | {name: value}
         shown = ", ".join(f"{key}={item!r:.60}" for key, item in given.items())
 
         def numbers() -> Any:
-            explainer = xai.load(given.pop("path", None), **{"threads": 1} | given if not beside else given)
-            image = material.tiny_image if beside else material.png
-            return numbers_of(explainer.explain(image, "t19" if beside else QUESTION, method="rollout").to_json())
+            explainer = xai.load(**given)
+            if beside is not checkpoint:
+                return numbers_of(explainer.explain(material.png, QUESTION, method="rollout").to_json())
+            return explained(explainer, material.tiny_image, TINY_QUESTION)
 
-        return Case(
-            f"load({name}={value!r:.60}) · ", expect, Call(f"xai.load({shown})", numbers), None if beside else self.one(), sane=sane
-        )
+        expected = material.tiny_numbers if beside is checkpoint else self.one()
+        return Case(f"load({name}={value!r:.60}) · ", expect, Call(f"xai.load({shown})", numbers), expected, sane=sane)
 
     def many(self, rng: random.Random, folder: Path) -> Case:
         """What is given in place of several methods or pairs."""

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
+from xai.base.text import one_line
 from xai.tests.fuzz.material import Material, sane
 from xai.tests.fuzz.mutate import ODD, damaged, dumped, flip, mutate_json
 from xai.tests.fuzz.oracle import Call, Case, Expect
@@ -312,7 +313,7 @@ class Checkpoints:
         material = self.material
         text = f"xai.load({str(path)[:80]!r}, tokenizer={str(material.tiny_tokenizer)!r}, image_size={image_size!r})"
         call = Call(text, lambda: material.explain_tiny(path, material.tiny_tokenizer, material.tiny_answers, image_size=image_size))
-        names = (path.name, "image size", "image_size") if len(path.name) > 1 else ()
+        names = (one_line(path.name), "image size", "image_size") if len(path.name) > 1 else ()
         return Case(what, expect, call, material.tiny_numbers, names, sane=sane)
 
 

@@ -1,63 +1,71 @@
-"""The grammar of evidence names against what the reference session gives."""
+"""The grammar of evidence names against what the reference sessions give."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from xai.runtime.evidence import (
-    Depth,
-    depth_of,
-    entry,
-    features_name,
-    fiedler_name,
-    from_model,
-    graph_names,
-    site_names,
-    solved_graphs,
-    token_axes,
-    unpad,
-)
+from xai.models.reduce import REDUCTIONS, WHOLE
+from xai.runtime.bundle.graphs import REDUCED, evidence_names, map_names
+from xai.runtime.bundle.graphs import WHOLE as WHOLE_NAMES
+from xai.runtime.description import Description
+from xai.runtime.evidence import fiedler_name, from_model, graph_name, solved_graphs, token_axes, unpad
 from xai.runtime.methods import METHODS
+from xai.runtime.sessions.protocol import Session
+from xai.tests.families import FamilyGolden
 
-KINDS = ("attention", "gradient", "product", "grad-cam")
+
+@pytest.fixture(params=["meter", "vilt_tiny", "lxmert_tiny"])
+def session(request, tiny, family_goldens) -> Session:
+    from xai.models.eager import EagerSession
+
+    if request.param == "meter":
+        return tiny.explainer.session
+    golden: FamilyGolden = family_goldens(request.param)
+    return EagerSession(golden.family)
 
 
-def test_names_axes_and_order_are_the_sessions_own(tiny) -> None:
-    session = tiny.explainer.session
+def test_names_and_axes_are_the_sessions_own(session: Session) -> None:
+    model = session.description
     tokens, patches = 5, 37
     rng = np.random.default_rng(0)
     inputs = {
-        "image_tokens": rng.standard_normal((1, patches, session.model.config.vision_width), dtype=np.float32),
+        "image_tokens": rng.standard_normal((1, patches, model.image_width), dtype=np.float32),
         "image_mask": np.ones((1, patches), bool),
-        "text_embeddings": rng.standard_normal((1, tokens, session.model.config.text_width), dtype=np.float32),
+        "text_embeddings": rng.standard_normal((1, tokens, model.text_width), dtype=np.float32),
         "text_mask": np.ones((1, tokens), bool),
-        "target": np.array([3]),
+        "direction": np.zeros((1, model.answers), np.float32),
     }
     found = session.run("evidence", inputs)
-    depth = depth_of(session.description)
-    features = [features_name(graph) for graph in graph_names(depth)]
-    assert list(found) == ["logits", "target", *features, *(f"{site}/{kind}" for site in site_names(depth) for kind in KINDS)]
-    sizes = {"text": tokens, "image": patches}
-    for name in list(found)[2:]:
-        shape = tuple(sizes[axis] for axis in token_axes(name))
+    assert set(found) == set(evidence_names(model))
+    assert set(session.run("maps", inputs)) == set(map_names(model))
+    padded = {"text": tokens, "image": patches}
+    for name in set(found) - {"logits"}:
+        streams = [model.stream(stream) for stream in token_axes(name, model)]
+        shape = tuple(sum(padded[part] for part in stream.parts) for stream in streams)
         assert found[name].shape[1 : 1 + len(shape)] == shape, name
-        cut = unpad(name, found[name][0], 3)
-        assert cut.shape[: len(shape)] == tuple(min(size, 3) if size == tokens else size for size in shape), name
+        cut = unpad(name, found[name][0], model, {"text": 3, "image": 30}, padded)
+        assert cut.shape[: len(shape)] == tuple(sum({"text": 3, "image": 30}[part] for part in stream.parts) for stream in streams), name
 
 
-def test_whatever_a_method_needs_is_an_output_or_solved_from_one() -> None:
-    depth = Depth(2, 3)
-    outputs = {f"{site}/{kind}" for site in site_names(depth) for kind in KINDS} | {features_name(g) for g in graph_names(depth)}
+def test_of_a_stream_of_both_the_padding_between_and_behind_is_cut(family_goldens) -> None:
+    model: Description = family_goldens("vilt_tiny").family.description
+    padded = np.arange(9.0)[:, None] * 10 + np.arange(9)  # 4 text and 5 image tokens
+    cut = unpad("joint0/self/product", padded, model, {"text": 2, "image": 3}, {"text": 4, "image": 5})
+    kept = [0, 1, 4, 5, 6]
+    assert np.array_equal(cut, padded[np.ix_(kept, kept)])
+
+
+def test_whatever_a_method_needs_is_an_output_or_solved_from_one(session: Session) -> None:
+    model = session.description
     for method in METHODS.values():
-        needs = method.needs(depth)
-        assert set(from_model(needs)) <= outputs
-        assert len(from_model(needs)) == len(needs)
+        needs = method.needs(model)
+        assert set(from_model(needs)) <= set(evidence_names(model))
         assert all(fiedler_name(graph) in needs for graph in solved_graphs(needs))
-    assert entry("text", 3, "self", "product") == "text3/self/product"
+    graphs = {graph_name(model, stream.layers[0], part) for stream in model.streams for part in stream.parts}
+    assert len(graphs) == 2
 
 
-@pytest.mark.parametrize("name", ["text0", "text0/fiedler", "text0/self", "image1/outer/product", "logits"])
-def test_what_no_model_gives_has_no_axes(name) -> None:
-    with pytest.raises(ValueError, match="no evidence is called"):
-        token_axes(name)
+def test_kinds_of_evidence_are_called_the_same_where_they_are_made_and_where_they_are_described() -> None:
+    assert tuple(REDUCTIONS) == REDUCED
+    assert tuple(WHOLE) == WHOLE_NAMES

@@ -1,4 +1,4 @@
-"""Methods against plain formulas with N x N matrices, on random evidence."""
+"""Methods against plain formulas with N x N matrices, on random evidence of each kind of network."""
 
 from __future__ import annotations
 
@@ -6,43 +6,95 @@ import numpy as np
 import pytest
 
 from xai.base.errors import BadInput, XaiError
-from xai.runtime.evidence import Depth, Evidence
+from xai.runtime.description import IMAGE, TEXT, Boxes, Description, Published, Site, Special, Stream
+from xai.runtime.evidence import Evidence, fiedler_name, graph_name
 from xai.runtime.methods import AS_PUBLISHED, METHODS, find_method, find_methods
 
-ENCODER, LAYERS = DEPTH = Depth(2, 3)
+ENCODER, LAYERS = 2, 3
+
+
+def describe(streams: tuple[Stream, ...], sites: list[Site], image: Special, published: Published) -> Description:
+    special = {TEXT: Special(1, 1), IMAGE: image}
+    return Description("made up", tuple(sites), streams, special, Boxes(2), 99, 99, 5, 4, 4, 4, published)
+
+
+def two_streams(read: str | None, image: Special, normalised: bool) -> Description:
+    """As METER (each pair: image self, image cross, text self, text cross) or, where the image is not read, as LXMERT."""
+    names = {stream: tuple(f"{stream}{i}" for i in range(LAYERS - (read is None and stream == IMAGE))) for stream in (TEXT, IMAGE)}
+    streams = Stream(TEXT, (TEXT,), "first", names[TEXT]), Stream(IMAGE, (IMAGE,), read, names[IMAGE])
+    sites = [Site(f"encoder{i}", "self", TEXT, TEXT, 1) for i in range(ENCODER)]
+    if read is None:
+        sites += [Site("vision0", "self", IMAGE, IMAGE, 1)]
+    for i in range(LAYERS):
+        own = {
+            "image self": Site(f"image{i}", "self", IMAGE, IMAGE, 1, read is not None or i < LAYERS - 1),
+            "image cross": Site(f"image{i}", "cross", IMAGE, TEXT, 1, read is not None or i < LAYERS - 1),
+            "text self": Site(f"text{i}", "self", TEXT, TEXT, 1),
+            "text cross": Site(f"text{i}", "cross", TEXT, IMAGE, 1),
+        }
+        order = list(own) if read else ["text cross", "image cross", "text self", "image self"]
+        sites += [own[name] for name in order]
+    return describe(streams, sites, image, Published("first" if read else "all", "answer", normalised))
+
+
+JOINT = describe(
+    (Stream("joint", (TEXT, IMAGE), "first", tuple(f"joint{i}" for i in range(LAYERS))),),
+    [Site(f"joint{i}", "self", "joint", "joint", 1) for i in range(LAYERS)],
+    Special(1, 0),
+    Published("all", "answer", False),
+)
+DESCRIPTIONS = {
+    "meter": two_streams("first", Special(1, 0), False),
+    "swin": two_streams("mean", Special(0, 0), False),
+    "lxmert": two_streams(None, Special(0, 0), True),
+    "vilt": JOINT,
+}
+
+
+def make(description: Description, tokens: int, patches: int) -> Evidence:
+    """Random evidence of T text tokens and N image tokens, float64."""
+    rng = np.random.default_rng(tokens * patches)
+    lengths = {TEXT: tokens, IMAGE: patches}
+    empty = Evidence({}, description, lengths)
+    arrays = {}
+    for site in description.sites:
+        shape = empty.length(site.queries), empty.length(site.keys)
+        for kind in ("attention", "gradient", "product"):
+            arrays[f"{site.name}/{kind}"] = rng.random(shape) / shape[1]
+        arrays[f"{site.name}/grad-cam"] = rng.random(shape[1])
+    for modality in (TEXT, IMAGE):
+        for layer in description.stream_of(modality).layers:
+            nodes = lengths[modality] - sum(description.special[modality])
+            arrays[fiedler_name(graph_name(description, layer, modality))] = rng.random(nodes)
+    return Evidence(arrays, description, lengths)
 
 
 @pytest.fixture(params=[(4, 7), (9, 26), (3, 2)])
-def evidence(request) -> Evidence:
-    """Random evidence of T text tokens and N image tokens, float64."""
-    t, n = request.param
-    rng = np.random.default_rng(t * n)
-    arrays = {}
-    for kind in ("attention", "gradient", "product"):
-        for i in range(ENCODER):
-            arrays[f"encoder{i}/self/{kind}"] = rng.random((t, t)) / t
-        for i in range(LAYERS):
-            for site, shape in {"text self": (t, t), "text cross": (t, n), "image self": (n, n), "image cross": (n, t)}.items():
-                stream, where = site.split()
-                arrays[f"{stream}{i}/{where}/{kind}"] = rng.random(shape) / shape[1]
-    for i in range(LAYERS):
-        arrays[f"text{i}/fiedler"], arrays[f"image{i}/fiedler"] = rng.random(t - 2), rng.random(n - 1)
-        arrays[f"text{i}/self/grad-cam"], arrays[f"text{i}/cross/grad-cam"] = rng.random(t), rng.random(n)
-    return Evidence(arrays, DEPTH)
+def lengths(request) -> tuple[int, int]:
+    return request.param
 
 
-def dropped(relevance: np.ndarray, stream: str) -> np.ndarray:
-    """A row as docs/methods.md says: text with entry 0 set to 0, image without the class token."""
-    return np.concatenate([[0], relevance[1:]]) if stream == "text" else relevance[1:]
+@pytest.fixture(params=DESCRIPTIONS)
+def evidence(request, lengths) -> Evidence:
+    return make(DESCRIPTIONS[request.param], *lengths)
 
 
-def check(found, text_row, image_row) -> None:
-    assert np.allclose(found.text, dropped(text_row, "text"), rtol=1e-12, atol=0)
-    assert np.allclose(found.image, dropped(image_row, "image"), rtol=1e-12, atol=0)
+def check(found, evidence: Evidence, text_row, image_row) -> None:
+    """Rows with every token: of the text what stands before the words counts 0, of the image the special tokens are dropped."""
+    before, behind = evidence.description.special[IMAGE]
+    assert np.allclose(found.text, [0, *text_row[1:]], rtol=1e-12, atol=1e-15)
+    assert np.allclose(found.image, image_row[before : len(image_row) - behind], rtol=1e-12, atol=1e-15)
 
 
-def test_relevance_maps_equal_the_recurrence_with_full_matrices(evidence) -> None:
-    t, n = evidence["text0/cross/product"].shape
+def test_relevance_maps_of_meter_equal_the_recurrence_with_full_matrices(lengths) -> None:
+    evidence = make(DESCRIPTIONS["meter"], *lengths)
+    t, n = lengths
+    r_tt, r_ii, r_ti, r_it = meter_maps(evidence, t, n)
+    check(METHODS["relevance-maps"].relevance(evidence), evidence, r_tt[0], r_ii[0])
+    assert r_ti.shape == r_it.T.shape
+
+
+def meter_maps(evidence, t, n):
     r_tt, r_ii, r_ti, r_it = np.eye(t), np.eye(n), np.zeros((t, n)), np.zeros((n, t))
     for i in range(ENCODER):
         c = evidence[f"encoder{i}/self/product"]
@@ -54,63 +106,149 @@ def test_relevance_maps_equal_the_recurrence_with_full_matrices(evidence) -> Non
         c, x = evidence[f"text{i}/self/product"], evidence[f"text{i}/cross/product"]
         r_tt, r_ti = r_tt + c @ r_tt, r_ti + c @ r_ti
         r_ti, r_tt = r_ti + r_tt.T @ (x @ r_ii), r_tt + x @ r_it
-    check(METHODS["relevance-maps"].relevance(evidence), r_tt[0], r_ii[0])
+    return r_tt, r_ii, r_ti, r_it
 
 
-@pytest.mark.parametrize(("name", "kind", "normalised"), [("rollout", "attention", True), ("transformer-attribution", "product", False)])
-def test_chains_equal_products_of_full_matrices(evidence, name, kind, normalised) -> None:
-    def product(names):
-        r = np.eye(len(evidence[names[0]]))
-        for matrix in (evidence[n] + np.eye(len(r)) for n in names):
-            r = (matrix / matrix.sum(-1, keepdims=True) if normalised else matrix) @ r
-        return r[0]
+def test_where_the_mean_is_read_it_is_the_mean_of_all_rows_without_the_identity(lengths) -> None:
+    evidence = make(DESCRIPTIONS["swin"], *lengths)
+    r_tt, r_ii, _, _ = meter_maps(evidence, *lengths)
+    check(METHODS["relevance-maps"].relevance(evidence), evidence, r_tt[0], (r_ii - np.eye(lengths[1])).mean(0))
+    attention = evidence[f"image{LAYERS - 1}/self/attention"]
+    found = METHODS["raw-attention"].relevance(evidence)
+    check(found, evidence, evidence[f"text{LAYERS - 1}/self/attention"][0], attention.mean(0))
 
-    encoder = [f"encoder{i}/self/{kind}" for i in range(ENCODER)]
-    text, image = ([f"{stream}{i}/self/{kind}" for i in range(LAYERS)] for stream in ("text", "image"))
-    check(METHODS[name].relevance(evidence), product(encoder + text), product(image))
+
+def test_normalised_relevance_maps_equal_the_recurrence_of_the_paper(lengths) -> None:
+    """Chefer et al. 2021, eq. 5 to 11, with both cross-attentions of a layer from the values before it."""
+    evidence = make(DESCRIPTIONS["lxmert"], *lengths)
+    t, n = lengths
+
+    def normalise(r):
+        difference = r - np.eye(len(r))
+        sums = difference.sum(-1, keepdims=True)
+        return difference / np.where(sums == 0, 1, sums) + np.eye(len(r))
+
+    r_tt, r_ii, r_ti, r_it = np.eye(t), np.eye(n), np.zeros((t, n)), np.zeros((n, t))
+    for i in range(ENCODER):
+        r_tt = r_tt + evidence[f"encoder{i}/self/product"] @ r_tt
+    r_ii = r_ii + evidence["vision0/self/product"] @ r_ii
+    for i in range(LAYERS):
+        last = i == LAYERS - 1
+        x, y = evidence[f"text{i}/cross/product"], evidence[f"image{i}/cross/product"]
+        n_tt, n_ii = normalise(r_tt), normalise(r_ii)
+        new_ti, new_tt = r_ti + n_tt.T @ (x @ n_ii), r_tt + x @ r_it
+        new_it, new_ii = (r_it, r_ii) if last else (r_it + n_ii.T @ (y @ n_tt), r_ii + y @ r_ti)
+        r_ti, r_tt, r_it, r_ii = new_ti, new_tt, new_it, new_ii
+        c = evidence[f"text{i}/self/product"]
+        r_tt, r_ti = r_tt + c @ r_tt, r_ti + c @ r_ti
+        if not last:
+            c = evidence[f"image{i}/self/product"]
+            r_ii, r_it = r_ii + c @ r_ii, r_it + c @ r_it
+    found = METHODS["relevance-maps"].relevance(evidence)
+    assert np.allclose(found.text, [0, *r_tt[0, 1:]], rtol=1e-9, atol=1e-12)
+    assert np.allclose(found.image, r_ti[0], rtol=1e-9, atol=1e-12)
+
+
+def product(evidence: Evidence, names: list[str], kind: str, length: int) -> np.ndarray:
+    """Of matrices with later ones on the left: rownorm(A + I) of attention, C + I of products."""
+    r = np.eye(length)
+    for name in names:
+        matrix = evidence[f"{name}/{kind}"] + np.eye(length)
+        r = (matrix / matrix.sum(-1, keepdims=True) if kind == "attention" else matrix) @ r
+    return r
+
+
+@pytest.mark.parametrize(("name", "kind"), [("rollout", "attention"), ("transformer-attribution", "product")])
+def test_chains_equal_products_of_full_matrices(evidence, name, kind) -> None:
+    t, n = evidence.lengths.values()
+    encoder = [f"encoder{i}/self" for i in range(ENCODER)]
+    texts, images = ([f"{stream}{i}/self" for i in range(LAYERS)] for stream in (TEXT, IMAGE))
+    found = METHODS[name].relevance(evidence)
+    if evidence.description is JOINT:
+        row = product(evidence, [f"joint{i}/self" for i in range(LAYERS)], kind, t + n)[0]
+        check(found, evidence, row[:t], row[t:])
+        return
+    text = product(evidence, encoder + texts, kind, t)[0]
+    if evidence.description is DESCRIPTIONS["lxmert"]:
+        between = evidence[f"text{LAYERS - 1}/cross/{kind}"]
+        before = product(evidence, encoder + texts[:-1], kind, t)
+        inside = product(evidence, ["vision0/self", *images[:-1]], kind, n)
+        check(found, evidence, text, (before.T @ between @ inside)[0] if kind == "attention" else between[0])
+        return
+    image = product(evidence, images, kind, n)
+    if evidence.description is DESCRIPTIONS["swin"]:
+        check(found, evidence, text, (image - np.eye(n) * (kind == "product")).mean(0))
+    else:
+        check(found, evidence, text, image[0])
+
+
+def test_grad_cam_reads_the_last_attention_of_the_text(evidence) -> None:
+    found = METHODS["grad-cam"].relevance(evidence)
+    t = evidence.lengths[TEXT]
+    if evidence.description is JOINT:
+        row = evidence[f"joint{LAYERS - 1}/self/grad-cam"]
+        check(found, evidence, row[:t], row[t:])
+    else:
+        check(found, evidence, *(evidence[f"text{LAYERS - 1}/{kind}/grad-cam"] for kind in ("self", "cross")))
+
+
+def test_raw_attention_reads_the_last_attention_to_what_the_answer_does_not_read(lengths) -> None:
+    evidence = make(DESCRIPTIONS["lxmert"], *lengths)
+    found = METHODS["raw-attention"].relevance(evidence)
+    check(found, evidence, *(evidence[f"text{LAYERS - 1}/{kind}/attention"][0] for kind in ("self", "cross")))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("dsmi-grad", "gradient"), ("dsmi-grad-attn", "product")])
-def test_weighted_spectral_methods_sum_the_layers_asked_for(evidence, name, kind) -> None:
-    def layer(i):
-        text = np.abs(evidence[f"text{i}/self/{kind}"][1:-1, 1:-1] @ evidence[f"text{i}/fiedler"])
-        return text, np.abs(evidence[f"image{i}/self/{kind}"][1:, 1:] @ evidence[f"image{i}/fiedler"])
+def test_weighted_spectral_methods_sum_their_layers(evidence, name, kind) -> None:
+    description = evidence.description
 
-    for row, used in ((name, [0]), (f"{name}@all", range(LAYERS))):
-        found = METHODS[row].relevance(evidence)
-        text, image = (sum(parts) for parts in zip(*(layer(i) for i in used), strict=True))
-        assert np.allclose(found.text, [0, *text, 0])
-        assert np.allclose(found.image, image)
+    def over(modality: str, layers: str):
+        start = evidence.lengths[TEXT] if description is JOINT and modality == IMAGE else 0
+        before, behind = description.special[modality]
+        inner = slice(start + before, start + evidence.lengths[modality] - behind)
+        names = description.stream_of(modality).layers
+        return sum(
+            np.abs(evidence[f"{layer}/self/{kind}"][inner, inner] @ evidence[fiedler_name(graph_name(description, layer, modality))])
+            for layer in (names[:1] if layers == "first" else names)
+        )
+
+    for suffix, used in (("", description.published.layers), ("@all", "all")):
+        method = METHODS[name + suffix]
+        found = method.relevance(evidence)
+        assert method.summed(description) == used
+        assert np.allclose(found.text, [0, *over(TEXT, used), 0])
+        assert np.allclose(found.image, over(IMAGE, used))
 
 
 def test_methods_read_what_they_say_they_need_and_no_more(evidence) -> None:
     for method in METHODS.values():
-        needs = method.needs(DEPTH)
+        needs = method.needs(evidence.description)
         assert len(needs) == len(set(needs))
-        some = Evidence({name: evidence[name] for name in needs}, DEPTH)
+        some = Evidence({name: evidence[name] for name in needs}, evidence.description, evidence.lengths)
         found, full = method.relevance(some), method.relevance(evidence)
         assert np.array_equal(found.text, full.text)
         assert np.array_equal(found.image, full.image)
         for name in needs:
-            missing = Evidence({n: a for n, a in some.arrays.items() if n != name}, DEPTH)
+            missing = Evidence({n: a for n, a in some.arrays.items() if n != name}, evidence.description, evidence.lengths)
             with pytest.raises(KeyError):
                 method.relevance(missing)
 
 
 def test_every_method_gives_finite_relevance_of_the_right_shape_and_changes_nothing(evidence) -> None:
-    t, n = evidence["text0/cross/product"].shape
+    t, n = evidence.lengths.values()
     before = {name: array.copy() for name, array in evidence.arrays.items()}
     for method in METHODS.values():
         text, image = method.relevance(evidence)
         assert text.shape == (t,)
-        assert image.shape == (n - 1,)
+        assert image.shape == (n - sum(evidence.description.special[IMAGE]),)
         assert text[0] == 0
         assert (text >= 0).all() and (image >= 0).all()
     assert all(np.array_equal(before[name], array) for name, array in evidence.arrays.items())
 
 
 def test_random_depends_on_the_seed_alone(evidence) -> None:
-    three, again, four = (METHODS["random"].relevance(Evidence(evidence.arrays, DEPTH, seed)).image for seed in (3, 3, 4))
+    seeded = [Evidence(evidence.arrays, evidence.description, evidence.lengths, seed) for seed in (3, 3, 4)]
+    three, again, four = (METHODS["random"].relevance(each).image for each in seeded)
     assert np.array_equal(three, again)
     assert not np.array_equal(three, four)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from xai.base.errors import XaiError
+from xai.runtime.description import Aspect, Boxes, Description, Square
 from xai.runtime.parity import (
     GRADIENT_FLOOR,
     MIN_COSINE,
@@ -25,8 +25,9 @@ from xai.runtime.parity import (
     name_targets,
     save_trial,
 )
+from xai.tests.runtime.test_description import DESCRIPTION, HALF
 
-MODEL = SimpleNamespace(image_size=40, vocab_size=50, max_text_tokens=20, answers=7)
+MODEL = Description(**{**vars(DESCRIPTION), "picture": Square(40, 8, "crop", HALF, HALF), "vocab_size": 50})
 
 
 def observed(change: Callable[[dict[str, Any]], object] = len, gap: float = 0.1) -> Observed:
@@ -130,7 +131,7 @@ def test_a_method_that_came_later_is_not_compared_and_one_that_went_is_missed() 
 
 
 CHANGES = {
-    "images": [np.zeros((2, 40, 40, 3), np.float32), np.zeros((2, 30, 40, 3), np.uint8), np.zeros((0, 40, 40, 3), np.uint8)],
+    "picture0/0": [np.zeros((40, 40, 3), np.float32), np.zeros((30, 40, 3), np.uint8), np.zeros((40, 40), np.uint8)],
     "1/image": [np.array(2), np.array(0.0), np.array([0, 1])],
     "1/ids": [np.array([0, 50, 2]), np.array([0, -1, 2]), np.array([0.0, 2.0]), np.array([[0, 2]]), np.arange(21), np.array([0])],
     "1/target": [np.array(7), np.array(-2), np.array("x")],
@@ -141,7 +142,7 @@ CHANGES = {
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in CHANGES.items() for value in values])
 def test_a_stored_trial_that_cannot_be_asked_is_one_line(tmp_path: Path, name: str, value: np.ndarray) -> None:
-    path, model = tmp_path / "parity.npz", SimpleNamespace(**vars(MODEL))
+    path, model = tmp_path / "parity.npz", MODEL
     trial = make_trial(MODEL)
     save_trial(path, trial, [observed() for _ in trial.questions])
     assert load_trial(path, model)[0].questions[1].target == -1
@@ -158,7 +159,7 @@ def test_a_stored_trial_without_a_part_is_one_line(tmp_path: Path) -> None:
     save_trial(path, trial, [observed() for _ in trial.questions])
     with np.load(path) as file:
         content = dict(file)
-    for lost in ("images", "0/ids", "1/image", "0/target", "relevance"):
+    for lost in ("picture1/0", "0/ids", "1/image", "0/target", "relevance"):
         np.savez(path, **{name: value for name, value in content.items() if name != lost and not (lost == "relevance" and lost in name)})
         with pytest.raises(XaiError, match="export the bundle again"):
             load_trial(path, MODEL)
@@ -191,21 +192,41 @@ def test_sums_of_gradients_that_cancel_are_not_held_to_their_own_size() -> None:
     assert GRADIENT_FLOOR * TOLERANCES["evidence"] == pytest.approx(5e-7)
 
 
-def test_the_trial_of_a_model_is_always_the_same_and_fits_it() -> None:
-    one, other = make_trial(MODEL), make_trial(MODEL)
-    assert (one.images == other.images).all()
-    assert one.images.shape == (2, 40, 40, 3)
+PICTURES = {
+    Square(40, 8, "crop", HALF, HALF): [[(40, 40, 3)], [(40, 40, 3)]],
+    Aspect(30, 45, 15, HALF, HALF): [[(30, 30, 3)], [(30, 40, 3)]],
+    Boxes(6): [[(12, 6), (12, 4)], [(7, 6), (7, 4)]],
+}
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_the_trial_of_a_model_is_always_the_same_and_fits_it(picture: Any) -> None:
+    model = Description(**{**vars(MODEL), "picture": picture})
+    one, other = make_trial(model), make_trial(model)
+    assert [[array.shape for array in parts] for parts in one.pictures] == PICTURES[picture]
+    assert all((a == b).all() for x, y in zip(one.pictures, other.pictures, strict=True) for a, b in zip(x, y, strict=True))
     for a, b in zip(one.questions, other.questions, strict=True):
         assert (a.ids == b.ids).all()
         assert a.target == b.target < MODEL.answers
         assert a.ids.max() < MODEL.vocab_size
-    short = make_trial(SimpleNamespace(**{**vars(MODEL), "max_text_tokens": 5}))
+    short = make_trial(Description(**{**vars(MODEL), "max_text_tokens": 5}))
     assert max(len(question.ids) for question in short.questions) == 5
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_a_trial_survives_its_file(picture: Any, tmp_path: Path) -> None:
+    model = Description(**{**vars(MODEL), "picture": picture})
+    trial = make_trial(model)
+    save_trial(tmp_path / "parity.npz", trial, [observed() for _ in trial.questions])
+    found, expected = load_trial(tmp_path / "parity.npz", model)
+    assert [[array.tolist() for array in parts] for parts in found.pictures] == [[a.tolist() for a in parts] for parts in trial.pictures]
+    assert [(q.image, q.ids.tolist(), q.target) for q in found.questions] == [(q.image, q.ids.tolist(), q.target) for q in trial.questions]
+    assert len(expected) == len(trial.questions)
 
 
 def test_named_targets_are_the_answers_that_were_explained() -> None:
     trial = make_trial(MODEL)
     expected = [observed(scale("logits/answer", 0)) for _ in trial.questions]
-    named = name_targets(Trial(trial.images, trial.questions), expected)
+    named = name_targets(Trial(trial.pictures, trial.questions), expected)
     top = int(expected[0].arrays["logits/answer"].argmax())
     assert [question.target for question in named.questions] == [top, top, top, trial.questions[3].target]

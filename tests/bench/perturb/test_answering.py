@@ -117,7 +117,7 @@ def test_each_image_is_encoded_once_evidence_runs_once_and_each_subset_once(tiny
     plans = [plan_question(one.relevances) for one in explained]
     answer_subsets(session, questions, plans, [one.logits for one in explained], memory)
     assert sum(shapes["pixels"][0] for graph, shapes in session.calls if graph == "encode_image") == 3
-    assert sum(shapes["target"][0] for graph, shapes in session.calls if graph == "evidence") == 4
+    assert sum(shapes["direction"][0] for graph, shapes in session.calls if graph == "evidence") == 4
     answered = sum(shapes["image_mask"][0] for graph, shapes in session.calls if graph == "answer")
     assert answered == sum(len(plan.subsets) - 1 for plan in plans)
 

@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xai.base.description import Heads, ModelDescription
+from xai.base.description import Heads
 from xai.base.errors import XaiError
-from xai.runtime.bundle.graphs import Widths, describe_graphs
+from xai.runtime.bundle.graphs import describe_graphs
 from xai.runtime.bundle.manifest import HASH, MANIFEST, VERSION, FileRecord, Manifest, hash_content
 from xai.runtime.bundle.reader import is_bundle, read_bundle
+from xai.runtime.description import Description, Square
+from xai.tests.runtime.test_description import DESCRIPTION
 
 CONTENT = {"tokenizer.json": b"{}", "answers.json": b'["yes", "no"]', "answer.onnx": b"graph", "weights.bin": bytes(range(256)) * 4}
-MODEL = ModelDescription(32, 4, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), 10, 50, 2, 3, 2)
-GRAPHS = describe_graphs(MODEL, Widths(64, 128, 48, 3, 2), ["logits", "target", "image0/features", "text1/cross/product"], with_maps=True)
+MODEL = Description(**{**vars(DESCRIPTION), "picture": Square(32, 8, "crop", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)), "text_width": 128})
+GRAPHS = describe_graphs(MODEL, ["logits", "text0/features", "text0/cross/product"], with_maps=True)
 
 
 def write_manifest(folder: Path, content: dict[str, Any]) -> Path:
@@ -157,12 +159,12 @@ def test_another_format_version(tmp_path: Path, version: int, advice: str) -> No
         {"opset": "20"},
         {"opset": 0},
         {"model": {}},
-        {"model": vars(MODEL) | {"grid": 5}},
-        {"model": vars(MODEL) | {"layers": 2}},
-        {"model": vars(MODEL) | {"text_layers": 4}},
-        {"model": vars(MODEL) | {"image_std": [0, 1, 1]}},
-        {"model": vars(MODEL) | {"image_mean": [0, 1]}},
-        {"model": vars(MODEL) | {"hidden": 3}},
+        {"model": MODEL.to_json() | {"picture": MODEL.to_json()["picture"] | {"patch": 4}}},
+        {"model": MODEL.to_json() | {"sites": MODEL.to_json()["sites"][:-1]}},
+        {"model": MODEL.to_json() | {"width": 17}},
+        {"model": MODEL.to_json() | {"picture": MODEL.to_json()["picture"] | {"std": [0, 1, 1]}}},
+        {"model": MODEL.to_json() | {"picture": MODEL.to_json()["picture"] | {"mean": [0, 1]}}},
+        {"model": MODEL.to_json() | {"hidden": 3}},
         {"heads": None},
         {"heads": {"cross_modal": 4, "said_by": "checkpoint"}},
         {"heads": {"cross_modal": 3, "said_by": "nobody"}},
@@ -181,7 +183,7 @@ def change_graphs(graphs: dict[str, Any], change: str) -> None:
     """One of the ways in which what a manifest says of its graphs may not fit its model."""
     match change:
         case "an output gone":
-            del graphs["evidence_all"]["outputs"]["image1/self/gradient"]
+            del graphs["evidence_all"]["outputs"]["image0/self/gradient"]
         case "outputs in another order":
             outputs = graphs["maps"]["outputs"]
             outputs["logits"] = outputs.pop("logits")
@@ -194,9 +196,9 @@ def change_graphs(graphs: dict[str, Any], change: str) -> None:
         case "an axis of another name":
             graphs["answer"]["inputs"]["text_mask"]["axes"][1] = "image"
         case "a free axis that is fixed":
-            graphs["evidence"]["outputs"]["image0/features"]["axes"][0] = 1
+            graphs["evidence"]["outputs"]["text0/features"]["axes"][0] = 1
         case "another type":
-            graphs["evidence"]["inputs"]["target"]["dtype"] = "int32"
+            graphs["evidence"]["inputs"]["direction"]["dtype"] = "int32"
         case "a length of zero":
             graphs["encode_image"]["outputs"]["image_tokens"]["axes"][2] = 0
         case "two swapped":
@@ -227,15 +229,15 @@ def test_graphs_that_are_not_the_models(folder: Path, change: str) -> None:
     refused(write_manifest(folder, content), MANIFEST, "export the bundle again")
 
 
-@pytest.mark.parametrize("field", ["image_size", "answers", "layers"])
+@pytest.mark.parametrize("field", ["width", "answers", "vocab_size"])
 def test_a_model_without_size(tmp_path: Path, field: str) -> None:
-    refused(write_bundle(tmp_path / "bundle", CONTENT, model=vars(MODEL) | {field: 0}), field)
+    refused(write_bundle(tmp_path / "bundle", CONTENT, model=MODEL.to_json() | {field: 0}), field)
 
 
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("model", "image_mean"), [0.4, 0.5, 0.5]),
+        (("model", "vocab_size"), 99),
         (("written_by", "xai-vqa"), "9"),
         (("parity", "forced"), []),
         (("graphs", "evidence", "outputs"), {}),

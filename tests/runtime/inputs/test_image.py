@@ -1,19 +1,30 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import zlib
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from xai.base.errors import BadInput, XaiError
+from xai.runtime.description import Aspect, Boxes, Description, Square
 from xai.runtime.inputs.image import FORMATS, MAX_PIXELS, SUFFIXES, open_image
-from xai.runtime.inputs.pixels import preprocess
+from xai.runtime.inputs.pixels import patch_grid, preprocess
+from xai.tests.runtime.test_description import DESCRIPTION
 
-MODEL = SimpleNamespace(image_size=32, image_mean=(0.5, 0.4, 0.3), image_std=(0.2, 0.3, 0.4))
+HALF = (0.5, 0.5, 0.5)
+
+
+def takes(picture: Any) -> Description:
+    """A model that takes such pictures."""
+    return Description(**{**vars(DESCRIPTION), "picture": picture})
+
+
+MODEL = takes(Square(32, 8, "crop", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)))
 
 
 def gradient(width: int, height: int) -> Image.Image:
@@ -29,7 +40,7 @@ def saved(image: Image.Image, suffix: str, **options) -> bytes:
 
 def unprocess(pixels: np.ndarray) -> np.ndarray:
     """Normalised (3, S, S) -> uint8 (S, S, 3)."""
-    return np.rint((pixels.transpose(1, 2, 0) * MODEL.image_std + MODEL.image_mean) * 255).astype(np.uint8)
+    return np.rint((pixels.transpose(1, 2, 0) * MODEL.square.std + MODEL.square.mean) * 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +223,16 @@ def test_libtiff_prints_nothing(capfd) -> None:
     assert capfd.readouterr().err == ""
 
 
+def test_pillow_logs_nothing_to_a_program_that_does_not_log(capfd, monkeypatch) -> None:
+    content = saved(gradient(8, 8), "TIFF")
+    samples = struct.pack("<HHIH", 277, 3, 1, 3)
+    assert content.count(samples) == 1
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's
+    with pytest.raises(BadInput, match="not an image"):
+        open_image(content.replace(samples, struct.pack("<HHIH", 277, 3, 1, 2048)))
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("form", ["EPS", "TGA", "PCX", "ICO"])
 def test_formats_that_are_not_on_the_list_reach_no_decoder(form, tmp_path) -> None:
     path = tmp_path / "picture.png"
@@ -307,6 +328,38 @@ def test_bytes_of_any_kind_are_a_file() -> None:
         assert np.array_equal(np.asarray(open_image(source)), np.asarray(gradient(8, 8)))
     with pytest.raises(BadInput, match="cannot be read"):
         open_image("nul\0.png")
+
+
+def test_a_squashed_picture_is_seen_whole() -> None:
+    picture = Image.fromarray(np.arange(40 * 80 * 3, dtype=np.uint32).reshape(40, 80, 3).astype(np.uint8))
+    model = takes(MODEL.square._replace(fit="squash"))
+    pixels, crop = preprocess(picture, model)
+    assert pixels.shape == (3, 32, 32)
+    assert crop.box == (0, 0, 80, 40)
+    assert patch_grid(pixels, model) == (4, 4)
+
+
+@pytest.mark.parametrize("size", [(480, 640), (640, 480), (300, 100), (100, 290), (384, 384), (37, 61), (1333, 800), (500, 334)])
+def test_a_picture_that_keeps_its_shape_is_sized_as_the_library_does(size: tuple[int, int]) -> None:
+    """Against transformers' own processor, from the same bytes."""
+    from transformers.models.vilt.image_processing_pil_vilt import ViltImageProcessorPil
+
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    processor = ViltImageProcessorPil(size={"shortest_edge": 96}, size_divisor=32, do_pad=False)
+    wanted = np.asarray(processor(picture, return_tensors="np")["pixel_values"][0])
+    model = takes(Aspect(96, 159, 32, HALF, HALF))
+    pixels, crop = preprocess(picture, model)
+    assert pixels.shape == wanted.shape
+    assert np.abs(pixels - wanted).max() < 1e-6
+    assert patch_grid(pixels, model) == (wanted.shape[1] // 32, wanted.shape[2] // 32)
+    assert crop.box == (0, 0, *size)
+
+
+def test_pictures_that_no_recipe_takes_are_refused_by_name() -> None:
+    with pytest.raises(BadInput, match=r"thin.png is 3000 x 3 pixels: too long and thin for patches of 32 pixels"):
+        preprocess(Image.new("RGB", (3000, 3)), takes(Aspect(96, 159, 32, HALF, HALF)), "thin.png")
+    with pytest.raises(BadInput, match=r"photo.png: this model takes boxes with features, not pixels"):
+        preprocess(Image.new("RGB", (30, 30)), takes(Boxes(2048)), "photo.png")
 
 
 @pytest.mark.parametrize("name", ["", "a\nb.png", "x" * 300])

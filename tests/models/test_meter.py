@@ -11,10 +11,13 @@ import torch
 from xai.base.description import TOP_ANSWER
 from xai.meter.attention import merge_heads, split_heads
 from xai.meter.layer import Stream
-from xai.meter.session import EagerSession
+from xai.models.check import check_family
+from xai.models.eager import EagerSession
+from xai.models.meter import MeterFamily
 from xai.runtime.inputs.encode import pad_ids
 from xai.runtime.inputs.image import open_image
 from xai.runtime.inputs.pixels import preprocess
+from xai.runtime.target import directions
 
 
 def fuse_inputs(golden, cases, targets=None):
@@ -28,7 +31,7 @@ def fuse_inputs(golden, cases, targets=None):
         "image_mask": np.ones(tokens.shape[:2], bool),
         "text_embeddings": session.run("embed_text", {"ids": ids})["text_embeddings"],
         "text_mask": mask,
-        "target": np.array(targets or [TOP_ANSWER] * len(cases)),
+        "direction": directions(targets or [TOP_ANSWER] * len(cases), session.description.answers),
     }
 
 
@@ -81,7 +84,7 @@ def test_masking_an_image_token_equals_leaving_it_out(tiny) -> None:
     keep = np.array([0, 3, 4, 9, 17, 36])
     masked = inputs | {"image_mask": np.isin(np.arange(37), keep)[None]}
     dropped = inputs | {"image_tokens": inputs["image_tokens"][:, keep], "image_mask": np.ones((1, len(keep)), bool)}
-    del masked["target"], dropped["target"]
+    del masked["direction"], dropped["direction"]
     session = tiny.explainer.session
     assert np.allclose(session.run("answer", masked)["logits"], session.run("answer", dropped)["logits"], atol=1e-5)
 
@@ -89,10 +92,10 @@ def test_masking_an_image_token_equals_leaving_it_out(tiny) -> None:
 def test_gradients_are_those_of_finite_differences(tiny) -> None:
     """dz/dA of one attention probability of the last image layer, in float64."""
     inputs = fuse_inputs(tiny, [5])
-    inputs |= {name: inputs[name].astype(np.float64) for name in ("image_tokens", "text_embeddings")}
-    model = copy.deepcopy(tiny.explainer.session.model).double()
-    found = EagerSession(model).run("maps", inputs)
-    target = int(found["target"][0])
+    inputs |= {name: inputs[name].astype(np.float64) for name in ("image_tokens", "text_embeddings", "direction")}
+    model = copy.deepcopy(tiny.explainer.session.family.model).double()
+    found = EagerSession(MeterFamily(model)).run("maps", inputs)
+    target = int(found["logits"][0].argmax())
     with torch.no_grad():
         fusion = model.fuse(torch.from_numpy(inputs["image_tokens"]), None, torch.from_numpy(inputs["text_embeddings"]), None, True)
     text, image = Stream(fusion.text[-2].x, None), fusion.image[-2].x  # what the last pair of layers reads
@@ -130,20 +133,22 @@ def test_the_target_changes_the_gradients_and_nothing_before_them(tiny) -> None:
     session = tiny.explainer.session
     top = session.run("maps", fuse_inputs(tiny, [0]))
     other = session.run("maps", fuse_inputs(tiny, [0], [3]))
-    assert int(top["target"][0]) == int(top["logits"][0].argmax())
-    assert int(other["target"][0]) == 3
     for name in top:
         same = np.array_equal(top[name], other[name])
-        assert same is not (name.endswith("/grad") or name == "target"), name
+        assert same is not name.endswith("/grad"), name
 
 
 def test_nothing_is_left_on_the_model_and_no_parameter_has_a_gradient(tiny) -> None:
-    model = tiny.explainer.session.model
+    model = tiny.explainer.session.family.model
     attributes = {name: set(vars(module)) for name, module in model.named_modules()}
     tiny.explainer.session.run("evidence", fuse_inputs(tiny, [0]))
     assert attributes == {name: set(vars(module)) for name, module in model.named_modules()}
     assert all(p.grad is None and not p.requires_grad for p in model.parameters())
     assert not any(module._forward_hooks or module._backward_hooks for module in model.modules())
+
+
+def test_the_adapter_says_the_truth(golden) -> None:
+    check_family(golden.explainer.session.family)
 
 
 def test_only_the_outputs_asked_for_come_back(tiny) -> None:

@@ -1,0 +1,115 @@
+"""The eager reference: evidence by autograd, against which every exported graph is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xai.models.contract import Family, stream_masks
+from xai.models.reduce import REDUCTIONS, WHOLE, Attended
+from xai.runtime.description import picture_inputs
+
+
+class Explained(NamedTuple):
+    """Logits (B, answers), each site's attention and gradient, each layer's features (B, N, width)."""
+
+    logits: Tensor
+    attention: list[Tensor]
+    gradients: list[Tensor | None]
+    """None where the answer does not depend on a site."""
+    features: dict[str, Tensor]
+
+
+def choose(logits: Tensor, direction: Tensor) -> Tensor:
+    """What is explained, in the space of answers (B, answers): the direction asked for, or that of the top answer where it is all 0."""
+    # Not by `arange`: a traced graph would keep the device that it was traced on.
+    top = torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
+    return torch.where((direction != 0).any(-1, keepdim=True), direction, top)
+
+
+def differentiate(
+    family: Family, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor, direction: Tensor
+) -> Explained:
+    """Gradients of sum(logits * direction) of each question with respect to every attention, by autograd.
+
+    Only paths that lead to attention are followed: none to a parameter, none beyond the cut. `direction` as in `choose`.
+    """
+    with torch.enable_grad():
+        # The inputs ask for a gradient so that every attention becomes part of the graph; none is computed for them.
+        inputs = image_tokens.detach().requires_grad_(), image_mask, text_embeddings.detach().requires_grad_(), text_mask
+        fused = family.fuse(*inputs, record=True)
+        direction = choose(fused.logits.detach(), direction)
+        gradients = torch.autograd.grad((fused.logits * direction).sum(), fused.attention, allow_unused=True)
+    return Explained(
+        fused.logits.detach(),
+        [a.detach() for a in fused.attention],
+        list(gradients),
+        {layer: x.detach() for layer, x in fused.features.items()},
+    )
+
+
+def find_sites(family: Family, explained: Explained, image_mask: Tensor, text_mask: Tensor) -> dict[str, Attended]:
+    """Every attention by its site's name; a gradient that does not exist is 0."""
+    masks = stream_masks(family.description, image_mask, text_mask)
+    return {
+        site.name: Attended(a, torch.zeros_like(a) if g is None else g, masks[site.queries], masks[site.keys])
+        for site, a, g in zip(family.description.sites, explained.attention, explained.gradients, strict=True)
+    }
+
+
+class EagerSession:
+    """Runs a `Family` with autograd (`runtime.sessions.protocol.Session`). Graphs:
+
+    - `encode_image`: the picture's arrays (`runtime.description.picture_inputs`) -> image_tokens
+    - `embed_text`: ids (B, T) -> text_embeddings
+    - `answer`: image_tokens, image_mask, text_embeddings, text_mask -> logits
+    - `evidence`: the same and direction (B, answers) -> logits, `LAYER/features` and `SITE/REDUCTION`
+    - `maps`: the same -> logits, `LAYER/features`, `SITE/attn` and `SITE/grad` (B, H, Nq, Nk) in full
+
+    `source` is what messages call the model: the name of its file.
+    """
+
+    name = "eager"
+    provider = "cpu"
+    precision = "float32"
+    device = "cpu"
+
+    def __init__(self, family: Family, source: str = "the model") -> None:
+        self.family = family
+        self.source = source
+        self.model = cast(Any, family).model  # the network that is adapted
+        self.description = family.description
+
+    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Run a graph; `outputs` names what to return, all of it where None."""
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}
+        with torch.no_grad():
+            match graph:
+                case "encode_image":
+                    picture = [tensors[name] for name in picture_inputs(self.description.picture)]
+                    found = {"image_tokens": self.family.encode_image(*picture)}
+                case "embed_text":
+                    found = {"text_embeddings": self.family.embed_text(tensors["ids"])}
+                case "answer":
+                    found = {"logits": self.family.fuse(**tensors, record=False).logits}
+                case "evidence" | "maps":
+                    found = self._explain(tensors, outputs, whole=graph == "maps")
+                case _:
+                    raise ValueError(f"no graph is called {graph}")
+        return {name: found[name].numpy() for name in (outputs if outputs is not None else found)}
+
+    def _explain(self, tensors: dict[str, Tensor], outputs: Sequence[str] | None, whole: bool) -> dict[str, Tensor]:
+        explained = differentiate(self.family, **tensors)
+        sites = find_sites(self.family, explained, tensors["image_mask"], tensors["text_mask"])
+        found = {"logits": explained.logits}
+        found |= {f"{layer}/features": x for layer, x in explained.features.items()}
+        for name, site in sites.items():
+            for kind, reduce in (WHOLE if whole else REDUCTIONS).items():
+                if outputs is None or f"{name}/{kind}" in outputs:
+                    found[f"{name}/{kind}"] = reduce(site)
+        return found

@@ -1,0 +1,163 @@
+"""Bundles of ViLT and LXMERT: both formats against the eager network, against the golden cases, and through the API."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from xai.base.description import TOP_ANSWER
+from xai.export.bundle import Exported, export_bundle
+from xai.models.eager import EagerSession
+from xai.models.families import read_answers
+from xai.models.load import load
+from xai.runtime.answers import Answers, numbered_answers
+from xai.runtime.bundle.manifest import FORMATS, TORCHSCRIPT, onnx_file
+from xai.runtime.engine import explain_tokens
+from xai.runtime.inputs.encode import encode_images, pad_tokens
+from xai.runtime.methods import AS_PUBLISHED, METHODS
+from xai.runtime.sessions.choose import open_session
+from xai.runtime.sessions.protocol import Session
+from xai.runtime.target import EVERY_ANSWER, Contrast
+from xai.tests.families import FamilyGolden, error, make_inputs
+
+SHAPES = [(2, 7, 10), (1, 3, 37), (3, 12, 4), (1, 30, 5), (2, 5, 3), (1, 1, 1)]  # (B, T, N)
+CANCELS = "grad-cam"
+"""Sums gradients of both signs: its error is relative to what is summed, not to the sum."""
+CHOSEN = [METHODS[name] for name in AS_PUBLISHED if name != "random"]
+
+
+@pytest.fixture(scope="session")
+def exported(family_goldens, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A golden network exported in both formats, once for all tests."""
+
+    @functools.cache
+    def export(name: str) -> Exported:
+        golden: FamilyGolden = family_goldens(name)
+        names = read_answers(golden.folder)
+        answers = Answers(names) if names else numbered_answers(golden.family.description.answers)
+        tokenizer = Tokenizer.from_file(str(golden.folder / "tokenizer.json"))
+        folder = tmp_path_factory.mktemp(name) / "bundle"
+        return export_bundle(golden.family, tokenizer, answers, folder, formats=FORMATS, with_maps=True)
+
+    return export
+
+
+@pytest.fixture(params=FORMATS)
+def session(request: pytest.FixtureRequest, exported, family_golden: FamilyGolden) -> Session:
+    return open_session(exported(family_golden.name).bundle, request.param, trust=True, threads=1)
+
+
+def arrays(golden: FamilyGolden, shape: tuple[int, int, int], padded: bool, seed: int = 0) -> dict[str, np.ndarray]:
+    return {name: x.numpy() for name, x in make_inputs(golden.family, shape, padded, seed).items()}
+
+
+def test_a_bundle_is_certified_and_describes_itself(exported, family_golden: FamilyGolden) -> None:
+    bundle = exported(family_golden.name).bundle
+    assert bundle.manifest.model == family_golden.family.description
+    assert set(bundle.manifest.parity["formats"]) == set(FORMATS)
+    assert not bundle.manifest.parity["forced"]
+
+
+def test_onnx_files_are_valid_and_their_axes_are_those_of_the_manifest(exported, family_golden: FamilyGolden) -> None:
+    bundle = exported(family_golden.name).bundle
+    for name, spec in bundle.manifest.graphs.items():
+        path = bundle.file(onnx_file(name))
+        onnx.checker.check_model(path, full_check=True)
+        model = onnx.load(path, load_external_data=False)
+        for values, described in ((model.graph.input, spec.inputs), (model.graph.output, spec.outputs)):
+            for value, tensor in zip(values, described.values(), strict=True):
+                found = [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+                assert found == list(tensor.axes), (name, value.name)
+
+
+def test_torchscript_runs_where_it_was_not_traced(exported, family_golden: FamilyGolden) -> None:
+    bundle = exported(family_golden.name).bundle
+    with pytest.warns(DeprecationWarning):
+        module = torch.jit.load(bundle.file(TORCHSCRIPT))
+    for name in bundle.manifest.graphs:
+        assert 'value="cpu"' not in str(getattr(module, name).graph), name
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_any_shape_gives_what_autograd_gives(
+    session: Session, family_golden: FamilyGolden, shape: tuple[int, int, int], padded: bool
+) -> None:
+    inputs, eager = arrays(family_golden, shape, padded), EagerSession(family_golden.family)
+    for graph in ("maps", "evidence"):
+        expected, found = eager.run(graph, inputs), session.run(graph, inputs)
+        assert set(found) == set(expected)
+        largest = max(float(abs(value).max()) for name, value in eager.run("maps", inputs).items() if name.endswith("/grad"))
+        for name, value in found.items():
+            floor = 1e-3 * largest if name.endswith((CANCELS, "product", "gradient", "grad")) else 0
+            assert abs(value - expected[name]).max() <= 1e-5 * max(float(abs(expected[name]).max()), floor) * (
+                10 if name.endswith(CANCELS) else 1
+            ), name
+    del inputs["direction"]
+    assert error(session.run("answer", inputs)["logits"], eager.run("answer", inputs)["logits"]) <= 1e-5
+
+
+def test_a_contrast_is_the_gradient_of_the_difference(session: Session, family_golden: FamilyGolden) -> None:
+    description, eager = family_golden.family.description, EagerSession(family_golden.family)
+    tokens = encode_images(eager, *family_golden.picture(0).values())
+    ids = [np.array(family_golden.cases[0]["ids"])]
+    methods = [METHODS[name] for name in ("relevance-maps", "grad-cam", "transformer-attribution")]
+    for target in (Contrast(4, 7), TOP_ANSWER, EVERY_ANSWER):
+        ours, theirs = (explain_tokens(one, tokens, ids, [target], methods)[0] for one in (session, eager))
+        assert ours.target == theirs.target
+        for a, b in zip(ours.relevances, theirs.relevances, strict=True):
+            assert error(a.text, b.text) < 1e-5 and error(a.image, b.image) < 1e-5
+    assert description.answers > 7
+
+
+def test_golden_relevances_in_one_padded_batch(session: Session, family_golden: FamilyGolden) -> None:
+    """Where a value is stored, the graphs give it; the rest is the eager session's, which `tests/models` compares."""
+    cases = range(len(family_golden.cases))
+    ids = [np.array(family_golden.cases[c]["ids"]) for c in cases]
+    eager = EagerSession(family_golden.family)
+    found = []
+    for one in (session, eager):
+        tokens, mask = pad_tokens([encode_images(one, *family_golden.picture(c).values())[0] for c in cases])
+        found.append(explain_tokens(one, tokens, ids, [TOP_ANSWER] * len(ids), CHOSEN, image_mask=mask))
+    for c, ours, theirs in zip(cases, *found, strict=True):
+        assert abs(ours.logits - family_golden.expected[f"{c}/logits"]).max() < 1e-4
+        gaps = {report.graph: report.gap for report in theirs.solver}
+        for method, a, b in zip(CHOSEN, ours.relevances, theirs.relevances, strict=True):
+            for stream in ("text", "image"):
+                narrow = any(not gap > 1e-3 for graph, gap in gaps.items() if stream in (graph.rstrip("0123456789"), graph.split("/")[-1]))
+                if not (method.name.startswith("dsmi") and narrow):
+                    assert error(getattr(a, stream), getattr(b, stream)) < 1e-4, (c, method.name, stream)
+
+
+def test_no_box_at_all_is_one_that_is_masked(exported, family_goldens) -> None:
+    golden: FamilyGolden = family_goldens("lxmert_tiny")
+    wanted = golden.expected["3/rm/perturb/image/positive/logits"][-1]
+    assert not golden.expected["3/rm/perturb/image/positive/kept"][-1].any()
+    for form in FORMATS:
+        session = open_session(exported("lxmert_tiny").bundle, form, trust=True, threads=1)
+        inputs = {
+            "image_tokens": np.ones((1, 1, 64), np.float32),
+            "image_mask": np.zeros((1, 1), bool),
+            "text_embeddings": session.run("embed_text", {"ids": np.array([golden.cases[3]["ids"]])})["text_embeddings"],
+            "text_mask": np.ones((1, len(golden.cases[3]["ids"])), bool),
+        }
+        assert abs(session.run("answer", inputs)["logits"][0] - wanted).max() < 1e-4
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_vilt_bundle_explains_pictures_of_any_shape(exported, family_goldens, form: str) -> None:
+    golden: FamilyGolden = family_goldens("vilt_tiny")
+    explainer = load(exported("vilt_tiny").bundle.folder, session=form, trust=True, threads=1)
+    pairs: list[tuple[Path, str]] = [(golden.folder / case["image"], case["question"]) for case in golden.cases]
+    for c, (found,) in enumerate(explainer.explain_batch(pairs, ["relevance-maps"])):
+        assert found.answer.text == golden.cases[c]["answer"]
+        assert found.image_relevance.shape == tuple(golden.cases[c]["grid"])
+        assert error(found.image_relevance.ravel(), golden.expected[f"{c}/rm/image"]) < 1e-4
+        assert error(found.text_relevance, golden.expected[f"{c}/rm/text"]) < 1e-4

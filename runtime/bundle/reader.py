@@ -141,6 +141,9 @@ def _model(fields: Fields) -> Description:
     sizes = {name: value for name, value in vars(model).items() if isinstance(value, int)}
     if wrong := [name for name, value in sizes.items() if value > LARGEST]:
         raise fields.refuse(wrong[0], "is out of range")
+    depended_on = model.depended_on()
+    if wrong := [site.name for site in model.sites if site.reached != (site.name in depended_on)]:
+        raise fields.refuse("sites", f"is wrong about whether the answer depends on {wrong[0]}")
     return model
 
 

@@ -27,7 +27,7 @@ from xai.runtime.bundle.manifest import (
     TensorSpec,
     hash_content,
 )
-from xai.runtime.description import Description
+from xai.runtime.description import TEXT, Description
 
 MOST = 16 * MEGABYTE
 """Bytes of a manifest; METER's takes 100 kB."""
@@ -144,6 +144,8 @@ def _model(fields: Fields) -> Description:
     depended_on = model.depended_on()
     if wrong := [site.name for site in model.sites if site.reached != (site.name in depended_on)]:
         raise fields.refuse("sites", f"is wrong about whether the answer depends on {wrong[0]}")
+    if model.special[TEXT] != (1, 1):
+        raise fields.refuse("special", "is not one token at either end of a text")
     return model
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 from xai.base.errors import BadInput, XaiError
@@ -143,6 +144,18 @@ class Description:
             raise XaiError(f"{self.family}: picture.std is not above zero")
         if wrong := [name for name, (before, behind) in self.special.items() if min(before, behind) < 0]:
             raise XaiError(f"{self.family}: special tokens of {wrong[0]} are counted below 0")
+
+    def depended_on(self) -> set[str]:
+        """The attentions that the answer depends on, as the order of `sites` has it: backwards from the streams that it is read from."""
+        needed = {stream.name for stream in self.streams if stream.read}
+        found: set[str] = set()
+        for crossing, group in groupby(reversed(self.sites), key=lambda site: site.queries != site.keys):
+            sites = list(group)
+            for step in [sites] if crossing else [[site] for site in sites]:  # crossing ones stand side by side
+                reached = [site for site in step if site.queries in needed]
+                found |= {site.name for site in reached}
+                needed |= {site.keys for site in reached}
+        return found
 
     def stream_of(self, modality: str) -> Stream:
         """The stream that holds a modality."""

@@ -42,7 +42,7 @@ def map_names(model: Description) -> list[str]:
 
 def describe_graphs(model: Description, evidence: Sequence[str], with_maps: bool) -> dict[str, GraphSpec]:
     """Every graph's inputs and outputs, `evidence` those of the smaller one that explains. Numbers are float32 whatever it computes in."""
-    picture, length = describe_picture(model.picture)
+    picture, length = describe_picture(model)
     text_embeddings = TensorSpec("float32", (BATCH, TEXT, model.text_width))
     streams = {
         "image_tokens": TensorSpec("float32", (BATCH, IMAGE, model.image_width)),
@@ -65,11 +65,11 @@ def describe_graphs(model: Description, evidence: Sequence[str], with_maps: bool
     return graphs | {OPTIONAL: explained(map_names(model))} if with_maps else graphs
 
 
-def describe_picture(recipe: Square | Aspect | Boxes) -> tuple[dict[str, TensorSpec], int | str]:
+def describe_picture(model: Description) -> tuple[dict[str, TensorSpec], int | str]:
     """What `encode_image` takes, and how many tokens it gives."""
-    match recipe:
+    match model.picture:
         case Square(size=size, grid=grid):
-            return {"pixels": TensorSpec("float32", (BATCH, 3, size, size))}, 1 + grid**2
+            return {"pixels": TensorSpec("float32", (BATCH, 3, size, size))}, grid**2 + sum(model.special[IMAGE])
         case Aspect(patch=patch):
             return {"pixels": TensorSpec("float32", (BATCH, 3, f"{patch}*{ROWS}", f"{patch}*{COLUMNS}"))}, IMAGE
         case Boxes(width=width):

@@ -27,7 +27,7 @@ from xai.runtime.bundle.manifest import (
     TensorSpec,
     hash_content,
 )
-from xai.runtime.description import Description
+from xai.runtime.description import TEXT, Description
 
 MOST = 16 * MEGABYTE
 """Bytes of a manifest; METER's takes 100 kB."""
@@ -141,6 +141,11 @@ def _model(fields: Fields) -> Description:
     sizes = {name: value for name, value in vars(model).items() if isinstance(value, int)}
     if wrong := [name for name, value in sizes.items() if value > LARGEST]:
         raise fields.refuse(wrong[0], "is out of range")
+    depended_on = model.depended_on()
+    if wrong := [site.name for site in model.sites if site.reached != (site.name in depended_on)]:
+        raise fields.refuse("sites", f"is wrong about whether the answer depends on {wrong[0]}")
+    if model.special[TEXT] != (1, 1):
+        raise fields.refuse("special", "is not one token at either end of a text")
     return model
 
 

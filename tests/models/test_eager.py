@@ -68,7 +68,9 @@ def test_a_direction_is_the_difference_of_the_gradients_of_two_answers(family_go
 
 def test_sites_that_no_answer_reads_are_those_without_gradient(family_golden: FamilyGolden) -> None:
     zero = set(family_golden.cases[0].get("zero_gradient", ()))
-    assert {site.name for site in family_golden.family.description.sites if not site.reached} == zero
+    description = family_golden.family.description
+    assert {site.name for site in description.sites if not site.reached} == zero
+    assert {site.name for site in description.sites} - description.depended_on() == zero
 
 
 def test_one_image_of_another_grid_is_encoded_alone_as_in_a_batch(family_goldens) -> None:

@@ -229,6 +229,22 @@ def test_graphs_that_are_not_the_models(folder: Path, change: str) -> None:
     refused(write_manifest(folder, content), MANIFEST, "export the bundle again")
 
 
+def test_an_attention_that_the_answer_depends_on_is_not_left_out(folder: Path) -> None:
+    """No graph would tell, and the relevance would be another one."""
+    content = json.loads((folder / MANIFEST).read_text())
+    content["model"]["sites"][0]["reached"] = False
+    write_manifest(folder, content)
+    refused(folder, "'sites' is wrong about whether the answer depends on", MANIFEST)
+
+
+@pytest.mark.parametrize(("modality", "words"), [("text", "'special' is not one token"), ("image", "output image_tokens")])
+def test_special_tokens_are_those_that_the_graphs_and_the_questions_have(folder: Path, modality: str, words: str) -> None:
+    content = json.loads((folder / MANIFEST).read_text())
+    content["model"]["special"][modality] = {"before": 2, "behind": 0}
+    write_manifest(folder, content)
+    refused(folder, words, MANIFEST)
+
+
 @pytest.mark.parametrize("field", ["width", "answers", "vocab_size"])
 def test_a_model_without_size(tmp_path: Path, field: str) -> None:
     refused(write_bundle(tmp_path / "bundle", CONTENT, model=MODEL.to_json() | {field: 0}), field)

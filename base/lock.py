@@ -1,4 +1,7 @@
-"""One process at a time: a lock that ends with the process that holds it, however that ends, and that says who it is."""
+"""One process at a time in a folder: a lock that ends with the process that holds it, and says who it is.
+
+The one file that `xai explain --pairs` writes locks itself (`commands/explain/lines.py`).
+"""
 
 from __future__ import annotations
 

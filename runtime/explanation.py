@@ -89,7 +89,7 @@ class Explanation:
         return f"{self.method}@all" if self.layers == "all" else self.method
 
     def to_json(self) -> dict[str, Any]:
-        """The documented JSON object (README, JSON output) with this as its only explanation."""
+        """The documented JSON object (docs/formats.md, Explanation) with this as its only explanation."""
         return to_json([self])
 
     def __eq__(self, other: object) -> bool:

@@ -1,4 +1,4 @@
-"""The report of `xai bench suite` -> `report.md`, and the README's section on performance from the reports of named machines."""
+"""The report of `xai bench suite` -> `report.md`, and the machines of docs/performance.md from the reports of named ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xai.bench.suite.suite import SCHEMA_VERSION
 from xai.bench.tables import aligned
 
 SECTION_BEGIN, SECTION_END = "<!-- performance: begin -->", "<!-- performance: end -->"
-"""Around the README's section that is generated."""
+"""Around the section of docs/performance.md that is generated."""
 
 SuiteReport = Mapping[str, Any]
 
@@ -191,7 +191,7 @@ def read_reports(folder: Path) -> dict[str, SuiteReport]:
 
 
 def performance(reports: Mapping[str, SuiteReport]) -> str:
-    """Write the README's section: for every machine its latencies, and what else a reader wants to know first."""
+    """Write that section: for every machine its latencies, and what else a reader wants to know first."""
     if not reports:
         return "No report of a named machine is there yet: `xai bench suite -o DIR` makes one of yours."
     parts = []

@@ -56,7 +56,11 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.command()
 @model_options(reference=True)
 @click.option(
-    "--data", default="scenes", show_default=True, metavar="scenes|easy-vqa|DIR", help="Questions; see README for what DIR holds."
+    "--data",
+    default="scenes",
+    show_default=True,
+    metavar="scenes|easy-vqa|DIR",
+    help="Questions; docs/perturbation.md says what DIR holds.",
 )
 @click.option("--methods", default="all", show_default=True, metavar="NAMES", help="By comma; NAME@all uses all layers. `random` is added.")
 @click.option("--modality", callback=_some("image", "text"), default="image,text", show_default=True, help="What is removed.")

@@ -53,6 +53,7 @@ class OnnxSession:
         allow_fallback: bool = False,
         profiles: Path | None = None,
     ) -> None:
+        onnxruntime.disable_telemetry_events()  # nothing that runs here is told to anybody
         if "onnx" not in bundle.manifest.formats:
             raise XaiError(f"bundle {bundle.folder} has no ONNX graphs: export it with --format onnx, or run it with --session torchscript")
         self.bundle = bundle

@@ -32,6 +32,15 @@ SHARED_GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 NOT_METERS = {"itm_score.fc.weight": (2, 128), "text_transformer.embeddings.position_ids": (1, 514)}
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of a file, and all that export, in one process: what they share is made once."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        folder = item.path.parent
+        item.add_marker(pytest.mark.xdist_group(folder.name if folder.name == "export" else str(item.path)))
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     """Say which copy is tested: after a plain `pip install .` it is the installed one, not the checkout."""
     return f"xai: {xai.__file__}"

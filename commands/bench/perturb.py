@@ -60,7 +60,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     default="scenes",
     show_default=True,
     metavar="scenes|easy-vqa|DIR",
-    help="Questions; docs/perturbation.md says what DIR holds.",
+    help="Questions; DIR is as docs/perturbation.md says.",
 )
 @click.option("--methods", default="all", show_default=True, metavar="NAMES", help="By comma; NAME@all uses all layers. `random` is added.")
 @click.option("--modality", callback=_some("image", "text"), default="image,text", show_default=True, help="What is removed.")

@@ -9,7 +9,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from xai.base.errors import XaiError
 from xai.base.files import hash_file
 from xai.export.folder import new_folder
-from xai.export.graphs import list_graphs
+from xai.export.graphs import Graph, list_graphs
 from xai.export.onnx import OPSET, export_graphs, write_graphs
 from xai.export.precision import lower
 from xai.export.quantise import quantise
@@ -103,15 +103,7 @@ def export_bundle(
         (draft / ANSWERS).write_text(json.dumps(answers.names, ensure_ascii=False), encoding="utf-8")
         graphs = list_graphs(lower(family, precision), with_maps)
         specs = {graph.name: graph.spec for graph in graphs}
-        if "onnx" in formats:
-            with step("export ONNX"):
-                exported = export_graphs(graphs)
-            with step("write ONNX"), tempfile.TemporaryDirectory(prefix="scratch.", dir=draft) as scratch:
-                write_graphs(quantise(exported, Path(scratch)) if precision == "int8" else exported, draft)
-            del exported
-        if "torchscript" in formats:
-            with step("trace TorchScript"):
-                write_torchscript(trace_graphs(graphs), draft)
+        _write_graphs(graphs, draft, formats, precision, step)
         del graphs  # and with them the network in a narrower type
 
         trial = make_trial(family.description)
@@ -136,6 +128,21 @@ def export_bundle(
         certificate = _certify(parity, precision, force)
         (draft / MANIFEST).write_text(replace(manifest, parity=certificate).to_json(), encoding="utf-8")
     return Exported(read_bundle(folder), parity, seconds)
+
+
+def _write_graphs(
+    graphs: Sequence[Graph], folder: Path, formats: Sequence[str], precision: str, step: Callable[[str], AbstractContextManager[None]]
+) -> None:
+    """Write the graphs in every format; `step` times what it is told of."""
+    if "onnx" in formats:
+        with step("export ONNX"):
+            exported = export_graphs(graphs)
+        with step("write ONNX"), tempfile.TemporaryDirectory(prefix="scratch.", dir=folder) as scratch:
+            write_graphs(quantise(exported, Path(scratch)) if precision == "int8" else exported, folder)
+        del exported  # before the next format takes its memory
+    if "torchscript" in formats:
+        with step("trace TorchScript"):
+            write_torchscript(trace_graphs(graphs), folder)
 
 
 def _check_request(formats: Sequence[str], precision: str) -> None:

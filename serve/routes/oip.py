@@ -39,31 +39,6 @@ MOST_INPUTS = 16
 def routes(models: Models) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["Open Inference Protocol v2"])
-    settings = models.settings
-
-    async def handle(request: Request, name: str, outputs: tuple[str, ...]) -> JSONResponse:
-        clock = Deadline(settings.deadline)
-        served = models.find(name)
-        head = request.headers.get(HEADER)
-        if head is None:
-            check_json(request)
-        body = await read_body(request, settings.max_body, clock.left())
-        served.batcher.check_room()
-        length = _length(head, len(body))
-        content = await read_json(body[:length])
-        asked, wanted, request_id, file = read(content, outputs, body[length:])
-        if content.get("model_name", name) != name:  # KServe's client repeats it there
-            raise bad_input(f"the body names another model than the path, {name}: leave it out of the body")
-        picture = decode_image(asked.image) if file is None else Picture(file)
-        if wanted == [ANSWER]:
-            plain = check(AnswerRequest, {"image": asked.image, "question": asked.question, "top_k": asked.top_k})
-            prediction = await within(request, clock.left(), models.answered(name, plain, picture))
-            tensors = [_text(ANSWER, prediction.answer.text)]
-        else:
-            found = await within(request, clock.left(), models.explained(name, asked, picture))
-            tensors = [_tensor(output, found) for output in wanted]
-        said: dict[str, Any] = {"model_name": name, "outputs": tensors}
-        return JSONResponse(said if request_id is None else {**said, "id": request_id})
 
     @router.get("/v2", summary="The server", responses=describe.open_object("name", "version", "extensions"))
     async def server() -> JSONResponse:
@@ -97,14 +72,41 @@ def routes(models: Models) -> APIRouter:
     @router.post("/v2/models/{model}/infer", summary="Tensors of an answer and its explanation", **describe.inference())
     async def infer(model: str, request: Request) -> JSONResponse:
         """Answer and explain; where `outputs` names `answer` alone, nothing is explained."""
-        return await handle(request, model, (ANSWER, IMAGE, TEXT))
+        return await _infer(models, request, model, (ANSWER, IMAGE, TEXT))
 
     @router.post("/v2/models/{model}/explain", summary="The extension xai_explain", **describe.inference())
     async def explain(model: str, request: Request) -> JSONResponse:
         """As `infer`, with the tensor `explanation`: the JSON of `/v1/explain`."""
-        return await handle(request, model, (ANSWER, IMAGE, TEXT, WHOLE))
+        return await _infer(models, request, model, (ANSWER, IMAGE, TEXT, WHOLE))
 
     return router
+
+
+async def _infer(models: Models, request: Request, name: str, outputs: tuple[str, ...]) -> JSONResponse:
+    """Tensors of an answer, and of its explanation where they are wanted, of the `outputs` that there are."""
+    settings = models.settings
+    clock = Deadline(settings.deadline)
+    served = models.find(name)
+    head = request.headers.get(HEADER)
+    if head is None:
+        check_json(request)
+    body = await read_body(request, settings.max_body, clock.left())
+    served.batcher.check_room()
+    length = _length(head, len(body))
+    content = await read_json(body[:length])
+    asked, wanted, request_id, file = read(content, outputs, body[length:])
+    if content.get("model_name", name) != name:  # KServe's client repeats it there
+        raise bad_input(f"the body names another model than the path, {name}: leave it out of the body")
+    picture = decode_image(asked.image) if file is None else Picture(file)
+    if wanted == [ANSWER]:
+        plain = check(AnswerRequest, {"image": asked.image, "question": asked.question, "top_k": asked.top_k})
+        prediction = await within(request, clock.left(), models.answered(name, plain, picture))
+        tensors = [_text(ANSWER, prediction.answer.text)]
+    else:
+        found = await within(request, clock.left(), models.explained(name, asked, picture))
+        tensors = [_tensor(output, found) for output in wanted]
+    said: dict[str, Any] = {"model_name": name, "outputs": tensors}
+    return JSONResponse(said if request_id is None else {**said, "id": request_id})
 
 
 def describe_model(name: str, picture: Square | Aspect | Boxes) -> dict[str, Any]:

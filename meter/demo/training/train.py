@@ -232,12 +232,7 @@ def train(
     torch.manual_seed(TRAIN_SEED)
     data = _cached_scenes(work / f"scenes-{scenes}.npz", scenes)
     easy = load_easy_vqa("train", CONFIG.image_size)
-    tokenizer_file = work / "tokenizer.json"
-    if not tokenizer_file.exists():
-        train_tokenizer(tokenizer_corpus(TOKENIZER_SEED, 20_000), CONFIG.vocab_size).save(str(tokenizer_file))
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    if tokenizer.get_vocab_size() > CONFIG.vocab_size:
-        raise click.ClickException(f"the tokenizer has {tokenizer.get_vocab_size()} entries, the model {CONFIG.vocab_size}")
+    tokenizer = _cached_tokenizer(work / "tokenizer.json")
 
     model, heads = Meter(CONFIG), PatchHeads(CONFIG)
     initialise(model)
@@ -285,17 +280,32 @@ def train(
         if step % 100 == 0 or step == vision_steps + steps - 1:
             click.echo(f"{step:6d} {seconds:6.0f} s  " + "  ".join(f"{n} {v:.3f}" for n, v in averages.items()))
         if (step + 1) % 500 == 0 or step == vision_steps + steps - 1:
-            state = {
-                "model": model.state_dict(),
-                "heads": heads.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "step": step + 1,
-                "seconds": seconds,
-            }
-            torch.save(state, checkpoint.with_suffix(".new"))
-            checkpoint.with_suffix(".new").replace(checkpoint)
+            _save_training(checkpoint, model, heads, optimiser, step + 1, seconds)
     if output:
         write_model(model, tokenizer, output)
+
+
+def _cached_tokenizer(file: Path) -> Tokenizer:
+    """The tokenizer in a file, trained first where there is none."""
+    if not file.exists():
+        train_tokenizer(tokenizer_corpus(TOKENIZER_SEED, 20_000), CONFIG.vocab_size).save(str(file))
+    tokenizer = Tokenizer.from_file(str(file))
+    if tokenizer.get_vocab_size() > CONFIG.vocab_size:
+        raise click.ClickException(f"the tokenizer has {tokenizer.get_vocab_size()} entries, the model {CONFIG.vocab_size}")
+    return tokenizer
+
+
+def _save_training(file: Path, model: Meter, heads: PatchHeads, optimiser: torch.optim.Optimizer, step: int, seconds: float) -> None:
+    """Keep where a training stands, whole or not at all."""
+    state = {
+        "model": model.state_dict(),
+        "heads": heads.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "step": step,
+        "seconds": seconds,
+    }
+    torch.save(state, file.with_suffix(".new"))
+    file.with_suffix(".new").replace(file)
 
 
 def _cached_scenes(file: Path, count: int) -> SceneSet:

@@ -106,7 +106,8 @@ def export_bundle(
         _write_graphs(graphs, draft, formats, precision, step)
         del graphs  # and with them the network in a narrower type
 
-        trial = make_trial(family.description)
+        first, *_, last = tokenizer.encode("").ids  # the tokens that wrap every question
+        trial = make_trial(family.description, (first, last))
         with step("run the model itself"):
             expected = observe(EagerSession(family), trial, with_maps)
         save_trial(draft / PARITY, trial, expected)

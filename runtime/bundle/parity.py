@@ -92,11 +92,16 @@ class Closeness(NamedTuple):
     cosine: float
 
 
-def make_trial(model: Description) -> Trial:
-    """Four questions of three lengths on two pictures; the last two differ in their target only. Always the same for a model."""
+def make_trial(model: Description, ends: tuple[int, int] = (0, 2)) -> Trial:
+    """Four questions of three lengths on two pictures; the last two differ in their target only. Always the same for a model.
+
+    `ends` are the ids that every question begins and ends with; the default is RoBERTa's.
+    """
     rng = np.random.default_rng(20)
     pictures = make_pictures(model.picture, rng)
-    ids = [rng.integers(0, model.vocab_size, min(length, model.max_text_tokens)) for length in LENGTHS]
+    first, last = ends
+    inner = [rng.integers(4, model.vocab_size, min(length, model.max_text_tokens) - 2) for length in LENGTHS]
+    ids = [np.array([first, *some, last], dtype=np.int64) for some in inner]
     other = int(rng.integers(0, model.answers))
     questions = (
         TrialQuestion(0, ids[0], TOP_ANSWER),

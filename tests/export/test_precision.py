@@ -34,7 +34,7 @@ def traced() -> dict[torch.dtype, torch.jit.ScriptModule]:
 @pytest.fixture(autouse=True)
 def _trace_once(traced: dict[torch.dtype, torch.jit.ScriptModule], monkeypatch: pytest.MonkeyPatch) -> None:
     def trace(graphs: list[Graph]) -> torch.jit.ScriptModule:
-        dtype = graphs[0].module.model.cross_modal_text_transform.weight.dtype
+        dtype = graphs[0].module.family.model.cross_modal_text_transform.weight.dtype
         if dtype not in traced:
             traced[dtype] = trace_graphs(graphs)
         return traced[dtype]

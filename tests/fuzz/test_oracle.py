@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,12 +26,6 @@ def refuse(message: str) -> Any:
 def write(name: str) -> int:
     Path(name).write_text("x")
     return 1
-
-
-def fill(megabytes: int) -> int:
-    """Take so much more than this process ever held."""
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return len(b"x" * ((held + megabytes) * 2**20)) and 1
 
 
 def warn(text: str = "something was assumed") -> int:
@@ -68,16 +62,20 @@ def stop(error: BaseException) -> Any:
         (lambda: write("allowed") and refuse("a.png is broken"), Expect.EITHER, "leftover"),
         (lambda: Path("old").unlink() or 1, Expect.SAME, "leftover"),
         (lambda: os.write(2, b"libfoo: damaged\n") and 1, Expect.SAME, "chatter"),
-        (lambda: fill(300), Expect.SAME, "memory"),
         (lambda: time.sleep(60) or 1, Expect.SAME, "hang"),
     ],
 )
 def test_every_end_is_told_from_the_others(tmp_path, monkeypatch, function: Callable[[], Any], expect, end) -> None:
     monkeypatch.setattr(oracle, "SECONDS", 3.0)
-    monkeypatch.setattr(oracle, "MEGABYTES", 100)
     (tmp_path / "old").write_text("before")
     case = Case("a change", expect, Call("f()", function), 1, ("a.png",), ("allowed",), sane=lambda n: "it is negative" if n < 0 else None)
     assert judge(case, tmp_path).end == end
+
+
+def test_a_case_that_takes_too_much_memory_is_told(tmp_path, monkeypatch) -> None:
+    peaks = iter((0, (oracle.MEGABYTES + 1) * 1024))  # in KiB: before and after
+    monkeypatch.setattr(oracle.resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=next(peaks)))
+    assert judge(Case("a change", Expect.SAME, Call("f()", lambda: 1), 1, ()), tmp_path).end == "memory"
 
 
 @pytest.mark.parametrize("real", [False, True])

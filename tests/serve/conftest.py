@@ -108,12 +108,13 @@ def start(until) -> Iterator[Callable[..., tuple[subprocess.Popen, str]]]:
     processes: list[subprocess.Popen] = []
     threads: list[threading.Thread] = []
 
-    def begin(*arguments: str) -> tuple[subprocess.Popen, str]:
-        process = subprocess.Popen([sys.executable, "-m", "xai", "serve", "--port", "0", *arguments], stderr=subprocess.PIPE, text=True)
+    def begin(*arguments: str, log: list[str] | None = None) -> tuple[subprocess.Popen, str]:
+        command = [sys.executable, "-m", "xai", "serve", "--port", "0", *arguments]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
         url = process.stderr.readline().split()[2]
         processes.append(process)
-        threads.append(threading.Thread(target=process.stderr.read))
+        threads.append(threading.Thread(target=([] if log is None else log).extend, args=(process.stderr,)))  # line by line
         threads[-1].start()
 
         def ready() -> bool:

@@ -9,7 +9,6 @@ import sys
 import time
 import traceback
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,8 +32,6 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 OTHER = "other"
 """The path, in logs and metrics, of what no route knows: a stranger's paths are not repeated."""
-
-Log = Callable[[dict[str, Any]], None]
 
 
 class Edge:

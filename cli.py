@@ -18,8 +18,8 @@ from xai.base.errors import XaiError
 from xai.base.messages import LOG
 from xai.base.process import let_blas_sleep
 from xai.base.streams import OutputError, drop_output, guard_streams
-from xai.base.text import one_line
 from xai.base.versions import XAI_VERSION
+from xai.base.wording import one_line
 from xai.commands.answers import answers
 from xai.commands.bench import bench
 from xai.commands.doctor import doctor

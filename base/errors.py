@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xai.base.text import one_line
+from xai.base.wording import one_line
 
 
 class XaiError(ValueError):

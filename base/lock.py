@@ -1,6 +1,6 @@
 """One process at a time in a folder: a lock that ends with the process that holds it, and says who it is.
 
-The one file that `xai explain --pairs` writes locks itself (`commands/explain/lines.py`).
+The one file that `xai explain --pairs` writes locks itself (`commands/explain/json_lines.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from xai.base.errors import XaiError
-from xai.base.text import one_line
+from xai.base.wording import one_line
 
 _LONGEST = 500
 """Bytes of a lock file that are shown."""

@@ -126,7 +126,7 @@ def measure_session(kind: str, place: Path, threads: int, repeat: int) -> dict[s
     from xai.runtime.engine import explain_tokens
     from xai.runtime.inputs.encode import encode_images
     from xai.runtime.methods import AS_PUBLISHED, METHODS
-    from xai.runtime.sessions.choose import open_session
+    from xai.runtime.sessions.open import open_session
     from xai.runtime.sessions.protocol import Session
 
     start = time.perf_counter()

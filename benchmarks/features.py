@@ -21,9 +21,9 @@ import xai
 from xai.base.description import TOP_ANSWER
 from xai.bench.data.scenes import SCENE_SIDE, UNSEEN_SEED
 from xai.bench.measures.pointing import pointing_samples
+from xai.runtime.inputs.decode import ImageSource, open_image
 from xai.runtime.inputs.encode import encode_images
-from xai.runtime.inputs.image import ImageSource, open_image
-from xai.runtime.inputs.pixels import preprocess
+from xai.runtime.inputs.resize import preprocess
 from xai.runtime.sessions.protocol import Session
 from xai.runtime.target import directions
 

@@ -44,9 +44,9 @@ from xai.models.eager import EagerSession
 from xai.models.meter import MeterFamily, load_meter_family
 from xai.runtime.answers import numbered_answers
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.inputs.image import open_image
-from xai.runtime.inputs.pixels import preprocess
-from xai.runtime.sessions.choose import open_session
+from xai.runtime.inputs.decode import open_image
+from xai.runtime.inputs.resize import preprocess
+from xai.runtime.sessions.open import open_session
 from xai.runtime.sessions.protocol import Session
 
 MEMORY = 4 * 2**30

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import click
 
-from xai.base.text import one_line
+from xai.base.wording import one_line
 from xai.commands.options import model_argument
 from xai.models.load import find_model, load_bundle
 from xai.runtime.bundle.manifest import TensorSpec

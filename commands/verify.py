@@ -36,7 +36,7 @@ def verify(model: str, checkpoint: Path | None, provider: str, threads: int | No
     """Run a bundle's own questions through its graphs and compare with what float32 METER gave when it was exported."""
     from xai.runtime.bundle.manifest import PARITY
     from xai.runtime.bundle.parity import check_session, failures, load_trial, parity_table
-    from xai.runtime.sessions.choose import open_session
+    from xai.runtime.sessions.open import open_session
 
     checked = load_bundle(find_model(model))
     manifest = checked.manifest

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from xai.base.errors import XaiError
 from xai.base.files import hash_file
 from xai.export.folder import new_folder
-from xai.export.graphs import Graph, list_graphs
+from xai.export.modules import Graph, list_graphs
 from xai.export.onnx import OPSET, export_graphs, write_graphs
 from xai.export.precision import lower
 from xai.export.quantise import quantise
@@ -41,7 +41,7 @@ from xai.runtime.bundle.manifest import (
 )
 from xai.runtime.bundle.parity import MIN_COSINE, TOLERANCES, Closeness, check_session, failures, make_trial, observe, save_trial
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.sessions.choose import open_session
+from xai.runtime.sessions.open import open_session
 
 WRITERS = ("xai-vqa", "torch", "onnx", "onnxscript", "onnxruntime")
 """Packages whose versions the manifest notes."""

@@ -17,8 +17,8 @@ from torch import nn
 from torch.export import Dim
 
 from xai.export.derived import DerivedGraph
-from xai.export.evidence import EvidenceGraph
-from xai.export.graphs import Graph, example_inputs
+from xai.export.meter_evidence import EvidenceGraph
+from xai.export.modules import Graph, example_inputs
 from xai.runtime.bundle.manifest import WEIGHTS, GraphSpec, onnx_file
 
 OPSET = 20

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from xai.export.graphs import Graph, example_inputs
+from xai.export.modules import Graph, example_inputs
 from xai.runtime.bundle.manifest import TORCHSCRIPT
 
 

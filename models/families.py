@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from xai.base.errors import XaiError
 from xai.models import lxmert, vilt
-from xai.models.check import check_family
 from xai.models.contract import Family
 from xai.models.pretrained import read_architecture
+from xai.models.selfcheck import check_family
 
 GENERATE = ("ForConditionalGeneration", "ForCausalLM", "LMHeadModel")
 """How classes end whose answer is a text, word by word."""

@@ -213,7 +213,7 @@ def load_bundle(found: FoundModel) -> Bundle:
 
 def _load_bundle(found: FoundModel, session: str | None, **options: Any) -> Explainer:
     from xai.meter import demo
-    from xai.runtime.sessions.choose import open_session
+    from xai.runtime.sessions.open import open_session
 
     bundle = load_bundle(found)
     running = open_session(bundle, session, **options)

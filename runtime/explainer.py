@@ -20,8 +20,8 @@ from xai.runtime.description import IMAGE, TEXT
 from xai.runtime.engine import Answered, explain_tokens
 from xai.runtime.evidence import solved_graphs
 from xai.runtime.explanation import Answer, Explanation
+from xai.runtime.inputs.decode import ImageSource
 from xai.runtime.inputs.encode import embed_texts, encode_distinct
-from xai.runtime.inputs.image import ImageSource
 from xai.runtime.inputs.kept import KeptImages
 from xai.runtime.inputs.prepare import PreparedImage, prepare, prepare_all
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder

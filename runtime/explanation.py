@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xai.base.errors import BadInput
-from xai.base.text import one_line, percent
+from xai.base.wording import one_line, percent
 from xai.runtime.comparison import compare
-from xai.runtime.inputs.pixels import Crop
 from xai.runtime.inputs.question import EncodedQuestion, Token
+from xai.runtime.inputs.resize import Crop
 from xai.runtime.methods import EVERY
 from xai.runtime.solver import SolverReport
 

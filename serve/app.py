@@ -24,7 +24,7 @@ from xai.serve.errors import Refusal
 from xai.serve.gauges import CONTENT_TYPE, Gauges
 from xai.serve.lifecycle import Life
 from xai.serve.routes import describe, kserve, oip, v1
-from xai.serve.routes.page import PAGE_STYLE_POLICY, page
+from xai.serve.routes.documentation import PAGE_STYLE_POLICY, page
 from xai.serve.served import Served, Threads, refusal
 from xai.serve.settings import Settings
 

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from xai.base.errors import XaiError
 from xai.base.reading import parse_json
-from xai.base.text import one_line
+from xai.base.wording import one_line
 from xai.runtime.methods import DEFAULT_METHOD
 from xai.serve.errors import GONE, Refusal, bad_input, malformed
 from xai.serve.served import Picture

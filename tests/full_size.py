@@ -19,11 +19,11 @@ import numpy as np
 from xai.base.description import TOP_ANSWER
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.engine import explain_tokens
+from xai.runtime.inputs.decode import open_image
 from xai.runtime.inputs.encode import encode_images
-from xai.runtime.inputs.image import open_image
-from xai.runtime.inputs.pixels import preprocess
+from xai.runtime.inputs.resize import preprocess
 from xai.runtime.methods import METHODS
-from xai.runtime.sessions.choose import open_session
+from xai.runtime.sessions.open import open_session
 from xai.runtime.sessions.protocol import Session
 
 

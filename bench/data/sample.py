@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from xai.runtime.inputs.image import ImageSource
+from xai.runtime.inputs.decode import ImageSource
 
 Region = NDArray[np.float64]
 """Share (grid, grid) of each patch that the answer rests on."""

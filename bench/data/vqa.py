@@ -11,7 +11,7 @@ from xai.base.errors import XaiError
 from xai.base.reading import Fields, json_kind, read_json
 from xai.bench.data.sample import Sample
 from xai.bench.data.vqa_answers import LARGEST, normalise_answer
-from xai.runtime.inputs.image import SUFFIXES
+from xai.runtime.inputs.decode import SUFFIXES
 
 ADVICE = "correct it"
 

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from xai.base.errors import XaiError
-from xai.base.text import one_line
+from xai.base.wording import one_line
 from xai.bench.latency.measure import REPORTED_STAGES
 from xai.bench.statistics import ratio_of_medians
 from xai.bench.tables import aligned

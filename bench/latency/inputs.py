@@ -13,7 +13,7 @@ from PIL import Image
 
 from xai.base.errors import XaiError
 from xai.bench.data.scenes import UNSEEN_SEED, samples
-from xai.runtime.inputs.image import open_image
+from xai.runtime.inputs.decode import open_image
 
 QUESTION = "What is in the picture?"
 PHOTO = 640, 480  # COCO's usual size

@@ -9,7 +9,7 @@ from typing import Any
 
 from xai.base.errors import XaiError
 from xai.base.reading import Fields, read_json
-from xai.base.text import one_line
+from xai.base.wording import one_line
 from xai.bench.latency.measure import REPORTED_STAGES, SCHEMA_VERSION
 from xai.bench.tables import aligned
 

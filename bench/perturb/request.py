@@ -12,8 +12,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xai.base.text import one_line
 from xai.base.versions import XAI_VERSION
+from xai.base.wording import one_line
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import MODALITIES, SIGNS

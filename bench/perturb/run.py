@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from xai.base.errors import XaiError
 from xai.bench.data.sample import Progress, Sample
 from xai.bench.perturb.answering import PreparedQuestion, run_chunk
-from xai.bench.perturb.lines import Line, question_lines, skipped_line
 from xai.bench.perturb.request import Chunk, Request
-from xai.bench.perturb.results import RunFolder, RunRecord
+from xai.bench.perturb.result_lines import Line, question_lines, skipped_line
+from xai.bench.perturb.run_folder import RunFolder, RunRecord
 from xai.runtime.explainer import Explainer
 
 

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from xai.base.errors import XaiError
-from xai.base.text import one_line
+from xai.base.wording import one_line
 
 
 def isolated(work: Callable[..., Any], *arguments: Any, seconds: float) -> Any:

@@ -51,7 +51,7 @@ def measure_parity(model: ModelOptions) -> dict[str, Any]:
     from xai.runtime.bundle.manifest import PARITY
     from xai.runtime.bundle.parity import check_session, failures, load_trial
     from xai.runtime.bundle.reader import read_bundle
-    from xai.runtime.sessions.choose import open_session
+    from xai.runtime.sessions.open import open_session
 
     bundle = read_bundle(Path(model.model))
     trial, expected = load_trial(bundle.file(PARITY), bundle.manifest.model)

@@ -35,7 +35,7 @@ from xai.bench.suite.parts import (
 from xai.models.load import ModelOptions
 from xai.runtime.bundle.manifest import FORMATS_OF
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.sessions.choose import SESSIONS
+from xai.runtime.sessions.open import SESSIONS
 from xai.spectral.arrays import gpu_state
 
 SCHEMA_VERSION = 1

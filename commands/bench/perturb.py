@@ -20,7 +20,7 @@ from xai.models.load import ModelOptions
 if TYPE_CHECKING:
     from xai.bench.data.sample import Sample
     from xai.bench.perturb.request import Request
-    from xai.bench.perturb.results import RunFolder
+    from xai.bench.perturb.run_folder import RunFolder
     from xai.runtime.explainer import Explainer
 
 GIBIBYTE = 2**30
@@ -146,10 +146,10 @@ def _measure(
 ) -> RunFolder:
     """Run a shard in its folder, which no other process may write to meanwhile, and make of its results what the folder holds."""
     from xai.bench.perturb.report.examples import make_examples
-    from xai.bench.perturb.report.outputs import folder_scores, write_outputs
+    from xai.bench.perturb.report.write import folder_scores, write_outputs
     from xai.bench.perturb.request import cut_into_chunks, describe_machine, describe_request, join_chunks, shard_chunks
-    from xai.bench.perturb.results import RunFolder, RunRecord
     from xai.bench.perturb.run import run_shard
+    from xai.bench.perturb.run_folder import RunFolder, RunRecord
     from xai.models.load import identify
 
     chunks = shard_chunks(cut_into_chunks([sample.image for sample in samples], request.chunk), shard)
@@ -180,8 +180,8 @@ def _measure(
 @click.option("--json", "as_json", is_flag=True, help="Print table.json instead of table.md.")
 def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
     """Join the finished shards of `xai bench perturb --shard i/n` into the run that they are parts of."""
-    from xai.bench.perturb.report.outputs import folder_scores, read_examples, write_outputs
-    from xai.bench.perturb.results import RunFolder, merging
+    from xai.bench.perturb.report.write import folder_scores, read_examples, write_outputs
+    from xai.bench.perturb.run_folder import RunFolder, merging
 
     with merging(folders, output) as joined:
         examples = [example for folder in folders for example in read_examples(RunFolder(folder))]

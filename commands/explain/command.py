@@ -10,7 +10,7 @@ import click
 
 from xai.base.errors import XaiError
 from xai.base.progress import track
-from xai.base.text import one_line
+from xai.base.wording import one_line
 from xai.commands.completion import complete_file, complete_method
 from xai.commands.explain.asked import Asked, method_names
 from xai.commands.explain.images import find_images, image_source, split_question

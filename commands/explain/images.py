@@ -19,7 +19,7 @@ DASH = "-"
 
 def split_question(given: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """IMAGE... QUESTION -> the images and the question. Raises `click.UsageError` where one of them is not there."""
-    from xai.runtime.inputs.image import SUFFIXES
+    from xai.runtime.inputs.decode import SUFFIXES
 
     if not given:
         raise click.UsageError("name an image, or several, and then the question (or a file of both, with --pairs)")
@@ -34,7 +34,7 @@ def split_question(given: Sequence[str]) -> tuple[tuple[str, ...], str]:
 
 def find_images(images: Sequence[str]) -> list[str]:
     """Image files, folders replaced by the images in them. Raises `BadInput` where a folder holds none, or the only image is missing."""
-    from xai.runtime.inputs.image import SUFFIXES
+    from xai.runtime.inputs.decode import SUFFIXES
 
     found: list[str] = []
     for name in dict.fromkeys(images):

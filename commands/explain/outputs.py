@@ -12,7 +12,7 @@ import click
 from xai.base.errors import BadInput, XaiError
 from xai.base.files import check_folder, is_standard_output
 from xai.base.messages import LOG, is_quiet
-from xai.base.text import one_line, percent
+from xai.base.wording import one_line, percent
 from xai.commands.explain.images import DASH
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from xai.base.files import is_stream, json_bytes
 from xai.base.messages import LOG
 from xai.base.progress import track
 from xai.base.reading import Fields
-from xai.base.text import one_line
+from xai.base.wording import one_line
 from xai.commands.explain.asked import Asked
-from xai.commands.explain.lines import Lines, open_lines
+from xai.commands.explain.json_lines import Lines, open_lines
 from xai.commands.explain.outputs import json_lines_path, log_times
 from xai.commands.explain.pair_file import Pair, read_pairs
 from xai.models.load import ModelOptions, identify

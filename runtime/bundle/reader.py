@@ -10,7 +10,6 @@ from xai.base.description import HEADS_FROM, Heads
 from xai.base.errors import XaiError
 from xai.base.files import hash_file
 from xai.base.reading import MEGABYTE, Fields, read_json
-from xai.runtime.bundle.graphs import check_graphs
 from xai.runtime.bundle.manifest import (
     FILES,
     FORMAT,
@@ -27,6 +26,7 @@ from xai.runtime.bundle.manifest import (
     TensorSpec,
     hash_content,
 )
+from xai.runtime.bundle.signatures import check_graphs
 from xai.runtime.description import TEXT, Description
 
 MOST = 16 * MEGABYTE

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xai.runtime.description import Description
-from xai.runtime.inputs.image import ImageSource, open_image, source_name
-from xai.runtime.inputs.pixels import Crop, patch_grid, preprocess
+from xai.runtime.inputs.decode import ImageSource, open_image, source_name
+from xai.runtime.inputs.resize import Crop, patch_grid, preprocess
 
 THREADS = min(2, os.cpu_count() or 1)
 """That decode: Pillow lets go of Python's lock while it does, and the model keeps the other cores busy."""

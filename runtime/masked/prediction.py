@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xai.base.errors import BadInput
 from xai.runtime.description import Special
 from xai.runtime.explanation import Answer
-from xai.runtime.inputs.image import ImageSource
+from xai.runtime.inputs.decode import ImageSource
 from xai.runtime.inputs.prepare import PreparedImage
 from xai.runtime.inputs.question import EncodedQuestion
 

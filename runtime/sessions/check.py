@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from xai.base.errors import XaiError
-from xai.runtime.bundle.graphs import IMAGE, JOINT, TEXT, describe_tensor
 from xai.runtime.bundle.manifest import GraphSpec, TensorSpec
+from xai.runtime.bundle.signatures import IMAGE, JOINT, TEXT, describe_tensor
 from xai.spectral.arrays import Array
 
 

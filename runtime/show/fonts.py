@@ -14,7 +14,7 @@ import matplotlib
 from matplotlib.font_manager import FontEntry, FontProperties, findSystemFonts, fontManager
 from matplotlib.ft2font import FaceFlags, FT2Font, StyleFlags
 
-from xai.base.text import one_line
+from xai.base.wording import one_line
 
 _OWN = "DejaVu Sans"
 RIGHT_TO_LEFT_MARK = "\u200f"

@@ -13,8 +13,8 @@ from string import Template
 import numpy as np
 from PIL import Image
 
-from xai.base.text import one_line, percent, right_to_left
 from xai.base.uri import data_uri
+from xai.base.wording import one_line, percent, right_to_left
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.show.agreement import agreements
 from xai.runtime.show.scale import bar_labels, is_flat, legend, notes, score_label, word_range

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from xai.base.text import percent, right_to_left
+from xai.base.wording import percent, right_to_left
 from xai.runtime.explanation import Explanation
 from xai.runtime.show.agreement import agreements
-from xai.runtime.show.figure import GREY, Box, Paper, Style, grey, hatch, outline, reduced, show_image
 from xai.runtime.show.fonts import lacking_note
+from xai.runtime.show.paper import GREY, Box, Paper, Style, grey, hatch, outline, reduced, show_image
 from xai.runtime.show.scale import bar_labels, is_flat, legend, notes, score_label, word_range
 from xai.runtime.show.theme import FADED, FLAT, answer_lines, cut_away, heat, ink, layers_label, outside, paint, window
 

@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from xai.base.text import one_line, percent
+from xai.base.wording import one_line, percent
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.show.agreement import agreements
 from xai.runtime.show.scale import is_flat, legend, notes, scaled, score_label

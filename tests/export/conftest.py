@@ -11,14 +11,14 @@ from torch import Tensor
 
 import xai.export.bundle
 from xai.export.bundle import export_bundle
-from xai.export.graphs import Graph
+from xai.export.modules import Graph
 from xai.export.torchscript import trace_graphs
 from xai.meter.config import MeterConfig
 from xai.meter.model import Meter
 from xai.models.meter import MeterFamily
 from xai.runtime.answers import numbered_answers
 from xai.runtime.bundle.manifest import FORMATS, Bundle
-from xai.runtime.sessions.choose import open_session
+from xai.runtime.sessions.open import open_session
 from xai.runtime.sessions.protocol import Session
 
 CONFIG = MeterConfig(

@@ -32,7 +32,7 @@ from xai.commands.inspect import inspect
 from xai.commands.verify import verify
 from xai.export.bundle import ParityError, export_bundle
 from xai.export.folder import check_place, new_folder
-from xai.export.graphs import Graph
+from xai.export.modules import Graph
 from xai.export.torchscript import trace_graphs
 from xai.meter.checkpoint import read_checkpoint
 from xai.meter.demo import WEIGHTS
@@ -42,7 +42,7 @@ from xai.runtime.answers import numbered_answers
 from xai.runtime.bundle.manifest import HASH, MANIFEST, PARITY, TORCHSCRIPT, Bundle, FileRecord, Manifest, hash_content
 from xai.runtime.bundle.parity import Closeness, load_trial, save_trial
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.sessions.choose import open_session
+from xai.runtime.sessions.open import open_session
 
 TORCHSCRIPT_ONLY = ("torchscript",)  # seconds, where ONNX takes half a minute
 

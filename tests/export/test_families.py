@@ -22,7 +22,7 @@ from xai.runtime.bundle.manifest import FORMATS, TORCHSCRIPT, onnx_file
 from xai.runtime.engine import explain_tokens
 from xai.runtime.inputs.encode import encode_images, pad_tokens
 from xai.runtime.methods import AS_PUBLISHED, METHODS
-from xai.runtime.sessions.choose import open_session
+from xai.runtime.sessions.open import open_session
 from xai.runtime.sessions.protocol import Session
 from xai.runtime.target import EVERY_ANSWER, Contrast
 from xai.tests.families import FamilyGolden, error, make_inputs

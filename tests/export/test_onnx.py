@@ -21,8 +21,8 @@ from xai.base.errors import XaiError
 from xai.models.eager import EagerSession
 from xai.runtime.bundle.manifest import FORMATS, MANIFEST, WEIGHTS, Bundle, FileRecord, onnx_file
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.sessions.choose import open_session
 from xai.runtime.sessions.onnx import CPU, CUDA, OnnxSession, find_provider
+from xai.runtime.sessions.open import open_session
 
 
 def test_files_are_valid_and_their_axes_are_those_of_the_manifest(bundle: Bundle) -> None:
@@ -174,7 +174,7 @@ from xai.runtime.bundle.manifest import ANSWERS, TOKENIZER
 from xai.runtime.methods import METHODS
 from xai.runtime.inputs.question import QuestionEncoder
 from xai.runtime.inputs.tokenizer import load_tokenizer
-from xai.runtime.sessions.choose import open_session
+from xai.runtime.sessions.open import open_session
 
 bundle = read_bundle(Path(sys.argv[1]))
 model = bundle.manifest.model

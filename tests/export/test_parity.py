@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 
 from xai.base.errors import XaiError
-from xai.export.graphs import list_graphs
+from xai.export.modules import list_graphs
 from xai.export.onnx import export_graphs, write_graphs
 from xai.export.torchscript import trace_graphs, write_torchscript
 from xai.models.eager import EagerSession
 from xai.runtime.bundle.manifest import FORMATS, Bundle, FileRecord
 from xai.runtime.bundle.parity import MIN_GAP
 from xai.runtime.engine import explain_tokens
+from xai.runtime.inputs.decode import open_image
 from xai.runtime.inputs.encode import encode_images
-from xai.runtime.inputs.image import open_image
-from xai.runtime.inputs.pixels import preprocess
+from xai.runtime.inputs.resize import preprocess
 from xai.runtime.methods import METHODS
-from xai.runtime.sessions.choose import open_session
+from xai.runtime.sessions.open import open_session
 from xai.runtime.sessions.protocol import Session
 from xai.runtime.target import directions
 

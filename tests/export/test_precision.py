@@ -17,12 +17,12 @@ from xai.base.errors import XaiError
 from xai.commands.export import export
 from xai.commands.verify import verify
 from xai.export.bundle import Exported, ParityError, export_bundle
-from xai.export.graphs import Graph
+from xai.export.modules import Graph
 from xai.export.torchscript import trace_graphs
 from xai.runtime.bundle.manifest import TORCHSCRIPT, WEIGHTS
 from xai.runtime.bundle.parity import MIN_COSINE
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.sessions.choose import open_session
+from xai.runtime.sessions.open import open_session
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from xai.base.text import one_line
+from xai.base.wording import one_line
 from xai.tests.fuzz.material import Material, sane
 from xai.tests.fuzz.mutate import ODD, damaged, dumped, flip, mutate_json
 from xai.tests.fuzz.oracle import Call, Case, Expect

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import ExifTags, Image, PngImagePlugin
 
-from xai.base.text import one_line
+from xai.base.wording import one_line
 from xai.tests.fuzz.material import METHODS, QUESTION, Material, encoded, numbers_of, sane
 from xai.tests.fuzz.mutate import damaged, flip, png_chunk, png_chunks
 from xai.tests.fuzz.oracle import Call, Case, Command, Expect

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from xai.base.errors import XaiError
-from xai.models.check import check_family
 from xai.models.families import FAMILIES, load_family
+from xai.models.selfcheck import check_family
 from xai.tests.families import DATA, FamilyGolden
 
 

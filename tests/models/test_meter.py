@@ -11,12 +11,12 @@ import torch
 from xai.base.description import TOP_ANSWER
 from xai.meter.attention import merge_heads, split_heads
 from xai.meter.layer import Stream
-from xai.models.check import check_family
 from xai.models.eager import EagerSession
 from xai.models.meter import MeterFamily
+from xai.models.selfcheck import check_family
+from xai.runtime.inputs.decode import open_image
 from xai.runtime.inputs.encode import pad_ids
-from xai.runtime.inputs.image import open_image
-from xai.runtime.inputs.pixels import preprocess
+from xai.runtime.inputs.resize import preprocess
 from xai.runtime.target import directions
 
 

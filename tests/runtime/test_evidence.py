@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from xai.models.reduce import REDUCTIONS, WHOLE
-from xai.runtime.bundle.graphs import REDUCED, evidence_names, map_names
-from xai.runtime.bundle.graphs import WHOLE as WHOLE_NAMES
+from xai.runtime.bundle.signatures import REDUCED, evidence_names, map_names
+from xai.runtime.bundle.signatures import WHOLE as WHOLE_NAMES
 from xai.runtime.description import Description
 from xai.runtime.evidence import fiedler_name, from_model, graph_name, solved_graphs, token_axes, unpad
 from xai.runtime.methods import METHODS

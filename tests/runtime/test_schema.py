@@ -21,7 +21,7 @@ from xai.cli import main
 from xai.runtime.bundle.manifest import FILES, FORMAT, FORMATS, GRAPHS, HASH, PRECISIONS, VERSION
 from xai.runtime.explanation import SCHEMA_VERSION
 from xai.runtime.methods import METHODS
-from xai.runtime.sessions.choose import SESSIONS
+from xai.runtime.sessions.open import SESSIONS
 from xai.spectral import Algorithm, Certificate, Status
 
 ROOT = Path(__file__).parents[2]

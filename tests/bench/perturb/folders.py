@@ -10,7 +10,7 @@ import numpy as np
 
 from xai.bench.perturb.plan import exact_counts, published_counts
 from xai.bench.perturb.request import Chunk, cut_into_chunks, join_chunks, result_columns, shard_chunks
-from xai.bench.perturb.results import RunFolder, RunRecord
+from xai.bench.perturb.run_folder import RunFolder, RunRecord
 
 SETTINGS: dict[str, Any] = {
     "data": "scenes",

@@ -23,8 +23,8 @@ from xai.bench.perturb.plan import (
     published_counts,
 )
 from xai.bench.perturb.request import table_methods
-from xai.runtime.inputs.image import open_image
-from xai.runtime.inputs.pixels import preprocess
+from xai.runtime.inputs.decode import open_image
+from xai.runtime.inputs.resize import preprocess
 from xai.runtime.methods import AS_PUBLISHED, METHODS, Relevance
 
 REFERENCE = {m.reference_name: m.name for m in METHODS.values() if m.name != "random"}

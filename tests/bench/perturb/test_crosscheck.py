@@ -19,8 +19,8 @@ from xai.bench.perturb.plan import MODALITIES, SIGNS
 from xai.bench.perturb.request import Request, table_methods
 from xai.bench.published import ReferenceFails, arpack_fiedler, published_relevance, record, run_published, with_parameter_gradients
 from xai.cli import main
-from xai.runtime.inputs.image import open_image
-from xai.runtime.inputs.pixels import preprocess
+from xai.runtime.inputs.decode import open_image
+from xai.runtime.inputs.resize import preprocess
 
 MEMORY = Memory(2**30, 128, 3)
 KEYS = ["dsm", "dsm_grad", "dsm_grad_cam", "dsm_grad@all", "dsm_grad_cam@all"]

@@ -29,8 +29,8 @@ from xai.bench.data.sample import Sample, by_image
 from xai.bench.perturb import run as run_module
 from xai.bench.perturb.answering import Measured, PreparedQuestion, run_chunk
 from xai.bench.perturb.memory import Memory
-from xai.bench.perturb.report.outputs import folder_scores
 from xai.bench.perturb.report.table import build_table
+from xai.bench.perturb.report.write import folder_scores
 from xai.bench.perturb.request import (
     Chunk,
     Request,
@@ -41,8 +41,8 @@ from xai.bench.perturb.request import (
     shard_chunks,
     table_methods,
 )
-from xai.bench.perturb.results import RunFolder, RunRecord, merging
 from xai.bench.perturb.run import run_shard
+from xai.bench.perturb.run_folder import RunFolder, RunRecord, merging
 from xai.runtime.sessions.protocol import Session
 
 FEW, MANY = 12, 1000

@@ -13,8 +13,8 @@ from xai.base.errors import XaiError
 from xai.bench.perturb.plan import STEPS
 from xai.bench.perturb.report.curves import draw_curves
 from xai.bench.perturb.report.examples import EXAMPLES_KEPT, question_merits, select_examples
+from xai.bench.perturb.report.html import table_page
 from xai.bench.perturb.report.markdown import table_markdown
-from xai.bench.perturb.report.page import table_page
 from xai.bench.perturb.report.scores import AUC_WEIGHTS, PANELS, Scores, read_scores
 from xai.bench.perturb.report.table import PUBLISHED, build_table, verdict
 

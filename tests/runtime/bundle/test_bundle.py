@@ -14,9 +14,9 @@ import pytest
 
 from xai.base.description import Heads
 from xai.base.errors import XaiError
-from xai.runtime.bundle.graphs import describe_graphs
 from xai.runtime.bundle.manifest import HASH, MANIFEST, VERSION, FileRecord, Manifest, hash_content
 from xai.runtime.bundle.reader import is_bundle, read_bundle
+from xai.runtime.bundle.signatures import describe_graphs
 from xai.runtime.description import Description, Square
 from xai.tests.runtime.test_description import DESCRIPTION
 

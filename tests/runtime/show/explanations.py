@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from xai.runtime.explanation import Answer, Explanation
-from xai.runtime.inputs.pixels import Crop
 from xai.runtime.inputs.question import EncodedQuestion, Token, Word
+from xai.runtime.inputs.resize import Crop
 from xai.runtime.solver import SolverReport
 
 NASTY = "Is <b>this</b> & \"that\" 😀 worth $5 or $6_x^2, 日本 \x1b[31m 'end'?"

@@ -6,7 +6,7 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from xai.base.text import right_to_left
+from xai.base.wording import right_to_left
 from xai.runtime.show import fonts
 from xai.runtime.show.sheet import draw
 from xai.tests.runtime.show.explanations import explanation

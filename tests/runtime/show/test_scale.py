@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from matplotlib.patches import FancyBboxPatch
 from rich.console import Console
 
-from xai.base.text import percent
+from xai.base.wording import percent
 from xai.runtime.show.notebook import fragment
 from xai.runtime.show.page import html
 from xai.runtime.show.scale import NEARLY, distinct, is_flat, legend, scaled

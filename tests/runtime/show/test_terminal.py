@@ -7,8 +7,8 @@ from PIL import Image
 from rich.console import Console
 
 from xai.runtime.explanation import Answer, Explanation
-from xai.runtime.inputs.pixels import Crop
 from xai.runtime.inputs.question import EncodedQuestion, Token, Word
+from xai.runtime.inputs.resize import Crop
 from xai.runtime.show.terminal import show
 from xai.runtime.show.theme import colours
 

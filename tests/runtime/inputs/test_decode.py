@@ -12,8 +12,8 @@ from PIL import Image
 
 from xai.base.errors import BadInput, XaiError
 from xai.runtime.description import Aspect, Boxes, Description, Square
-from xai.runtime.inputs.image import FORMATS, MAX_PIXELS, SUFFIXES, open_image
-from xai.runtime.inputs.pixels import patch_grid, preprocess
+from xai.runtime.inputs.decode import FORMATS, MAX_PIXELS, SUFFIXES, open_image
+from xai.runtime.inputs.resize import patch_grid, preprocess
 from xai.tests.runtime.test_description import DESCRIPTION
 
 HALF = (0.5, 0.5, 0.5)

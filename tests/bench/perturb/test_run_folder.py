@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from xai.base.errors import XaiError
 from xai.base.lock import locked
-from xai.bench.perturb import results as module
-from xai.bench.perturb.lines import read_questions
+from xai.bench.perturb import run_folder as module
 from xai.bench.perturb.plan import exact_counts, published_counts
 from xai.bench.perturb.request import cut_into_chunks, shard_chunks
-from xai.bench.perturb.results import RunFolder, RunRecord, merging
+from xai.bench.perturb.result_lines import read_questions
+from xai.bench.perturb.run_folder import RunFolder, RunRecord, merging
 from xai.bench.perturb.seal import CHECK, seal
 from xai.tests.bench.perturb.folders import EVERY, SETTINGS, SKIPPED, chunk_lines, record, write_run
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from xai.base.errors import XaiError
 from xai.base.files import json_bytes
 from xai.base.reading import MEGABYTE, Fields, parse_json
-from xai.base.text import one_line
+from xai.base.wording import one_line
 from xai.bench.data.sample import Sample
 from xai.bench.measures.pointing import energy_inside, is_hit
 from xai.bench.perturb.answering import Measured

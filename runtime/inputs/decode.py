@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from xai.base.errors import BadInput, first_line
-from xai.base.text import one_line
+from xai.base.wording import one_line
 from xai.runtime.inputs.levels import eight_bits, picture_of
 
 MAX_PIXELS = 64_000_000

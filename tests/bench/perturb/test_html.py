@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 from PIL import ImageFont
 
-from xai.bench.perturb.report import page
+from xai.bench.perturb.report import html
 
 PANELS = ("image+", "image-", "text+", "text-")
 WIDE = {"mean": 100.0, "low": -100.0, "high": 100.0}
@@ -22,8 +22,8 @@ def test_further_measures_fit_the_page():
         "pointing": WIDE,
         "energy": WIDE,
     }
-    table = page._further({"methods": [row], "tests": dict.fromkeys(PANELS)})
-    style = page._STYLE
+    table = html._further({"methods": [row], "tests": dict.fromkeys(PANELS)})
+    style = html._STYLE
     assert ".further th { white-space: normal }" in style and ".further .interval { display: block }" in style
     size = 15 * float(re.search(r"\.further \{ font-size: (\S+)em \}", style)[1])
     padding = 16 * float(re.search(r"\.further th, \.further td \{ padding: \S+rem (\S+)rem \}", style)[1])

@@ -10,7 +10,7 @@ from xai.base.reading import Fields, read_json
 from xai.bench.perturb.report.markdown import table_markdown
 from xai.bench.perturb.report.scores import Scores, read_scores
 from xai.bench.perturb.report.table import build_table
-from xai.bench.perturb.results import RunFolder
+from xai.bench.perturb.run_folder import RunFolder
 from xai.bench.perturb.seal import CHECK, seal, unseal
 
 EXAMPLES = "examples.json"
@@ -27,7 +27,7 @@ def folder_scores(folder: RunFolder) -> Scores:
 def write_outputs(folder: RunFolder, scores: Scores, examples: Sequence[Mapping[str, Any]]) -> None:
     """Write the table and its pictures. Raises `XaiError` where that fails."""
     from xai.bench.perturb.report.curves import draw_curves
-    from xai.bench.perturb.report.page import table_page
+    from xai.bench.perturb.report.html import table_page
 
     record = folder.read_record()
     table = build_table(scores, record.settings)

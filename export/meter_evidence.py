@@ -196,7 +196,7 @@ def find_sites(layer: str, record: Record, back: LayerGradient, own_mask: Tensor
 
 
 def reduce(site: Site, kind: str) -> Tensor:
-    """One kind of evidence (`xai.runtime.bundle.graphs`: `REDUCED` and `WHOLE`).
+    """One kind of evidence (`xai.runtime.bundle.signatures`: `REDUCED` and `WHOLE`).
 
     A padded query has no gradient and a padded key no attention, so a mask is needed only where a key's gradient stands alone.
     """

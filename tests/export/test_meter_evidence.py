@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from xai.export.derived import DerivedGraph
-from xai.export.evidence import EvidenceGraph
+from xai.export.meter_evidence import EvidenceGraph
 from xai.meter.model import Meter
 from xai.models.eager import EagerSession, differentiate, find_sites
 from xai.models.meter import MeterFamily, describe
 from xai.models.reduce import REDUCTIONS, WHOLE
-from xai.runtime.bundle.graphs import evidence_names, feature_names, map_names
+from xai.runtime.bundle.signatures import evidence_names, feature_names, map_names
 
 Inputs = dict[str, Tensor]
 SHAPES = [(2, 7, 10), (1, 3, 37), (3, 12, 2), (1, 1, 1), (1, 40, 5), (2, 5, 1)]  # (B, T, N)

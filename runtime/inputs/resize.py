@@ -10,7 +10,7 @@ from PIL import Image
 
 from xai.base.errors import BadInput
 from xai.runtime.description import Aspect, Boxes, Description, Square
-from xai.runtime.inputs.image import MAX_PIXELS
+from xai.runtime.inputs.decode import MAX_PIXELS
 
 
 @dataclass(frozen=True)

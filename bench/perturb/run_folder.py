@@ -22,9 +22,9 @@ from xai.base.errors import BadInput, XaiError
 from xai.base.files import json_bytes, write
 from xai.base.lock import holder, locked
 from xai.base.reading import Fields, read_json
-from xai.bench.perturb.lines import Expected, Line, QuestionLines, line_bytes, read_questions
 from xai.bench.perturb.plan import MODALITIES, SIGNS
 from xai.bench.perturb.request import Chunk, join_chunks, result_columns
+from xai.bench.perturb.result_lines import Expected, Line, QuestionLines, line_bytes, read_questions
 from xai.bench.perturb.seal import CHECK, seal, unseal
 
 FOLDER_FORMAT = 2

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from xai.export.derived import DerivedGraph
-from xai.export.evidence import EvidenceGraph
+from xai.export.meter_evidence import EvidenceGraph
 from xai.models.contract import Family
 from xai.models.meter import MeterFamily
-from xai.runtime.bundle.graphs import BATCH, COLUMNS, IMAGE, ROWS, TEXT, describe_graphs, evidence_names
 from xai.runtime.bundle.manifest import GraphSpec
+from xai.runtime.bundle.signatures import BATCH, COLUMNS, IMAGE, ROWS, TEXT, describe_graphs, evidence_names
 from xai.runtime.description import Boxes, Description
 from xai.runtime.evidence import from_model
 from xai.runtime.methods import AS_PUBLISHED, METHODS

@@ -16,7 +16,7 @@ from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai.base.text import right_to_left
+from xai.base.wording import right_to_left
 from xai.runtime.show.fonts import RIGHT_TO_LEFT_MARK, drawable, font_for, lacking
 from xai.runtime.show.theme import colours
 

@@ -8,9 +8,7 @@ zero, and serve library users: no method of this package asks for them. `scipy.s
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from xai.spectral.arrays import Array, Sparse, namespace, sparse_namespace
 
@@ -89,6 +87,8 @@ def colour(pixels: NDArray[np.float32], neighbours: tuple[int, ...] = (20, 10), 
     distance, nodes are joined that are nearest in (colour, weight * position); an entry counts the joins, each made from
     both ends. The paper adds it, times 10, to `cosine_relu` of the features.
     """
+    from scipy.spatial import cKDTree  # late: explanations need neither it nor scipy.sparse, which take longer to load than NumPy
+
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"pixels must be (h, w, 3), not {pixels.shape}")
     height, width = pixels.shape[:2]
@@ -102,4 +102,4 @@ def colour(pixels: NDArray[np.float32], neighbours: tuple[int, ...] = (20, 10), 
         rows.append(np.repeat(np.arange(n), count))
         columns.append(nearest.ravel())
     i, j = np.concatenate(rows + columns), np.concatenate(columns + rows)
-    return scipy.sparse.csr_matrix((np.ones(len(i), np.float32), (i, j)), shape=(n, n))
+    return sparse_namespace(pixels).csr_matrix((np.ones(len(i), np.float32), (i, j)), shape=(n, n))

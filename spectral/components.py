@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 
 from xai.spectral.arrays import Array, Sparse, is_sparse, to_numpy
 
@@ -25,6 +24,8 @@ def pieces(weights: Array | Sparse, degrees: NDArray[np.float64]) -> Pieces:
     real = degrees > 0
     if not is_sparse(edges):
         return _flood(edges, real)
+    from scipy.sparse.csgraph import connected_components  # late: dense graphs need it not, and it takes longer to load than NumPy
+
     found = connected_components(edges, directed=False)[1]
     numbers, found = np.unique(found[real], return_inverse=True)
     label = np.full(len(degrees), -1)

@@ -56,11 +56,12 @@ def source_name(source: object) -> str:
 
 @functools.cache
 def _decoders() -> tuple[str, ...]:
-    """The formats of `FORMATS` that this installation decodes."""
+    """The formats of `FORMATS` that this installation decodes, those first that Pillow knows without loading its other forty."""
+    Image.preinit()
     found = [name for name in FORMATS if name not in NEEDED or features.check(NEEDED[name])]
     if "HEIF" in found:
         importlib.import_module("pillow_heif").register_heif_opener()
-    return tuple(found)
+    return tuple(sorted(found, key=lambda name: name not in Image.OPEN))
 
 
 @functools.cache

@@ -65,6 +65,9 @@ class _Group(click.Group):
     def _invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            error.message = one_line(error.message)
+            raise
         except XaiError as error:
             cause = error.__cause__
             while cause is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from xai.base.arguments import MAX_THREADS
 from xai.base.errors import XaiError
 from xai.base.messages import LOG
 from xai.commands.bench.finite import Finite
@@ -48,7 +49,7 @@ def _option(name: str, *declared: str, **settings: Any) -> Callable[[Command], C
 @_option("--open-metrics", is_flag=True, help="Show /metrics without a key.")
 @_option("--drain-pause", type=Finite(0, 3600), default=5, metavar="S", help="Seconds from SIGTERM to the end of listening.")
 @click.option("--provider", default="cpu", show_default=True, metavar="NAME", help="Where the models run.")
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads of one operator.")
+@click.option("--threads", type=click.IntRange(1, MAX_THREADS), metavar="N", help="Threads of one operator.")
 @click.option("--trust", is_flag=True, help="Run bundles' TorchScript, which is code.")
 def serve(
     models: tuple[str, ...],

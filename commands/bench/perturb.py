@@ -68,8 +68,12 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     "--sign", callback=_some("positive", "negative"), default="positive,negative", show_default=True, help="Which tokens go first."
 )
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="The first N questions. Default: all, or 1000 scenes.")
-@click.option("--seed", type=click.IntRange(0), default=1234, show_default=True, help="Order of the questions; which scenes; `random`.")
-@click.option("--batch", type=click.IntRange(1), metavar="N", help="Questions run together. Default: what fills the memory, 32 at most.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**53), default=1234, show_default=True, help="Order of the questions; which scenes; `random`."
+)
+@click.option(
+    "--batch", type=click.IntRange(1, 100_000), metavar="N", help="Questions run together. Default: what fills the memory, 32 at most."
+)
 @click.option(
     "--memory",
     type=Finite(0, MOST_MEMORY, min_open=True),

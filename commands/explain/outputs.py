@@ -55,7 +55,7 @@ def check_paths(paths: Mapping[str, Sequence[Path]], lines: Path | None, outputs
     every = [path for found in paths.values() for path in found]
     for path in every:
         check_suffix(path)
-        if path.parent.is_dir() or path.parent not in new_folders:
+        if os.path.isdir(path.parent) or path.parent not in new_folders:  # noqa: PTH112 - as in _is_folder
             check(path)
     if lines:
         check_folder(lines)

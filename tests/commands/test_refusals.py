@@ -97,3 +97,27 @@ def test_a_tokenizer_that_the_built_in_question_does_not_fit(tiny, tmp_path) -> 
     assert found.stderr.splitlines()[-1].endswith("; or give a question of your own with --question")
     fits = CliRunner().invoke(main, ["bench", "latency", *options, "--question", "zz z"])
     assert fits.exit_code == 0, fits.output
+
+
+DEEP = "a/" * 3000 + "why.png"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["explain", SCENE, QUESTION, "-o", DEEP], 1, "File name too long"),
+        (["explain", SCENE, QUESTION, "-o", DEEP, "-o", "out/"], 1, "File name too long"),
+        (["explain", SCENE, QUESTION, "--json", DEEP], 1, "File name too long"),
+        (["inspect", "nowhere", "--model", "a\nb"], 2, "name one model, not nowhere and a b"),
+        (["bench", "perturb", "--samples", "1", "-o", "run", "--batch", str(2**63)], 2, "'--batch'"),
+        (["bench", "perturb", "--samples", "1", "-o", "run", "--seed", str(2**63)], 2, "'--seed'"),
+        (["serve", "--threads", "100000"], 2, "'--threads'"),
+    ],
+)
+def test_what_the_fuzzers_found_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, arguments, code, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(main, arguments)
+    said = [line for line in found.stderr.splitlines() if not line.startswith(("Usage: ", "Try ")) and line]
+    assert found.exit_code == code, found.exception
+    assert len(said) == 1 and message in said[0]
+    assert not list(tmp_path.iterdir())

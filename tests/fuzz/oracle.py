@@ -175,6 +175,8 @@ def _wrong_refusal(case: Case, outcome: Outcome) -> Verdict | None:
         line for line in outcome.stderr.splitlines() if not re.match(r"(Warning|Note): |Usage: |Try 'xai |\d+ of \d+|batch \d|$", line)
     ]
     lines = [line for line in lines if not line.endswith(" ...")]  # what is done now
+    if isinstance(case.run, Command) and {"-v", "--verbose"}.intersection(case.run.arguments):
+        lines = [line for line in lines if line.startswith("Error: ")]  # who asks for more is told what was loaded, too
     if "Traceback" in outcome.stderr:
         return Verdict("traceback", f"traceback: {lines[-1:]}", outcome.stderr[-500:])
     if outcome.code not in (1, 2):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -289,3 +290,14 @@ def test_json_is_the_command_line_s_to_the_byte_but_for_times(server, direct) ->
 
 def test_a_client_of_http_1_0_is_served(server) -> None:
     assert httpx.get(f"{server.url}/readyz", headers={"Connection": "close"}).status_code == 200
+
+
+def test_the_table_of_the_readme_names_every_path_that_there_is(server) -> None:
+    """Both ways: what is described is served, and what is served is described."""
+    readme = (EXAMPLES.parent / "README.md").read_text()
+    table = readme.partition("| what | path |")[2].partition("\n\n")[0]
+    described = {path.removeprefix("POST ").removeprefix("GET ") for path in re.findall(r"`((?:(?:POST|GET) )?/[^`]*)`", table)}
+    served = {path.replace("{model}", "{m}").replace("{name}", "{m}") for path in server.client.get("/openapi.json").json()["paths"]}
+    assert served <= described
+    for path in described - served:
+        assert server.client.get(path).status_code == 200, path

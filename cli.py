@@ -1,4 +1,8 @@
-"""The command `xai`: the group of its commands, warnings and signals. `xai --help` loads none of the heavy libraries."""
+"""The command `xai`: the group of its commands, warnings and signals. `xai --help` loads none of the heavy libraries.
+
+Exit codes: 0; 1 for an input that cannot be used (`XaiError`) and 2 for how it was typed (Click's); 3 where `xai bench compare` finds
+a slower one; 128 and the signal's number where one ends the command.
+"""
 
 from __future__ import annotations
 

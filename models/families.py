@@ -1,4 +1,7 @@
-"""Which networks xai can explain: one row for each, by the name of its class in transformers."""
+"""Which networks of transformers xai can explain: one row for each, by the name of its class.
+
+To add one, write a `xai.models.contract.Family` and its row. METER, which transformers does not have, is `xai.models.meter`.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from xai.spectral.arrays import Array, namespace, to_numpy
-from xai.spectral.certificate import angle_bound
+from xai.spectral.bounds import angle_bound
 from xai.spectral.graphs import Graphs, Items, chunks
 from xai.spectral.result import DEGENERATE_GAP, Algorithm, Certificate
 from xai.spectral.solutions import NEAR_ONE, Found, Solutions

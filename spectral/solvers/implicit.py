@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.spectral.arrays import Array, namespace, to_numpy
-from xai.spectral.certificate import trace_bound
+from xai.spectral.bounds import trace_bound
 from xai.spectral.graphs import FeatureGraphs, Items, chunks
 from xai.spectral.krylov import Ritz
 from xai.spectral.result import Algorithm

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.spectral.arrays import Array, blocks, namespace, to_numpy
-from xai.spectral.certificate import angle_bound, cholesky_bound, frobenius_bound
+from xai.spectral.bounds import angle_bound, cholesky_bound, frobenius_bound
 from xai.spectral.graphs import FeatureGraphs, Items, WeightGraphs, chunks
 from xai.spectral.krylov import Checked, Krylov, Operator, Ritz
 from xai.spectral.result import DEGENERATE_GAP, Algorithm, Certificate
@@ -83,7 +83,7 @@ class Problem(NamedTuple):
     operator: Operator
     scaling: Scaling
     bound: Callable[[NDArray[np.int64], Ritz], NDArray[np.float64]]
-    """Ritz pairs of the graphs of these indices -> U (certificate.py)."""
+    """Ritz pairs of the graphs of these indices -> U (bounds.py)."""
     weights: Callable[[int], Array]
     """The affinity (n, n) of the graph of one index, to count its pieces."""
     method: Algorithm

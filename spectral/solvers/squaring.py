@@ -2,7 +2,7 @@
 
 A few products of small matrices cost a tenth of what LAPACK takes for all their eigenpairs, and prove as much as they find: the
 Frobenius norm of A^N is sum |lambda|^2N, and what the Fiedler vector takes of it no other eigenvalue can have. With N = 1 this
-is the energy bound of `certificate.frobenius_bound`; with a large N it is sharp, rounding being watched.
+is the energy bound of `bounds.frobenius_bound`; with a large N it is sharp, rounding being watched.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.spectral.arrays import BLOCK, Array, namespace, to_numpy
-from xai.spectral.certificate import angle_bound, power_bound
+from xai.spectral.bounds import angle_bound, power_bound
 from xai.spectral.graphs import Graphs, Items, chunks
 from xai.spectral.krylov import Checked
 from xai.spectral.result import DEGENERATE_GAP, Algorithm, Certificate

@@ -1,7 +1,7 @@
 """Deflated Lanczos with thick restarts on sparse affinities, for library users: no method of this package makes sparse graphs.
 
 Sparse graphs have no small energy and no cheap factorisation: what is left beside the Fiedler vector is bounded by
-`certificate.filter_bound`, with probability. Where the filter finds another eigenvector instead, the eigenvalue is taken for multiple
+`bounds.filter_bound`, with probability. Where the filter finds another eigenvector instead, the eigenvalue is taken for multiple
 and its vectors are collected one by one.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.spectral.arrays import Array, Sparse, namespace, sparse_namespace
-from xai.spectral.certificate import angle_bound, filter_bound, filter_degree, joined
+from xai.spectral.bounds import angle_bound, filter_bound, filter_degree, joined
 from xai.spectral.graphs import Items, SparseGraphs, chunks
 from xai.spectral.krylov import Checked, Krylov, Ritz, check
 from xai.spectral.result import DEGENERATE_GAP, Algorithm, Certificate

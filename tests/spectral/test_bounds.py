@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 
 from xai.spectral import Algorithm, Certificate, Status, fiedler, nearest_neighbours
-from xai.spectral.certificate import cholesky_bound, filter_bound, filter_degree, frobenius_bound, trace_bound
+from xai.spectral.bounds import cholesky_bound, filter_bound, filter_degree, frobenius_bound, trace_bound
 from xai.spectral.krylov import BROKEN, Krylov
 from xai.spectral.scaling import row_sums, scaling, start_vectors
 from xai.spectral.solvers.lanczos import DenseOperator, survey

@@ -2,7 +2,7 @@
 
 With such a bound U, a unit vector x of Rayleigh quotient theta > U and residual r is at most asin(||r|| / (theta - U)) away
 from the eigenvector (Davis and Kahan 1970). A small residual alone proves nothing: x may be another eigenvector, or
-one of several (docs/methods.md, Fiedler solver).
+one of several (docs/methods.md, Fiedler solver). Whether an answer is proven is decided in one place, `solutions.Solutions.record`.
 """
 
 from __future__ import annotations

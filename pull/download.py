@@ -169,15 +169,15 @@ def _compare(source: Web, part: _Part, digest: str) -> None:
 
 def _transfer(source: Web, part: _Part) -> str:
     """Fetch what is missing, in as many connections as it takes; the SHA-256 of the whole."""
-    failures = 0
+    failures, most = 0, part.have
     while True:
-        before = part.have
         try:
             return _stream(source, part)
         except _Interrupted as error:
             if error.stale:
                 part.drop()
-            failures = 0 if part.have > before else failures + 1
+            failures = 0 if part.have > most else failures + 1
+            most = max(most, part.have)
             if failures >= ATTEMPTS:
                 here = f"{part.have} of {part.total or 'an unknown number of'} bytes are here"
                 raise XaiError(f"{source.url} cannot be fetched: {error}; {here}: pull again to go on") from error

@@ -91,7 +91,8 @@ class _Handler(BaseHTTPRequestHandler):
         served = self.site.files.get(path)
         if path in self.site.moved:
             extra = dict(served.headers) if served else {}
-            self.reply(302, b"", {"Location": self.site.url + self.site.moved[path], **extra}, send)
+            other = self.site.url.replace("127.0.0.1", "localhost")  # another host, as the hub's store of large files is
+            self.reply(302, b"", {"Location": other + self.site.moved[path], **extra}, send)
         elif served is None:
             self.reply(404, b"", {"X-Error-Code": "EntryNotFound"}, send)
         elif send and served.statuses:
@@ -137,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         stated = len(rest) if served.stated is None else served.stated
         if stated >= 0:
             self.send_header("Content-Length", str(stated))
-        self.close_connection = True
+        self.send_header("Connection", "close")
         self.end_headers()
         if send:
             self.send_body(rest[: served.cuts.pop(0)] if served.cuts else rest, served.pause)

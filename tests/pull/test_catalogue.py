@@ -74,11 +74,25 @@ def test_remote_names() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["hf://", "hf://a", "hf://a/b/c", "hf://a/b@", "hf://../b", "hf://a/b@../c", "https://host", "https://host/", "https:///a", "http://[/a"]
-    + ["https://host/a/..", "https://host/%2e%2e", "https://host/a%2Fb%00", "https://host/" + "x" * 300],
+    [
+        "hf://",
+        "hf://a",
+        "hf://a/b/c",
+        "hf://a/b@",
+        "hf://../b",
+        "hf://a/b@../c",
+        "https://host",
+        "https://host/",
+        "https:///a",
+        "http://[/a",
+        "https://host/a/..",
+        "https://host/%2e%2e",
+        "https://host/a%2Fb%00",
+        "https://host/" + "x" * 300,
+    ],
 )
 def test_what_is_no_remote_name_is_refused(name) -> None:
-    with pytest.raises(BadInput, match="names no (repository|file): write"):
+    with pytest.raises(BadInput, match=r"names no (repository|file): write"):
         find_entry(name)
 
 

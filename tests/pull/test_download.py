@@ -157,7 +157,7 @@ def test_what_will_not_come_is_said_at_once(site, cache, status) -> None:
 
 
 def test_nobody_there_is_one_line(site) -> None:
-    with pytest.raises(XaiError, match="cannot be fetched: .*refused") as caught:
+    with pytest.raises(XaiError, match=r"cannot be fetched: .*refused") as caught:
         fetch_web(Web("http://127.0.0.1:1/meter.ckpt"))
     assert "\n" not in str(caught.value)
 

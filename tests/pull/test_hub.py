@@ -124,7 +124,7 @@ def test_without_network_only_what_is_here_is_used(hub: Site, monkeypatch) -> No
     path.resolve().write_bytes(b"changed")
     with pytest.raises(BadInput, match=rf"cannot be used: .* has 7 bytes, and had 25600 when it was pulled: xai pull {SOURCE}"):
         locate(entry)
-    with pytest.raises(XaiError, match="was changed since it was pulled .*: it was removed"):
+    with pytest.raises(XaiError, match=r"was changed since it was pulled .*: it was removed"):
         list(carry_out(make_plan(entry)))
     assert not path.exists()
     with pytest.raises(XaiError, match=f"XAI_OFFLINE is set, and model.safetensors of {SOURCE} is not here"):

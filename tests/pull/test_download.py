@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from xai.base import progress
 from xai.base.errors import XaiError
 from xai.pull import download
 from xai.pull.cache import read_record, record_path
@@ -179,6 +180,16 @@ def test_a_changed_file_is_removed_and_fetched_again(site, caplog) -> None:
     path.unlink()
     fetch_web(source)
     assert path.read_bytes() == BODY
+
+
+def test_a_person_who_watches_sees_how_far_it_is(site, monkeypatch, capsys) -> None:
+    source = offer(site)
+    monkeypatch.setattr(progress, "is_watched", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, for the library that draws
+    monkeypatch.setenv("TERM", "xterm")
+    fetch_web(source)
+    shown = capsys.readouterr()
+    assert shown.out == "" and "meter.ckpt" in shown.err and "102.4/102.4" in shown.err
 
 
 def test_a_full_disk_is_told_before(site, cache, monkeypatch) -> None:

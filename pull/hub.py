@@ -160,6 +160,9 @@ def _fetch(source: Repository, snapshot: Snapshot, file: RemoteFile) -> tuple[Pa
             path = Path(HfApi(library_name="xai").hf_hub_download(source.repo, file.name, revision=snapshot.commit))
         sha256, wrong = _compare(path, file)
         if wrong is None:
+            blob = path.resolve()
+            for left in blob.parent.glob(f"{blob.name}.*.incomplete"):  # of a run that was killed: the library takes up none of them
+                left.unlink(missing_ok=True)
             return path, Kept(path.stat().st_size, sha256, file.sha256 is not None or file.git is not None)
         _remove(path)
         if not again:

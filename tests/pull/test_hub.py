@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
+import sys
+import time
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from xai.base.errors import BadInput, XaiError
 from xai.pull.cache import Record, locate, read_record
@@ -130,6 +134,28 @@ def test_without_network_only_what_is_here_is_used(hub: Site, monkeypatch) -> No
     with pytest.raises(XaiError, match=f"XAI_OFFLINE is set, and model.safetensors of {SOURCE} is not here"):
         list(carry_out(make_plan(entry)))
     assert len(hub.asked) == asked
+
+
+def test_a_killed_pull_keeps_whole_files_and_leaves_no_part(hub: Site) -> None:
+    hub.publish(REPO, FILES)
+    large = hub.moved[f"/{REPO}/resolve/{COMMIT}/model.safetensors"]
+    hub.files[large].pause = 0.5
+    process = subprocess.Popen([sys.executable, "-m", "xai", "pull", str(SOURCE)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    blobs = Path(constants.HF_HUB_CACHE) / "models--someone--tiny" / "blobs"
+    try:
+        end = time.monotonic() + 60
+        while not list(blobs.glob(f"{large.removeprefix('/cdn/')}*.incomplete")):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.communicate()
+    hub.files[large].pause = 0.0
+    assert read_record(SOURCE) is None
+    asked = len(hub.asked)
+    assert fetch().files["model.safetensors"].sha256 == hashlib.sha256(FILES["model.safetensors"]).hexdigest()
+    assert [path for path, _ in hub.asked[asked:] if not path.startswith("/api")] == [large]
+    assert not list(blobs.glob("*.incomplete"))
 
 
 def test_a_full_disk_is_told_before(hub: Site, monkeypatch) -> None:

@@ -30,6 +30,8 @@ from xai.commands.doctor import doctor
 from xai.commands.explain.command import explain
 from xai.commands.export import export
 from xai.commands.inspect import inspect
+from xai.commands.models import models
+from xai.commands.pull import pull
 from xai.commands.serve import serve
 from xai.commands.verify import verify
 
@@ -132,6 +134,6 @@ def main() -> None:
     let_blas_sleep()
 
 
-for _command in (explain, serve, bench, export, verify, inspect, doctor, answers):
+for _command in (explain, serve, bench, pull, models, export, verify, inspect, doctor, answers):
     main.add_command(_command)
 _add_verbosity(main)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,15 +20,19 @@ from xai.base.wording import one_line
 _LONGEST = 500
 """Bytes of a lock file that are shown."""
 
+_PAUSE = 0.1
+"""Seconds between two looks at a lock that is waited for."""
+
 
 @contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock that is the file `path` while the block runs; it is removed at the end.
+def locked(path: Path, what: str, wait: bool = False) -> Iterator[None]:
+    """Hold the lock that is the file `path` while the block runs; it is removed at the end. `wait` for whoever holds it.
 
     The kernel keeps the lock (`flock`) for the open file, not the file's content: a file that a killed process left holds nobody up.
-    Raises `XaiError`, which begins with `what` and says who holds it, where another process does, and where the file system cannot lock.
+    Raises `XaiError`, which begins with `what` and says who holds it, where another process does and is not waited for, and where
+    the file system cannot lock.
     """
-    descriptor = _acquire(path, what)
+    descriptor = _acquire(path, what, wait)
     try:
         _sign(descriptor, path, what)
         yield
@@ -55,7 +60,7 @@ def _read_holder(descriptor: int) -> str:
     return one_line(os.pread(descriptor, _LONGEST, 0).decode(errors="replace")) or "another process"
 
 
-def _acquire(path: Path, what: str) -> int:
+def _acquire(path: Path, what: str, wait: bool) -> int:
     while True:
         descriptor = None
         try:
@@ -68,6 +73,9 @@ def _acquire(path: Path, what: str) -> int:
             assert descriptor is not None
             who = _read_holder(descriptor)
             os.close(descriptor)
+            if wait:
+                time.sleep(_PAUSE)
+                continue
             raise XaiError(f"{what} is in use by {who}: wait for its end") from error
         except OSError as error:
             if descriptor is not None:

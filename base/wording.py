@@ -25,3 +25,11 @@ def right_to_left(text: str) -> bool:
         if direction in ("L", "R", "AL"):
             return direction != "L"
     return False
+
+
+def size_text(count: int) -> str:
+    """A number of bytes, such as `1.3 GB`: in powers of 1000, as disks and the hub count."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"

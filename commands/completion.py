@@ -6,6 +6,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from xai.models.load import DEMO
+from xai.pull.catalogue import known
 
 
 def complete_file(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
@@ -14,9 +15,14 @@ def complete_file(_: click.Context, __: click.Parameter, begun: str) -> list[Com
 
 
 def complete_model(context: click.Context, option: click.Parameter, begun: str) -> list[CompletionItem]:
-    """The demo model, and files and folders."""
+    """The demo model, the models of the catalogue, and files and folders."""
     named = [CompletionItem(DEMO, help="the model that ships with xai")] if DEMO.startswith(begun) else []
-    return named + complete_file(context, option, begun)
+    return named + complete_known(context, option, begun) + complete_file(context, option, begun)
+
+
+def complete_known(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The models of the catalogue."""
+    return [CompletionItem(name, help=entry.family) for name, entry in known().items() if name.startswith(begun)]
 
 
 def complete_method(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:

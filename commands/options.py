@@ -24,7 +24,8 @@ _NAMES = {
         "--model",
         metavar=MODEL_METAVAR,
         shell_complete=complete_model,
-        help=f"The model: demo, the folder of an exported bundle, or a METER checkpoint (.ckpt, .pt, .safetensors).  "
+        help=f"The model: demo, the folder of an exported bundle, a METER checkpoint (.ckpt, .pt, .safetensors), or a name that xai pull "
+        f"has fetched.  "
         f"[env: {MODEL_VARIABLE}; default: demo]",
     ),
     "bundle": click.option("-e", "--bundle", hidden=True, metavar="BUNDLE", help="Former name of --model."),

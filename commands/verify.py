@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from xai.base.arguments import MAX_THREADS
 from xai.base.errors import XaiError
+from xai.commands.completion import complete_file
 from xai.commands.options import model_argument
 from xai.models.load import find_model, load_bundle
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     "--reference",
     "--checkpoint",
     "checkpoint",
-    type=click.Path(path_type=Path),
     metavar="CKPT",
+    shell_complete=complete_file,
     help="Compare with this model instead of the stored outputs.",
 )
 @click.option(
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option("--threads", type=click.IntRange(1, MAX_THREADS), metavar="N", help="Threads of one operator.")
 @click.option("--trust", is_flag=True, help="Also run the bundle's TorchScript, which is code.")
-def verify(model: str, checkpoint: Path | None, provider: str, threads: int | None, trust: bool) -> None:
+def verify(model: str, checkpoint: str | None, provider: str, threads: int | None, trust: bool) -> None:
     """Run a bundle's own questions through its graphs and compare with what float32 METER gave when it was exported."""
     from xai.runtime.bundle.manifest import PARITY
     from xai.runtime.bundle.parity import check_session, failures, load_trial, parity_table
@@ -59,15 +59,17 @@ def verify(model: str, checkpoint: Path | None, provider: str, threads: int | No
     click.echo(f"{model}: {', '.join(formats)} verified" + (f", {skipped[0]} not run (--trust runs it)" if skipped else ""))
 
 
-def _observe_checkpoint(path: Path, manifest: Manifest, trial: Trial) -> list[Observed]:
+def _observe_checkpoint(name: str, manifest: Manifest, trial: Trial) -> list[Observed]:
     """What a checkpoint gives for the bundle's questions. Raises `XaiError` where it is another model than the bundle's."""
     try:
+        from xai.meter import demo
         from xai.models.eager import EagerSession
         from xai.models.meter import load_meter_family
     except ModuleNotFoundError as error:
         raise XaiError(f"running a checkpoint needs {error.name}: pip install 'xai-vqa[export]'") from error
     from xai.runtime.bundle.parity import observe
 
+    path = find_model(name).path or demo.WEIGHTS
     session = EagerSession(load_meter_family(path, manifest.model.image_size, manifest.heads.cross_modal), str(path))
     if others := session.description.differences(manifest.model):
         raise XaiError(f"{path} is another model than that of the bundle ({', '.join(others)}): name the checkpoint that it was made of")

@@ -14,6 +14,8 @@ from xai.base.arguments import MAX_THREADS, whole_number
 from xai.base.errors import BadInput, XaiError
 from xai.base.files import hash_file
 from xai.base.messages import LOG
+from xai.pull.cache import Located, locate
+from xai.pull.catalogue import find_entry, near
 
 if TYPE_CHECKING:
     from xai.runtime.bundle.manifest import Bundle
@@ -45,11 +47,12 @@ class Unnamed(Enum):
 @dataclass(frozen=True)
 class FoundModel:
     """A model by its name: what kind it is, and the folder of a bundle or of a model as transformers saves it, or the file of a
-    checkpoint (None for the demo)."""
+    checkpoint (None for the demo); and, where it was pulled, what came along with it."""
 
     name: str
     kind: Literal["demo", "bundle", "folder", "checkpoint"]
     path: Path | None
+    pulled: Located | None = None
 
 
 def default_model() -> str:
@@ -58,18 +61,24 @@ def default_model() -> str:
 
 
 def find_model(name: str | Path) -> FoundModel:
-    """The model of a name: `demo`, the folder of a bundle, or the file of a checkpoint. Raises `BadInput` where there is none.
+    """The model of a name: `demo`, the folder of a bundle, the file of a checkpoint, or what `xai pull` fetched by that name. Raises
+    `BadInput` where there is none.
 
-    `demo` is the demo model even where a file or folder of that name lies; `./demo` names that one.
+    `demo`, or a model of the catalogue, is that model even where a file or folder of that name lies; `./demo` names that one.
     """
     given = os.fspath(name)
     advice = "name demo, the folder of a bundle or of a model as transformers saves it, or the file of a checkpoint"
     if not given:
         raise BadInput(f"the name of the model is empty: {advice}")
-    if given == DEMO:
-        if Path(DEMO).exists():
-            LOG.warning("demo is the demo model, not what lies here under that name: to name that, write ./demo")
-        return FoundModel(DEMO, "demo", None)
+    entry = None if given == DEMO else find_entry(given)
+    if given == DEMO or entry is not None:
+        if os.path.exists(given):  # noqa: PTH110 - Path.exists fails on a name that is too long
+            what = "the demo model" if given == DEMO else "the model that xai pull fetches"
+            LOG.warning("%s is %s, not what lies here under that name: to name that, write ./%s", given, what, given)
+        if entry is None:
+            return FoundModel(DEMO, "demo", None)
+        pulled = locate(entry)
+        return FoundModel(given, "folder" if pulled.model.is_dir() else "checkpoint", pulled.model, pulled)
     path = Path(given)
     try:
         if path.is_dir():
@@ -79,7 +88,8 @@ def find_model(name: str | Path) -> FoundModel:
             return FoundModel(given, "checkpoint", path)
     except (OSError, ValueError) as error:  # a name that is too long, or holds NUL
         raise BadInput(f"model {given} cannot be read: {getattr(error, 'strerror', None) or error}: {advice}") from error
-    raise BadInput(f"model {given} does not exist: {advice}")
+    hint = near(given)
+    raise BadInput(f"model {given} does not exist: {f'{hint} Else ' if hint else ''}{advice}")
 
 
 @dataclass(frozen=True)
@@ -148,8 +158,9 @@ def load(
     trust: bool = False,
     allow_fallback: bool = False,
 ) -> Explainer:
-    """An explainer for a model: `demo`, an exported bundle (its folder), a METER checkpoint (`.ckpt`, `.pt`, `.safetensors`), or the
-    folder of another family as transformers' `save_pretrained` writes it (`xai.models.families`).
+    """An explainer for a model: `demo`, an exported bundle (its folder), a METER checkpoint (`.ckpt`, `.pt`, `.safetensors`), the
+    folder of another family as transformers' `save_pretrained` writes it (`xai.models.families`), or what `xai pull` fetched, by the same
+    name; nothing is downloaded.
 
     Without a name, the model that the environment variable `XAI_MODEL` names, else the demo.
 
@@ -173,6 +184,8 @@ def load(
     own = (image_size, heads) if found.kind == "folder" else (tokenizer, answers, image_size, heads)
     if found.kind != "checkpoint" and any(given is not None for given in own):
         raise BadInput(f"{_described(found)} brings its own tokenizer, answers, image size and heads: name a checkpoint to set them")
+    if found.pulled is not None:
+        tokenizer, answers = tokenizer or found.pulled.tokenizer, answers or found.pulled.answers
     start = time.perf_counter()
     if session == "eager" or found.kind in ("checkpoint", "folder"):
         explainer = _load_eager(found, tokenizer, answers, image_size, heads, session, provider, threads)

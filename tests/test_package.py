@@ -23,12 +23,13 @@ MAY_IMPORT = {
     "base": set(),
     "spectral": set(),
     "meter": {"xai.base"},
+    "pull": {"xai.base"},
     "runtime": {"xai.base", "xai.spectral"},
-    "models": {"xai.base", "xai.spectral", "xai.meter", "xai.runtime"},
-    "export": {"xai.base", "xai.spectral", "xai.meter", "xai.runtime", "xai.models"},
+    "models": {"xai.base", "xai.pull", "xai.spectral", "xai.meter", "xai.runtime"},
+    "export": {"xai.base", "xai.pull", "xai.spectral", "xai.meter", "xai.runtime", "xai.models"},
     "bench": {"xai.base", "xai.spectral", "xai.runtime", "xai.models.load"},
     "serve": {"xai.base", "xai.runtime", "xai.models.load"},
-    "commands": {"xai.base", "xai.spectral", "xai.meter", "xai.runtime", "xai.models", "xai.export", "xai.bench", "xai.serve"},
+    "commands": {"xai.base", "xai.pull", "xai.spectral", "xai.meter", "xai.runtime", "xai.models", "xai.export", "xai.bench", "xai.serve"},
 }
 MAY_READ_SCENES = Path("meter/demo/training")
 """The demo learns from the scenes that the benchmarks draw."""
@@ -142,7 +143,7 @@ def run_python(*arguments: str, cwd: Path, path: Path | None = None) -> str:
 @pytest.mark.parametrize(
     ("imported", "unwanted"),
     [
-        ("xai, xai.cli", {"torch", "onnxruntime", "transformers", "matplotlib"}),
+        ("xai, xai.cli", {"torch", "onnxruntime", "transformers", "matplotlib", "huggingface_hub", "urllib.request"}),
         ("xai.runtime", {"torch", "transformers"}),
         ("xai.serve.app, xai.serve.lifecycle", {"torch", "transformers", "matplotlib"}),
         ("xai.bench.data.scenes", {"torch", "transformers"}),

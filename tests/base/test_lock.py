@@ -107,3 +107,20 @@ def test_what_cannot_be_locked_is_one_line(tmp_path) -> None:
     with pytest.raises(XaiError, match="cannot be locked"), locked(tmp_path / "link", "the folder"):
         pytest.fail("links are not followed")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_who_waits_comes_in_when_the_other_has_ended(tmp_path) -> None:
+    path, order = tmp_path / "lock", []
+
+    def second() -> None:
+        with locked(path, "it", wait=True):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with locked(path, "it"):
+        thread.start()
+        thread.join(0.3)
+        order.append("first")
+    thread.join(60)
+    assert order == ["first", "second"]
+    assert not path.exists()

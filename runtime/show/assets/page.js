@@ -45,6 +45,7 @@ function panelsNow() {
 function render() {
   const e = explanationOf(data), panels = panelsNow();
   $("asked").textContent = data.question;
+  document.title = `${data.question} ${data.answer.text}`;
   showAnswers(data);
   stages = panels.map((panel) => makeStage(data, panel, view, hands));
   $("stages").replaceChildren(...stages.map((s) => s.figure));
@@ -55,7 +56,7 @@ function render() {
   showNotes(data, e, panels[0], wordScores(data, e), scaleOf(wordScores(data, e), e.signed));
   showTop(data, current && ((answer) => explainInstead(answer)));
   showDetails(data, e, panels[0], choosePatch);
-  $("legend").textContent = legendOf(panels);
+  $("legend").textContent = legendOf(data, panels);
   tellCell(null);
   saveLink();
 }
@@ -78,7 +79,8 @@ function renderWords() {
   }
   const low = lowest(first.values), high = highest(first.values);
   const said = spread(first.values) < PAINT.equal ? `Raw score of the words: ${digits(low)}.` : `Raw scores of the words: ${distinct([low, high]).join(" to ")}.`;
-  $("words-said").textContent = second && view.against.startsWith("method:") ? "Each word's share of all words' relevance, both rows on one scale." : said;
+  const shares = view.against.startsWith("method:") ? "Each word's share of all words' relevance" : "Raw scores";
+  $("words-said").textContent = second ? `${shares}, both rows on one scale.` : said;
 }
 
 function renderPinned() {

@@ -28,11 +28,11 @@ function showTop(data, explain) {
     const chosen = answer.id === data.target.id;
     if (explain) {
       const label = `Explain ${answer.text}`;
-      cells.push(element("td", {}, chosen ? element("span", { class: "quiet" }, "explained") : element("button", { type: "button", "aria-label": label, onclick: () => explain(answer) }, "explain")));
+      cells.push(element("td", {}, chosen ? "yes" : element("button", { type: "button", "aria-label": label, onclick: () => explain(answer) }, "explain")));
     }
     return element("tr", { class: chosen ? "this" : "" }, ...cells);
   });
-  const heads = ["Answer", "Probability", "Share", ...(explain ? ["Explain"] : [])].map((h) => element("th", { scope: "col" }, h));
+  const heads = ["Answer", "Probability", "Share", ...(explain ? ["Explained"] : [])].map((h) => element("th", { scope: "col" }, h));
   $("top").replaceChildren(element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows)));
 }
 
@@ -84,7 +84,13 @@ function showDetails(data, explanation, panel, choose) {
   $("details").replaceChildren(...parts);
 }
 
-function legendOf(panels) {
+// By which rules the panels are painted, and what the hatching means.
+function legendOf(data, panels) {
+  const [left, top, right, bottom] = data.crop, [width, height] = data.image_size, part = shownPart(data.image_size, data.crop);
+  const cut = left > 0 || top > 0 || right < width || bottom < height, rest = part[2] - part[0] < width || part[3] - part[1] < height;
+  return [rulesOf(panels), cut ? "Hatched: cut away, the model did not see it." : "", rest ? "The map leaves its far ends out." : ""].filter(Boolean).join(" ");
+}
+function rulesOf(panels) {
   const near = `${100 * PAINT.nearly}%`;
   if (panels.length === 1 && panels[0].scale.signed) {
     return "A score of 0 is palest; above 0 a score speaks for the answer that is explained, below 0 for the one that it is held against, alike on both sides.";

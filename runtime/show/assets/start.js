@@ -26,6 +26,7 @@ const ask = (kept = false) => attempt(async () => {
   const against = view.against;
   if (against.startsWith("answer:")) view.against = "";
   showResult();
+  if ($("asked").getBoundingClientRect().bottom > innerHeight / 2) $("asked").scrollIntoView();
   if (against.startsWith("answer:")) await compareAnswer(against);
 });
 const explainInstead = (answer) => attempt(async () => {

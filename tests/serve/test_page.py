@@ -292,7 +292,7 @@ def test_a_picture_is_dropped_or_pasted(page, way) -> None:
         [way, base64.b64encode(jpeg(300, 200)).decode()],
     )
     result(page)
-    expect(page.locator("#chosen")).to_contain_text("mine.jpg, 300 × 200 pixels")
+    expect(page.locator("#chosen")).to_contain_text("mine.jpg, 300 × 200 pixels")  # noqa: RUF001
     assert page.evaluate("data.image_size") == [300, 200]
 
 
@@ -300,7 +300,7 @@ def test_a_photo_of_twenty_megapixels_is_made_smaller(page) -> None:
     page.fill("#question", QUESTION)
     give(page, "photo.jpg", jpeg(5472, 3648))
     result(page)
-    expect(page.locator("#chosen")).to_have_text("photo.jpg, 5472 × 3648 pixels, sent as 2048 × 1365")
+    expect(page.locator("#chosen")).to_have_text("photo.jpg, 5472 × 3648 pixels, sent as 2048 × 1365")  # noqa: RUF001
     assert page.evaluate("data.image_size") == [2048, 1365]
 
 

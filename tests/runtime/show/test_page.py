@@ -22,7 +22,7 @@ def test_a_page_escapes_what_it_is_given():
     assert [tag for tag, _ in parsed.elements].count("script") == 3  # what it is about, and what draws it
     assert not {"b", "i", "m"} & {tag for tag, _ in parsed.elements}
     assert NASTY.replace("\x1b", "") in parsed.texts
-    assert "</script><script>alert(1)</script>" in parsed.texts
+    assert script in parsed.texts
 
 
 def test_a_page_needs_no_other_file():

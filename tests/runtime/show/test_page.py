@@ -14,9 +14,8 @@ from xai.tests.runtime.show.explanations import METHODS, NASTY, Page, centre, ex
 
 
 def test_a_page_escapes_what_it_is_given():
-    page = html(
-        [explanation(text=NASTY, answer="</script><script>alert(1)</script>", target='"><img src=x>', name="a\"b'<i>.png", method="<m>")]
-    )
+    script = "</script><script>alert(1)</script>"
+    page = html([explanation(text=NASTY, answer=script, target='"><img src=x>', name="a\"b'<i>.png", method="<m>")])
     parsed = Page(page)
     assert not parsed.open
     assert [tag for tag, _ in parsed.elements].count("script") == 3  # what it is about, and what draws it

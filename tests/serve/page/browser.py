@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import axe_playwright_python
+import numpy as np
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from xai.serve.routes.page import EXAMPLES
+
+SCENES = Path(__file__).parents[3] / "examples"
+DATA = Path(__file__).parents[2] / "data"
+QUESTION = EXAMPLES["scene1.png"]
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 
 
@@ -61,3 +69,26 @@ def at_patch(page: Page, row: int, column: int, stage: int = 0) -> tuple[float, 
     assert box is not None
     place = page.evaluate("(width) => placeOf(data, width)", box["width"])
     return box["x"] + place["left"] + (column + 0.5) * place["across"], box["y"] + place["top"] + (row + 0.5) * place["down"]
+
+
+def panel(page: Page, index: int = 0) -> dict:
+    found = page.evaluate(f"(({{title, values, scale}}) => ({{title, values, scale}}))(stages[{index}].panel)")
+    return {**found, "values": np.array(found["values"])}
+
+
+def jpeg(width: int, height: int) -> bytes:
+    file = io.BytesIO()
+    Image.open(SCENES / "scene1.png").convert("RGB").resize((width, height)).save(file, "jpeg", quality=60)
+    return file.getvalue()
+
+
+def give(page: Page, name: str, content: bytes, kind: str = "image/jpeg") -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": content})
+
+
+@contextmanager
+def requests(page: Page) -> Iterator[list]:
+    sent: list = []
+    page.on("request", sent.append)
+    yield sent
+    page.remove_listener("request", sent.append)

@@ -12,7 +12,7 @@ from typing import Any
 import axe_playwright_python
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from xai.serve.routes.page import EXAMPLES
 
@@ -89,6 +89,10 @@ def give(page: Page, name: str, content: bytes, kind: str = "image/jpeg") -> Non
 @contextmanager
 def requests(page: Page) -> Iterator[list]:
     sent: list = []
-    page.on("request", sent.append)
+
+    def note(request: Request) -> None:
+        sent.append(request)
+
+    page.on("request", note)
     yield sent
-    page.remove_listener("request", sent.append)
+    page.remove_listener("request", note)

@@ -82,7 +82,7 @@ def test_two_methods_are_compared_on_one_scale(asked, every) -> None:
     asked.get_by_role("radio", name="dsmi", exact=True).check()
     asked.select_option("#against", "method:rollout")
     first, second, difference = (panel(asked, i) for i in range(3))
-    maps = {e.full_name: e.image_relevance.ravel() / e.image_relevance.sum() for e in every}
+    maps = {e.full_name: e.image_relevance.ravel() / e.image_relevance.sum() for e in every if e.image_relevance.any()}
     assert first["values"] == pytest.approx(maps["dsmi"], rel=1e-4, abs=1e-9)
     assert difference["values"] == pytest.approx(first["values"] - second["values"], abs=1e-12)
     assert first["scale"]["high"] == second["scale"]["high"] == difference["scale"]["high"] == -difference["scale"]["low"]
@@ -204,4 +204,4 @@ def test_results_are_taken_away(asked, every) -> None:
     with np.load(io.BytesIO(found["npz"])) as arrays:
         assert arrays["methods"].tolist() == list(AS_PUBLISHED)
     with Image.open(io.BytesIO(found["PNG"])) as picture:
-        assert picture.width == 704 and len(set(picture.convert("L").resize((64, 64)).getdata())) > 20
+        assert picture.width == 704 and len(np.unique(np.asarray(picture))) > 100

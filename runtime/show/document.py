@@ -82,8 +82,8 @@ def _document(title: str, heading: str, still: str, footer: str, setup: Mapping[
 
 
 def _json(value: Any) -> str:
-    """JSON that cannot end the element it stands in."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    """JSON in ASCII that cannot end the element it stands in; a name of a file may hold what is no text."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 @cache

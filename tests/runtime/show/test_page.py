@@ -50,7 +50,7 @@ def test_a_page_keeps_to_a_policy_that_names_its_own_script_and_style():
 
 def test_a_page_shows_the_first_method_without_scripts():
     several = [explanation(method=method, notes=(f"noted by {method}",)) for method in METHODS]
-    texts = Page(html(several)).texts
+    texts = [said.strip() for said in Page(html(several)).texts]
     assert METHODS[0] in texts and METHODS[1] not in texts
     assert f"noted by {METHODS[0]}." in texts and "Most probable answers" in texts
     assert all(attributes["alt"] for tag, attributes in Page(html(several)).elements if tag == "img")

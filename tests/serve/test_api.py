@@ -85,7 +85,7 @@ def test_every_form(server, direct) -> None:
             with Image.open(io.BytesIO(response.content)) as got, Image.open(io.BytesIO(render(found, Path("a.png")))) as wanted:
                 assert got.size == wanted.size
         if suffix == ".html":
-            assert response.headers["content-security-policy"].endswith("sandbox allow-scripts")
+            assert response.headers["content-security-policy"].endswith("sandbox allow-scripts allow-downloads")
             assert "http://" not in response.text and "https://" not in response.text
 
 

@@ -29,8 +29,8 @@ function panelsNow() {
   const found = compared(mapOf), about = view.word === null ? "" : `“${data.words[view.word].text}”`;
   if (found.length === 1) {
     const [one] = found, e = explanationOf(data), regions = view.word !== null && e.word_regions;
-    const layers = e.layers ? `layers: ${e.layers}` : "";
-    return [{ ...one, title: regions ? `Regions of ${about}` : one.title, subtitle: regions ? `by ${one.title}` : layers, scale: scaleOf(one.values, one.signed && !regions), unit: "raw scores" }];
+    const layers = e.layers ? `layers: ${e.layers}` : "", kind = e.word_regions_kind === "affinity" ? "affinity of features, for no answer" : `by ${one.title}`;
+    return [{ ...one, title: regions ? `Regions of ${about}` : one.title, subtitle: regions ? kind : layers, scale: scaleOf(one.values, one.signed && !regions), unit: "raw scores" }];
   }
   const [a, b] = found, difference = { title: `${a.title} less ${b.title}`, values: a.values.map((v, i) => v - b.values[i]) };
   const signed = contrast && view.against.startsWith("answer:") && view.word === null && explanationOf(contrast);

@@ -93,8 +93,8 @@ function renderPinned() {
     parts.push(element("button", { type: "button", onclick: () => chooseWord(null) }, regions ? "Show the whole map again" : "Let it go"));
   }
   if (view.pin !== null && view.pin < e.image_relevance.length) {
-    const place = nameOf(view.pin, data.grid);
-    title += title ? `, and patch in ${place}` : `Patch in ${place}`;
+    const place = nameOf(view.pin, data), one = data.boxes ? "" : "patch in ";
+    title = title ? `${title}, and ${one}${place}` : `${one}${place}`.replace(/^./, (c) => c.toUpperCase());
     parts.push(element("p", {}, scoreLine(view.pin)));
     if (regions) {
       const scores = regions.map((r) => r[view.pin]), size = largest(scores);
@@ -117,7 +117,7 @@ function scoreLine(patch) {
 }
 function tellCell(patch) {
   over = patch;
-  const name = patch === null ? "" : nameOf(patch, data.grid), gone = patch !== null && view.out.has(patch) ? " Left out." : "";
+  const name = patch === null ? "" : nameOf(patch, data), gone = patch !== null && view.out.has(patch) ? " Left out." : "";
   $("cell").textContent = patch === null ? "" : `${name[0].toUpperCase()}${name.slice(1)}: ${scoreLine(patch)}${gone}`;
 }
 
@@ -183,7 +183,7 @@ function renderChoices() {
   if (!names.includes(view.method)) view.method = names.includes("dsmi-grad") && current ? "dsmi-grad" : names[0];
   $("methods").hidden = names.length < 2;
   $("method-list").replaceChildren(...data.explanations.map((e, i) => {
-    const small = heat(e.image_relevance, data.grid, scaleOf(e.image_relevance, e.signed), view.palette, true, true);
+    const small = heat(e.image_relevance, data.grid, scaleOf(e.image_relevance, e.signed), view.palette, true, true, data.boxes);
     return element("label", {}, element("input", { type: "radio", name: "method", value: names[i], checked: names[i] === view.method }), small, element("span", {}, names[i]));
   }));
   const group = (label, kind, found) => element("optgroup", { label }, ...found.map((name) => element("option", { value: `${kind}:${name}` }, name)));
@@ -248,7 +248,7 @@ function readLink() {
 }
 // What a link or an older question chose and this result does not have.
 function fitView() {
-  const patches = data.grid[0] * data.grid[1], within = (set, most) => new Set([...set].filter((i) => i < most));
+  const patches = data.explanations[0].image_relevance.length, within = (set, most) => new Set([...set].filter((i) => i < most));
   [view.out, view.outWords] = [within(view.out, patches), within(view.outWords, data.words.length)];
   if (view.pin >= patches) view.pin = null;
   if (view.word >= data.words.length) view.word = null;

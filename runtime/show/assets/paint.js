@@ -34,6 +34,7 @@ const isFlat = (values, signed) => values.some((v) => !Number.isFinite(v)) || (!
 
 // The scores that are painted darkest and brightest; of scores with signs alike on both sides.
 function ends(values, signed) {
+  if (!values.length) return [0, 0];
   const low = lowest(values), high = highest(values);
   if (signed) return [-Math.max(-low, high), Math.max(-low, high)];
   return isFlat(values) ? [low, high] : [Math.min(low, 0), Math.max(high, 0)];
@@ -96,8 +97,24 @@ function smooth(values, [rows, columns], height, width) {
   return out;
 }
 
-// The overlay of a map as a canvas: smooth, or a pixel for each patch.
-function heat(values, grid, scale, palette, squares, opaque = false) {
+// The overlay of scored boxes: where some overlap the highest shows, where there is none nothing does.
+function boxHeat(values, boxes, scale, palette, opaque) {
+  const size = 320, canvas = element("canvas", { width: size, height: size }), context = canvas.getContext("2d");
+  if (opaque) context.fillRect(0, 0, size, size);
+  const order = values.map((v, i) => [Math.abs(v), i]).sort((a, b) => a[0] - b[0]);
+  const [low, high] = PAINT.opacity;
+  for (const [, i] of order) {
+    const share = scaled(values[i], scale), [x0, y0, x1, y1] = boxes[i].map((x) => x * size), alpha = scale.flat ? PAINT.flat_opacity : low + (high - low) * Math.abs(share);
+    context.clearRect(x0, y0, x1 - x0, y1 - y0);
+    context.fillStyle = `rgb(${colour(share, scale, palette).join(" ")} / ${opaque ? 1 : alpha})`;
+    context.fillRect(x0, y0, x1 - x0, y1 - y0);
+  }
+  return canvas;
+}
+
+// The overlay of a map as a canvas: smooth, or a pixel for each patch; of boxes, the boxes.
+function heat(values, grid, scale, palette, squares, opaque = false, boxes = null) {
+  if (boxes) return boxHeat(values, boxes, scale, palette, opaque);
   const [rows, columns] = grid, unit = Math.max(1, Math.round(320 / Math.max(rows, columns)));
   const height = squares ? rows : rows * unit, width = squares ? columns : columns * unit;
   const shares = values.map((v) => scaled(v, scale));
@@ -116,7 +133,7 @@ function heat(values, grid, scale, palette, squares, opaque = false) {
 }
 
 // Numbers as people read them.
-const percent = (p) => p < 0.0005 ? "<0.1%" : p < 0.9995 ? `${(100 * p).toFixed(1)}%` : ">99.9%";
+const percent = (p) => p === null ? "" : p < 0.0005 ? "<0.1%" : p < 0.9995 ? `${(100 * p).toFixed(1)}%` : ">99.9%";
 function digits(value, count = 3) {
   if (!value) return "0";
   const size = Math.floor(Math.log10(Math.abs(value)));

@@ -24,7 +24,7 @@ function showTop(data, explain) {
   const rows = data.top.map((answer) => {
     const name = element("td", { dir: "auto" }, answer.text), cells = [name];
     cells.push(element("td", { class: "number" }, percent(answer.probability)));
-    cells.push(element("td", { class: "share" }, element("div", { style: { width: `${100 * answer.probability}%` } })));
+    cells.push(element("td", { class: "share" }, element("div", { style: { width: `${100 * (answer.probability ?? 0)}%` } })));
     const chosen = answer.id === data.target.id;
     if (explain) {
       const label = `Explain ${answer.text}`;
@@ -62,10 +62,10 @@ function showNotes(data, explanation, panel, scores, scale) {
 
 const THOUSANDTHS = (v) => typeof v === "number" && !Number.isInteger(v) ? digits(v, 4) : v ?? "–";
 function showDetails(data, explanation, panel, choose) {
-  const grid = data.grid, best = panel.values.map((v, i) => [v, i]).sort((a, b) => b[0] - a[0]).slice(0, 10);
+  const best = panel.values.map((v, i) => [v, i]).sort((a, b) => b[0] - a[0]).slice(0, 10);
   const fold = (title, ...content) => element("details", {}, element("summary", {}, title), ...content);
-  const pin = (i) => element("button", { type: "button", onclick: () => choose(i) }, nameOf(i, grid));
-  const parts = [fold("The ten highest patches", rowsOf(["Patch", "Raw score"], best.map(([v, i]) => [pin(i), v.toPrecision(6)])))];
+  const pin = (i) => element("button", { type: "button", onclick: () => choose(i) }, nameOf(i, data));
+  const parts = [fold(`The ten highest ${data.boxes ? "boxes" : "patches"}`, rowsOf([data.boxes ? "Box" : "Patch", "Raw score"], best.map(([v, i]) => [pin(i), v.toPrecision(6)])))];
   const tokens = data.tokens.map((t, i) => [t, data.raw_tokens[i], data.token_ids[i], explanation.text_relevance[i].toPrecision(6)]);
   parts.push(fold("Tokens and their scores", rowsOf(["Token", "In the vocabulary", "Id", "Raw score"], tokens)));
   if (explanation.solver.length) {

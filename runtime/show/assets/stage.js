@@ -26,7 +26,7 @@ function hatching(context, unit) {
 
 // Where each patch lies on a canvas of this width: the crop's corner and a patch's sides.
 function placeOf(data, width) {
-  const part = shownPart(data.image_size, data.crop), unit = width / (part[2] - part[0]), [rows, columns] = data.grid;
+  const part = shownPart(data.image_size, data.crop), unit = width / (part[2] - part[0]), [rows, columns] = data.grid || [1, 1];
   const [left, top, right, bottom] = data.crop;
   return {
     part, unit, height: (part[3] - part[1]) * unit,
@@ -37,7 +37,7 @@ function placeOf(data, width) {
 
 // Draw one panel on a context, `width` of its pixels wide; `thick` is one pixel of CSS.
 function drawPanel(context, data, panel, view, width, thick) {
-  const at = placeOf(data, width), [rows, columns] = data.grid, { part } = at;
+  const at = placeOf(data, width), columns = data.grid?.[1], { part } = at, count = panel.values.length;
   context.save();
   context.clearRect(0, 0, width, at.height);
   if (PICTURE) {
@@ -64,16 +64,16 @@ function drawPanel(context, data, panel, view, width, thick) {
   context.fillStyle = hatching(context, thick);
   context.fill(outside, "evenodd");
 
-  panel.heat ||= heat(panel.values, data.grid, panel.scale, view.palette, view.squares);
+  panel.heat ||= heat(panel.values, data.grid, panel.scale, view.palette, view.squares, false, data.boxes);
   context.globalAlpha = view.opacity;
   context.imageSmoothingEnabled = !view.squares;
   context.drawImage(panel.heat, at.left, at.top, at.wide, at.high);
   context.globalAlpha = 1;
 
-  const rectangle = (patch) => [at.left + (patch % columns) * at.across, at.top + Math.floor(patch / columns) * at.down, at.across, at.down];
+  const rectangle = (patch) => data.boxes ? data.boxes[patch].map((x, i) => (x - (i > 1 ? data.boxes[patch][i - 2] : 0)) * (i % 2 ? at.high : at.wide) + (i > 1 ? 0 : i ? at.top : at.left)) : [at.left + (patch % columns) * at.across, at.top + Math.floor(patch / columns) * at.down, at.across, at.down];
   if (view.out.size) {
     const gone = new Path2D();
-    for (const patch of view.out) if (patch < rows * columns) gone.rect(...rectangle(patch));
+    for (const patch of view.out) if (patch < count) gone.rect(...rectangle(patch));
     context.fillStyle = "#202226e0";
     context.fill(gone);
     context.strokeStyle = "#fff9";
@@ -95,7 +95,7 @@ function drawPanel(context, data, panel, view, width, thick) {
     }
     context.setLineDash([]);
   };
-  if (view.pin !== null && view.pin < rows * columns) mark(view.pin, []);
+  if (view.pin !== null && view.pin < count) mark(view.pin, []);
   if (view.cursor !== null && view.cursor !== view.pin) mark(view.cursor, [4 * thick, 3 * thick]);
   context.restore();
 }
@@ -104,7 +104,7 @@ function drawPanel(context, data, panel, view, width, thick) {
 function makeStage(data, panel, view, on) {
   const canvas = element("canvas", {
     tabindex: 0, role: "application", "aria-roledescription": "map of patches",
-    "aria-label": `${panel.title}. ${peakOf(panel, data.grid)} Arrow keys move over the patches, Enter chooses one.`,
+    "aria-label": `${panel.title}. ${peakOf(panel, data)} Arrow keys move over the patches, Enter chooses one.`,
   });
   const caption = element("figcaption", {}, element("strong", { dir: "auto" }, panel.title), " ", element("span", { class: "quiet" }, panel.subtitle || ""));
   const figure = element("figure", {}, caption, canvas, scaleBar(panel, view));
@@ -119,7 +119,9 @@ function makeStage(data, panel, view, on) {
     drawPanel(canvas.getContext("2d"), data, panel, view, width, ratio);
   };
   const patchAt = (event) => {
-    const box = canvas.getBoundingClientRect(), at = placeOf(data, box.width), [rows, columns] = data.grid;
+    const box = canvas.getBoundingClientRect(), at = placeOf(data, box.width);
+    if (data.boxes) return boxAt(data.boxes, (event.clientX - box.left - at.left) / at.wide, (event.clientY - box.top - at.top) / at.high);
+    const [rows, columns] = data.grid;
     const column = Math.floor((event.clientX - box.left - at.left) / at.across), row = Math.floor((event.clientY - box.top - at.top) / at.down);
     return row >= 0 && column >= 0 && row < rows && column < columns ? row * columns + column : null;
   };
@@ -143,7 +145,7 @@ function makeStage(data, panel, view, on) {
   canvas.addEventListener("click", (event) => { const patch = patchAt(event); if (patch !== null && on.tool() === "pin") on.choose(patch); });
   canvas.addEventListener("blur", () => on.cursor(null));
   canvas.addEventListener("keydown", (event) => {
-    const [rows, columns] = data.grid, here = view.cursor ?? view.pin ?? argmax(panel.values), row = Math.floor(here / columns), column = here % columns;
+    const [rows, columns] = data.grid || [1, panel.values.length], here = view.cursor ?? view.pin ?? argmax(panel.values), row = Math.floor(here / columns), column = here % columns;
     const moves = {
       ArrowLeft: [row, Math.max(0, column - 1)], ArrowRight: [row, Math.min(columns - 1, column + 1)], ArrowUp: [Math.max(0, row - 1), column],
       ArrowDown: [Math.min(rows - 1, row + 1), column], Home: [row, 0], End: [row, columns - 1], PageUp: [0, column], PageDown: [rows - 1, column],
@@ -163,14 +165,20 @@ function makeStage(data, panel, view, on) {
 }
 
 const argmax = (values) => values.reduce((best, v, i) => v > values[best] ? i : best, 0);
-const nameOf = (patch, [, columns]) => `row ${Math.floor(patch / columns) + 1}, column ${patch % columns + 1}`;
+const nameOf = (patch, { grid, boxes }) => boxes ? `box ${patch}` : `row ${Math.floor(patch / grid[1]) + 1}, column ${patch % grid[1] + 1}`;
+// The smallest box around a place, null where there is none.
+function boxAt(boxes, x, y) {
+  const area = ([x0, y0, x1, y1]) => (x1 - x0) * (y1 - y0);
+  return boxes.map((box, i) => i).filter((i) => boxes[i][0] <= x && x <= boxes[i][2] && boxes[i][1] <= y && y <= boxes[i][3])
+    .sort((a, b) => area(boxes[a]) - area(boxes[b]))[0] ?? null;
+}
 
 // The map in words.
-function peakOf(panel, grid) {
+function peakOf(panel, data) {
   if (panel.scale.flat) return "Nearly the same everywhere.";
   const best = argmax(panel.values);
-  if (!panel.scale.signed) return `Highest in ${nameOf(best, grid)}.`;
-  return `Highest in ${nameOf(best, grid)}, lowest in ${nameOf(argmax(panel.values.map((v) => -v)), grid)}.`;
+  if (!panel.scale.signed) return `Highest in ${nameOf(best, data)}.`;
+  return `Highest in ${nameOf(best, data)}, lowest in ${nameOf(argmax(panel.values.map((v) => -v)), data)}.`;
 }
 
 function scaleBar(panel, view) {

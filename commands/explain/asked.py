@@ -55,8 +55,16 @@ class Asked:
         self, explainer: Explainer, pairs: Sequence[tuple[PreparedImage, str | EncodedQuestion]], seed: int
     ) -> list[list[Explanation]]:
         """Several pairs at once that have their answers in common; `seed` + i feeds the method `random` for pair i."""
-        options = {"top_k": self.top_k, "truncate": self.truncate, "as_published": self.as_published}
-        return explainer.explain_batch(pairs, self.methods, self.target, self.versus, seed=seed, **options)
+        return explainer.explain_batch(
+            pairs,
+            self.methods,
+            self.target,
+            self.versus,
+            as_published=self.as_published,
+            top_k=self.top_k,
+            truncate=self.truncate,
+            seed=seed,
+        )
 
 
 def method_names(asked: Sequence[str], layers: str) -> list[str]:

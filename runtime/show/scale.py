@@ -40,13 +40,13 @@ def is_flat(values: NDArray[np.floating], signed: bool = False) -> bool:
 
 def scaled(values: NDArray[np.floating], signed: bool = False) -> NDArray[np.float64]:
     """Scale raw scores to [0, 1], those with signs to [-1, 1], same shape, by the rule above; what is flat becomes 0."""
-    values = np.asarray(values, dtype=np.float64)
-    if is_flat(values, signed):
-        return np.zeros_like(values)
-    low, high = ends(values, signed)
+    exact = np.asarray(values, dtype=np.float64)
+    if is_flat(exact, signed) or not exact.any():
+        return np.zeros_like(exact)
+    low, high = ends(exact, signed)
     if signed:
-        return values / high if high else values
-    return np.clip((values - low) / (high - low), 0, 1)
+        return exact / high
+    return np.clip((exact - low) / (high - low), 0, 1)
 
 
 def ends(values: NDArray[np.floating], signed: bool = False) -> tuple[float, float]:

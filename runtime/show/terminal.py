@@ -43,9 +43,9 @@ def show(explanations: Sequence[Explanation], console: Console) -> None:
     _print_indented(console, _answers(first.top, shades))
     plus, minus = f"{shades[-1]}+", f"{shades[-1]}-"
     colourful = console.color_system in _FINE and not console.no_color and not console.options.ascii_only
-    for mark, (rgb, answer) in zip((plus, minus), sides(explanations), strict=False):
+    for mark, (rgb, name) in zip((plus, minus), sides(explanations), strict=False):
         swatch = (" " * len(mark), f"on {hexadecimal(rgb)}") if colourful else (mark, "")
-        console.print(Text.assemble("  ", swatch, " speaks for ", (one_line(answer), "bold")))
+        console.print(Text.assemble("  ", swatch, " speaks for ", (one_line(name), "bold")))
     for explanation in explanations:
         said = labels(explanation)
         console.print()

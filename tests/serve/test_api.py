@@ -203,7 +203,7 @@ GOOD = {"image": IMAGE, "question": QUESTION}
         ({"top_k": 0}, 422, "'top_k'"),
         ({"top_k": "5"}, 422, "'top_k'"),
         ({"top_k": True}, 422, "'top_k'"),
-        ({"versus": "yes"}, 422, "'versus'"),
+        ({"foil": "yes"}, 422, "'foil'"),
         ({"model": "other"}, 404, "no model 'other'"),
     ],
 )

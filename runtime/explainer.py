@@ -278,7 +278,7 @@ class Explainer:
         for method, relevance, target in zip(methods, result.relevances, result.explained, strict=True):
             explains = explained_by(method, target)
             versus = answer(target.versus) if isinstance(target, Contrast) else None
-            said = dependence_note(method, explains, answer(result.target).text, versus.text if versus else "") if named else ""
+            said = dependence_note(method, explains, answer(result.target).text, versus.text if versus else "", named)
             used = solved_graphs(method.needs(model))
             solver = tuple(report for report in result.solver if report.graph in used)
             found.append(

@@ -108,13 +108,13 @@ def named_contrasts(targets: Sequence[Target], logits: Array) -> list[Target]:
 def dependence_note(method: Method, explains: Explains | None, target: str, versus: str, named: bool) -> str:
     """What a reader should know of a method that does not, or not wholly, speak of the answer, if that was `named`; empty for others."""
     if explains == "sum":
-        return f"{method.name} explains the sum of all answers' scores, as it was published for this model"
+        return "this explains the sum of all answers' scores, as it was published for this model"
     if not named:
         return ""
     if explains is None:
-        return f"{method.name} does not depend on the answer: it gives the same for each"
+        return "this method does not depend on the answer: it gives the same for each"
     if explains == "difference" and method.dependence != "linear":
-        return f"{method.name} has no signs: it shows what speaks for {target} over {versus}; exchange the two for what speaks against it"
+        return f"this method has no signs: it shows what speaks for {target} over {versus}; exchange the two for what speaks against it"
     return ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     return shares / shares.sum(-1, keepdims=True)
 
 
+_LONGEST = 100
+"""Characters of an unknown answer by which near names are looked for."""
+
+
 class Answers:
     """The names of a classifier's rows, in order."""
 
@@ -33,15 +38,17 @@ class Answers:
     def __len__(self) -> int:
         return len(self.names)
 
-    def find(self, answer: str | int) -> int:
-        """The id of an answer given by name or by id, NumPy's integers too. Raises `BadInput` where there is none."""
+    def find(self, answer: str | int, called: str = "the target") -> int:
+        """The id of an answer given by name or by id, NumPy's integers too. Raises `BadInput` where there is none, with names that
+        are near; `called` is what the error calls it."""
         if isinstance(answer, str) and answer in self._ids:
             return self._ids[answer]
         number = int(answer) if isinstance(answer, str) and _is_id(answer) else answer
-        if not isinstance(number, str) and whole_number(number, "the target", 0) < len(self):
+        if not isinstance(number, str) and whole_number(number, called, 0) < len(self):
             return int(number)
-        some = ", ".join(self.names[:8])
-        raise BadInput(f"the model does not know the answer {answer!r}: it knows {len(self)}, among them {some}")
+        near = get_close_matches(answer[:_LONGEST], self.names, n=5) if isinstance(answer, str) else []
+        some = ", ".join(near or self.names[:8])
+        raise BadInput(f"the model does not know the answer {answer!r}: it knows {len(self)}, {'such as' if near else 'among them'} {some}")
 
 
 def _is_id(text: str) -> bool:

@@ -41,6 +41,11 @@ def solved_graphs(names: Iterable[str]) -> list[str]:
     return [name.removesuffix(f"/{FIEDLER}") for name in names if name.endswith(f"/{FIEDLER}")]
 
 
+def of_gradients(names: Iterable[str]) -> list[str]:
+    """What of these names depends on the answer that is explained."""
+    return [name for name in names if name.endswith(("/gradient", "/product", "/grad-cam"))]
+
+
 def from_model(names: Iterable[str]) -> list[str]:
     """What a model must give for the evidence of these names: features in place of each |v|, which come last."""
     names = list(names)

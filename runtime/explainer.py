@@ -17,7 +17,7 @@ from xai.base.errors import BadInput
 from xai.runtime.answers import Answers, softmax
 from xai.runtime.clock import ANSWER, Clock
 from xai.runtime.description import IMAGE, TEXT
-from xai.runtime.engine import Answered, explain_tokens
+from xai.runtime.engine import Answered, explain_as_published, explain_tokens
 from xai.runtime.evidence import solved_graphs
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.inputs.decode import ImageSource
@@ -29,6 +29,7 @@ from xai.runtime.masked.masking import Kept, answer_kept, kept_places
 from xai.runtime.masked.prediction import Asked, Prediction, places
 from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_method, find_methods
 from xai.runtime.sessions.protocol import Session
+from xai.runtime.target import Contrast, Named, check_contrast, check_published, dependence_note, explained_by, find_target
 from xai.spectral.arrays import Array, to_numpy
 
 Pair = tuple[ImageSource | PreparedImage, str | EncodedQuestion]
@@ -61,13 +62,16 @@ class Explainer:
         self.remark = remark
         self.kept = KeptImages(0)
 
-    def check(self, question: str, target: str | int | None = None, truncate: bool = False) -> EncodedQuestion:
+    def check(
+        self, question: str, target: Named = None, truncate: bool = False, versus: Named = None, methods: str | Sequence[str] = "all"
+    ) -> EncodedQuestion:
         """Encode a question, for `explain` and the others to take in place of it.
 
-        Raises the `XaiError` that explaining would, where the question or the target cannot be used.
+        Raises the `XaiError` that explaining would, where the question, the target or what it is held against cannot be used.
         """
-        if target is not None:
-            self.answers.find(target)
+        find_target(self.answers, target, versus)
+        if versus is not None:
+            check_contrast(find_methods(methods))
         return self.encoder.encode(question, truncate)
 
     def prepare(self, image: ImageSource) -> PreparedImage:
@@ -82,32 +86,37 @@ class Explainer:
         image: ImageSource | PreparedImage,
         question: str | EncodedQuestion,
         method: str = DEFAULT_METHOD,
-        target: str | int | None = None,
+        target: Named = None,
+        versus: Named = None,
         **options: Any,
     ) -> Explanation:
         """Answer `question` about `image`, and explain the answer, or `target` (an answer's name or id), by one method.
 
-        For the options see `explain_batch`. Raises `BadInput` on an input that cannot be used.
+        With `versus`, another answer, it is explained why `target` and not that one. For the options see `explain_batch`.
+        Raises `BadInput` on an input that cannot be used.
         """
-        return self.explain_methods(image, question, [find_method(method).name], target, **options)[0]
+        return self.explain_methods(image, question, [find_method(method).name], target, versus, **options)[0]
 
     def explain_methods(
         self,
         image: ImageSource | PreparedImage,
         question: str | EncodedQuestion,
         methods: str | Sequence[str] = AS_PUBLISHED,
-        target: str | int | None = None,
+        target: Named = None,
+        versus: Named = None,
         **options: Any,
     ) -> list[Explanation]:
         """The same answer explained by several methods, as `explain_batch` takes them: the model runs once for all."""
-        return self.explain_batch([(image, question)], methods, target, **options)[0]
+        return self.explain_batch([(image, question)], methods, target, versus, **options)[0]
 
     def explain_batch(
         self,
         pairs: Iterable[Pair],
         methods: str | Sequence[str] = DEFAULT_METHOD,
-        target: str | int | list[str | int | None] | None = None,
+        target: Named | list[Named] = None,
+        versus: Named | list[Named] = None,
         *,
+        as_published: bool = False,
         top_k: int = 5,
         truncate: bool = False,
         seed: int | list[int] = 0,
@@ -116,17 +125,24 @@ class Explainer:
 
         Questions may differ in length. Images that are equal are encoded once. `methods` is one name or several, each of which
         counts once; `all` stands for the methods as published. `top_k` answers are listed, one at least, `truncate` cuts a
-        question that is too long, `seed` + i, 0 or more, feeds the method `random` for pair i. A list of targets or of seeds
-        has one for each pair. Raises `BadInput` on an input that cannot be used.
+        question that is too long, `seed` + i, 0 or more, feeds the method `random` for pair i. A list of targets, of answers that they
+        are held against (`versus`) or of seeds has one for each pair. `as_published` explains what the figures published for the
+        model explained: the model's own answer, or for some methods of some models the sum of all scores.
+        Raises `BadInput` on an input that cannot be used.
         """
         chosen = find_methods(methods)
         top_k, pairs = whole_number(top_k, "top_k", 1), _checked(pairs)
-        if not isinstance(target, list):
-            target = [target] * max(len(pairs), 1)
+        named, against = _for_each(target, pairs), _for_each(versus, pairs)
         if not isinstance(seed, list):
             first = whole_number(seed, "seed", 0)
             seed = list(range(first, first + len(pairs)))
-        targets = [TOP_ANSWER if one is None else self.answers.find(one) for one in target]
+        if as_published:
+            check_published(chosen, self.session.description, named, against)
+        if any(one is not None for one in against):
+            check_contrast(chosen)
+        if len(named) != len(against):
+            raise BadInput(f"{len(named)} targets are held against {len(against)} answers: give one for each pair")
+        targets = [find_target(self.answers, *both) for both in zip(named, against, strict=True)]
         seeds = [whole_number(one, "seed", 0) for one in seed]
         if not pairs:
             return []
@@ -137,11 +153,12 @@ class Explainer:
             questions = [q if isinstance(q, EncodedQuestion) else self.encoder.encode(q, truncate) for _, q in pairs]
         images, tokens, mask = self._encode([image for image, _ in pairs], clock)
         ids = [question.ids for question in questions]
-        answered = explain_tokens(self.session, tokens, ids, targets, chosen, clock, seeds, mask)
+        explain = explain_as_published if as_published else explain_tokens
+        answered = explain(self.session, tokens, ids, targets, chosen, clock, seeds, mask)
         with clock.time("assemble"):
             found = [
-                self._explanations(image, question, result, chosen, top_k)
-                for image, question, result in zip(images, questions, answered, strict=True)
+                self._explanations(image, question, result, chosen, top_k, target != TOP_ANSWER)
+                for image, question, result, target in zip(images, questions, answered, targets, strict=True)
             ]
         timings = clock.timings()
         return [[explanation(timings_ms=timings) for explanation in each] for each in found]
@@ -248,9 +265,9 @@ class Explainer:
         return prepared, tokens, mask
 
     def _explanations(
-        self, image: PreparedImage, question: EncodedQuestion, result: Answered, methods: Sequence[Method], top_k: int
+        self, image: PreparedImage, question: EncodedQuestion, result: Answered, methods: Sequence[Method], top_k: int, named: bool
     ) -> list[functools.partial[Explanation]]:
-        """One explanation per method, complete but for its `timings_ms`, which no one knows yet."""
+        """One explanation per method, complete but for its `timings_ms`, which no one knows yet; `named` says that an answer was."""
         model = self.session.description
         logits = np.asarray(to_numpy(result.logits), dtype=np.float64)
         answer = self._answers(logits)
@@ -258,7 +275,10 @@ class Explainer:
         remark = self.remark(image.picture) if self.remark else None
         notes = ([remark] if remark else []) + _truncation(question)
         found = []
-        for method, relevance in zip(methods, result.relevances, strict=True):
+        for method, relevance, target in zip(methods, result.relevances, result.explained, strict=True):
+            explains = explained_by(method, target)
+            versus = answer(target.versus) if isinstance(target, Contrast) else None
+            said = dependence_note(method, explains, answer(result.target).text, versus.text if versus else "", named)
             used = solved_graphs(method.needs(model))
             solver = tuple(report for report in result.solver if report.graph in used)
             found.append(
@@ -278,10 +298,18 @@ class Explainer:
                     solver=solver,
                     session=self.session.name,
                     precision=self.session.precision,
-                    notes=(*notes, *(report.note for report in solver if report.note)),
+                    versus=versus,
+                    explains=explains,
+                    signed=explains == "difference" and method.dependence == "linear",
+                    notes=(*notes, *([said] if said else []), *(report.note for report in solver if report.note)),
                 )
             )
         return found
+
+
+def _for_each(named: Named | list[Named], pairs: Sequence[Pair]) -> list[Named]:
+    """One for each pair, which are at least one: an answer that is wrong is refused where there is nothing to explain, too."""
+    return named if isinstance(named, list) else [named] * max(len(pairs), 1)
 
 
 def _checked(pairs: Any) -> list[Pair]:

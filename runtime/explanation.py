@@ -20,6 +20,7 @@ from xai.runtime.inputs.question import EncodedQuestion, Token
 from xai.runtime.inputs.resize import Crop
 from xai.runtime.methods import EVERY
 from xai.runtime.solver import SolverReport
+from xai.runtime.target import Explains
 
 SCHEMA_VERSION = 1
 
@@ -73,6 +74,12 @@ class Explanation:
     """Milliseconds by stage; stages that ran for several questions or methods at once are counted whole."""
     notes: tuple[str, ...]
     """What a reader should know before trusting this, such as a graph in several pieces."""
+    versus: Answer | None = None
+    """The answer that `target` is held against; None where there is no contrast."""
+    explains: Explains | None = "answer"
+    """Whose score the relevance speaks of: the target's, the difference of two, the sum of all; None where it depends on no answer."""
+    signed: bool = False
+    """Whether scores have signs: above 0 they speak for `target`, below for `versus`."""
 
     @property
     def tokens(self) -> tuple[Token, ...]:
@@ -99,7 +106,7 @@ class Explanation:
         return pictures and self._said() == other._said()
 
     def __hash__(self) -> int:
-        return hash((self.image_name, self.question, self.target, self.method, self.layers))
+        return hash((self.image_name, self.question, self.target, self.versus, self.method, self.layers))
 
     def _said(self) -> dict[str, Any]:
         return {key: value for key, value in self.to_json().items() if key != "timings_ms"}
@@ -108,6 +115,7 @@ class Explanation:
         """One line: what was asked, what the model answered, which answer is explained and how."""
         asked = self.question.text if len(self.question.text) <= LONGEST else f"{self.question.text[: LONGEST - 3]}..."
         explained = "" if self.target == self.answer else f", explained: {self.target.text!r}"
+        explained += f", versus {self.versus.text!r}" if self.versus else ""
         method = f"{self.method}, {self.layers} layers" if self.layers == EVERY else self.method
         answer = f"{self.answer.text!r} ({percent(self.answer.probability)})"
         return one_line(f"<Explanation of {self.image_name}, {asked!r}: {answer}{explained}, by {method}>")
@@ -148,6 +156,7 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
         "question": first.question.text,
         "answer": asdict(first.answer),
         "target": asdict(first.target),
+        "versus": asdict(first.versus) if first.versus else None,
         "top": [asdict(answer) for answer in first.top],
         "tokens": [token.text for token in first.tokens],
         "raw_tokens": [token.raw for token in first.tokens],
@@ -158,6 +167,8 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
             {
                 "method": e.method,
                 "layers": e.layers,
+                "explains": e.explains,
+                "signed": e.signed,
                 "image_relevance": [float(v) for v in e.image_relevance.ravel()],
                 "text_relevance": [float(v) for v in e.text_relevance],
                 "solver": [{key: _finite(value) for key, value in asdict(report).items()} for report in e.solver],

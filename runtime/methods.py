@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -76,7 +76,11 @@ def dsmi(evidence: Evidence) -> Relevance:
 
 
 def _weighted_fiedler(kind: str, layers: str) -> Callable[[Evidence], Relevance]:
-    """Sum over layers of | M |v| |, M the evidence of that kind within a modality, without the special tokens' rows and columns."""
+    """Sum over layers of M |v|, M the evidence of that kind within a modality, without the special tokens' rows and columns.
+
+    The reference takes the absolute value of each layer's product, which changes nothing: M is not negative, unless it is the
+    difference of two for a contrast, which has signs.
+    """
 
     def relevance(evidence: Evidence) -> Relevance:
         found: dict[str, Any] = {TEXT: 0, IMAGE: 0}
@@ -84,7 +88,7 @@ def _weighted_fiedler(kind: str, layers: str) -> Callable[[Evidence], Relevance]
             inner = evidence.content(modality)
             for layer in weighted_layers(evidence.description, modality, layers):
                 vector = evidence[fiedler_name(graph_name(evidence.description, layer, modality))]
-                found[modality] = found[modality] + abs(evidence[f"{layer}/self/{kind}"][inner, inner] @ vector)
+                found[modality] = found[modality] + evidence[f"{layer}/self/{kind}"][inner, inner] @ vector
         return finish_content(evidence, found[TEXT], found[IMAGE])
 
     return relevance
@@ -262,6 +266,11 @@ def _need_nothing(description: Description) -> list[str]:
     return []
 
 
+Dependence = Literal["none", "clamped", "linear"]
+"""How a method's scores depend on the answer that is explained: not at all; by gradients whose negative parts it leaves out where
+they cannot be put back; or by a sum that is linear in the gradients but for one such clamp, so that a contrast has signs."""
+
+
 @dataclass(frozen=True)
 class Method:
     """A way to turn evidence into relevance; `needs` names the evidence it reads, and no more leaves the graph."""
@@ -273,6 +282,7 @@ class Method:
     layers: str | None = None
     """`FIRST` (as published for the model, which is all layers of some) or `EVERY` of a method that has one row for either; None of
     the others."""
+    dependence: Dependence = "clamped"
 
     @property
     def base(self) -> str:
@@ -286,21 +296,21 @@ class Method:
 
 def _weighted(name: str, reference_name: str, kind: str, layers: str) -> Method:
     suffix = "@all" if layers == EVERY else ""
-    return Method(name + suffix, reference_name + suffix, _weighted_fiedler(kind, layers), _need_weighted(kind, layers), layers)
+    return Method(name + suffix, reference_name + suffix, _weighted_fiedler(kind, layers), _need_weighted(kind, layers), layers, "linear")
 
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("dsmi", "dsm", dsmi, _need_fiedler),
+        Method("dsmi", "dsm", dsmi, _need_fiedler, dependence="none"),
         _weighted("dsmi-grad", "dsm_grad", "gradient", FIRST),
         _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", FIRST),
         Method("relevance-maps", "rm", relevance_maps, _need_every_product),
         Method("transformer-attribution", "transformer_attr", transformer_attribution, _need_chains("product")),
-        Method("raw-attention", "raw_attn", raw_attention, _need_reading),
-        Method("grad-cam", "attn_gradcam", grad_cam, _need_grad_cam),
-        Method("rollout", "rollout", rollout, _need_chains("attention")),
-        Method("random", "random", random, _need_nothing),
+        Method("raw-attention", "raw_attn", raw_attention, _need_reading, dependence="none"),
+        Method("grad-cam", "attn_gradcam", grad_cam, _need_grad_cam, dependence="linear"),
+        Method("rollout", "rollout", rollout, _need_chains("attention"), dependence="none"),
+        Method("random", "random", random, _need_nothing, dependence="none"),
         _weighted("dsmi-grad", "dsm_grad", "gradient", EVERY),
         _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", EVERY),
     )

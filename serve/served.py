@@ -51,6 +51,7 @@ class Work:
     methods: tuple[str, ...]
     target: str | int | None
     top_k: int
+    versus: str | int | None = None
 
 
 class Result(NamedTuple):
@@ -88,15 +89,15 @@ class Served:
         self.ready = True
 
     async def explain(
-        self, picture: Picture, question: str, methods: Sequence[str], target: str | int | None, top_k: int
+        self, picture: Picture, question: str, methods: Sequence[str], target: str | int | None, versus: str | int | None, top_k: int
     ) -> Passed[Result]:
         """The explanations of one answer. Raises `Refusal` on an input that cannot be used."""
         with _refusing():
             names = tuple(method.name for method in find_methods(methods))
-            encoded = self.explainer.check(question, target)
+            encoded = self.explainer.check(question, target, versus=versus, methods=names)
         image = await self._decode(picture)
         with self._timed(self._gauges.explain):
-            return await self.batcher.submit(Work(Asked(image, encoded), names, target, top_k), names)
+            return await self.batcher.submit(Work(Asked(image, encoded), names, target, top_k, versus), names)
 
     async def answer(
         self, picture: Picture, question: str, without_patches: Sequence[int], without_words: Sequence[int], top_k: int
@@ -134,8 +135,8 @@ class Served:
         most = max(work.top_k for work in works)
         if methods := works[0].methods:
             pairs = [(work.asked.image, work.asked.question) for work in works]
-            targets = [work.target for work in works]
-            explained = self.explainer.explain_batch(pairs, methods, targets, top_k=most, seed=[0] * len(works))
+            targets, versus = [work.target for work in works], [work.versus for work in works]
+            explained = self.explainer.explain_batch(pairs, methods, targets, versus, top_k=most, seed=[0] * len(works))
             found, timings = [*explained], explained[0][0].timings_ms
         else:
             predictions = self.explainer.answer_batch([work.asked for work in works], top_k=most)

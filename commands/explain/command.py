@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 @click.option("--solver-report", is_flag=True, help="Also print how each graph was solved, and how sure that is.")
 @click.option("--layers", type=click.Choice(["first", "all"]), default="first", show_default=True, help="`all` is short for NAME@all.")
 @click.option("--target", metavar="ANSWER", help="Explain this answer (name or id) instead of the model's own.")
+@click.option("--versus", metavar="ANSWER", help="Explain why the target, or the model's own answer, and not this one (name or id).")
+@click.option("--as-published", is_flag=True, help="Explain what the figures published for the model explained.")
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Answers to list.")
 @click.option("--truncate", is_flag=True, help="Cut a question that is longer than the model takes.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the method `random`.")
@@ -69,7 +71,7 @@ if TYPE_CHECKING:
     "--pairs",
     metavar="FILE",
     shell_complete=complete_file,
-    help="Explain the pairs of this JSONL or CSV file (image, question, optional target and id) instead; with --json, a line each.",
+    help="Explain the pairs of this JSONL or CSV file (image, question, optional target, versus and id) instead; with --json, a line each.",
 )
 @click.option("--resume", is_flag=True, help="With --pairs: go on with the lines that are in the --json file.")
 @click.option("--skip-broken", is_flag=True, help="With --pairs: note pairs that cannot be explained, instead of stopping.")
@@ -79,6 +81,8 @@ def explain(
     methods: tuple[str, ...],
     layers: str,
     target: str | None,
+    versus: str | None,
+    as_published: bool,
     top_k: int,
     truncate: bool,
     seed: int,
@@ -91,7 +95,7 @@ def explain(
 
     IMAGE is a file, a folder of images, or - for standard input.
     """
-    asked = Asked(method_names(methods, layers), target, top_k, truncate, seed)
+    asked = Asked(method_names(methods, layers), target, top_k, truncate, seed, versus, as_published)
     if pairs is not None:
         from xai.commands.explain.pairs import check_usage, explain_pairs
 
@@ -128,7 +132,7 @@ def _explain_images(
     from xai.runtime.show.save import render
 
     explainer = model.open()
-    encoded = explainer.check(question, asked.target, asked.truncate)
+    encoded = asked.check(explainer, question)
     one = len(images) == 1
     objects: list[bytes] = []
     images_ahead = ahead(explainer.prepare, [image_source(name) for name in images])

@@ -1,4 +1,4 @@
-"""A file of pairs: images, questions about them, and if you like targets and ids. JSONL or CSV."""
+"""A file of pairs: images, questions about them, and if you like targets, what they are held against, and ids. JSONL or CSV."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from xai.base.errors import BadInput
 from xai.base.files import is_stream
 from xai.base.reading import Fields, read_json_lines, read_text
 
-FIELDS = ("image", "question", "target", "id")
-"""Of a pair; the last two may be missing."""
+FIELDS = ("image", "question", "target", "versus", "id")
+"""Of a pair; the last three may be missing."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,12 @@ class Pair:
     path: Path
     question: str
     target: str | int | None
+    versus: str | int | None
     id: str | int | None
 
     def key(self, run: object) -> str:
         """What tells that a line was made of this pair by this `run` (model, methods, options)."""
-        content = json.dumps([run, self.image, self.question, self.target, self.id], sort_keys=True)
+        content = json.dumps([run, self.image, self.question, self.target, self.versus, self.id], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -76,9 +77,10 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _pair(number: int, where: str, row: Any, folder: Path) -> Pair:
-    fields = Fields(row, where, "a pair has image, question, and if you like target and id")
+    fields = Fields(row, where, "a pair has image, question, and if you like target, versus and id")
     fields.only(*FIELDS)
     target: Any = fields.get("target", str, int) if "target" in row else None
+    versus: Any = fields.get("versus", str, int) if "versus" in row else None
     own_id: Any = fields.get("id", str, int) if "id" in row else None
     image = fields.get("image", str)
-    return Pair(number, where, image, folder / image, fields.get("question", str), target, own_id)
+    return Pair(number, where, image, folder / image, fields.get("question", str), target, versus, own_id)

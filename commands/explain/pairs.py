@@ -59,7 +59,7 @@ def explain_pairs(model: ModelOptions, file: str, asked: Asked, json_file: str, 
         explainer = model.open()
         own = explainer.session
         run = [identify(model.model, own.name), own.name, own.precision, own.provider, asked.methods, asked.top_k]
-        keys = [pair.key([*run, asked.target, asked.truncate, asked.seed]) for pair in pairs]
+        keys = [pair.key([*run, asked.target, asked.versus, asked.as_published, asked.truncate, asked.seed]) for pair in pairs]
         done = _check_done(lines, pairs, keys)
         refused = _check_questions(explainer, pairs, asked)
         for pair in pairs[done:] if not skip_broken else ():
@@ -120,11 +120,11 @@ def _refused(pair: Pair, error: XaiError) -> XaiError:
 
 
 def _check_questions(explainer: Explainer, pairs: Sequence[Pair], asked: Asked) -> dict[int, XaiError]:
-    """What is wrong with questions and targets, by the pair's number."""
+    """What is wrong with questions and answers, by the pair's number."""
     found: dict[int, XaiError] = {}
     for pair in pairs:
         try:
-            explainer.check(pair.question, asked.target_of(pair.target), asked.truncate)
+            asked.of_pair(pair.target, pair.versus).check(explainer, pair.question)
         except XaiError as error:
             found[pair.number] = error
     return found
@@ -147,22 +147,20 @@ def _explained(explainer: Explainer, pairs: Sequence[Pair], asked: Asked, done: 
                     prepared[pair.number] = next(images).result()
             except XaiError as error:
                 results[pair.number] = error
-        for (usable, target), group in groupby(block, lambda pair: (pair.number in prepared, asked.target_of(pair.target))):
+        for (usable, target, versus), group in groupby(block, lambda pair: (pair.number in prepared, pair.target, pair.versus)):
             if usable:
-                results |= _explain_group(explainer, list(group), prepared, asked, target)
+                results |= _explain_group(explainer, list(group), prepared, asked.of_pair(target, versus))
         yield from (results[pair.number] for pair in block if pair.number > done)
 
 
-def _explain_group(
-    explainer: Explainer, group: Sequence[Pair], prepared: Mapping[int, PreparedImage], asked: Asked, target: str | int | None
-) -> dict[int, Result]:
-    """Pairs that follow each other and have their target in common, as one batch; one by one where that fails."""
+def _explain_group(explainer: Explainer, group: Sequence[Pair], prepared: Mapping[int, PreparedImage], asked: Asked) -> dict[int, Result]:
+    """Pairs that follow each other and have their answers in common, as one batch; one by one where that fails."""
     images = [(prepared[pair.number], pair.question) for pair in group]
     try:
-        found = asked.explain_batch(explainer, images, target, asked.seed + group[0].number - 1)
+        found = asked.explain_batch(explainer, images, asked.seed + group[0].number - 1)
     except XaiError as error:
         if len(group) == 1:
             return {group[0].number: error}
-        alone = [_explain_group(explainer, [pair], prepared, asked, target) for pair in group]
+        alone = [_explain_group(explainer, [pair], prepared, asked) for pair in group]
         return {number: result for one in alone for number, result in one.items()}
     return {pair.number: result for pair, result in zip(group, found, strict=True)}

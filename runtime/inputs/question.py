@@ -43,8 +43,8 @@ class EncodedQuestion:
         return np.array([token.id for token in self.tokens], dtype=np.int64)
 
     def word_relevance(self, relevance: NDArray[np.floating]) -> NDArray[np.floating]:
-        """(T,) -> (words,): a word is as relevant as its most relevant token."""
-        return np.array([max(relevance[i] for i in word.tokens) for word in self.words])
+        """(T,) -> (words,): a word is as relevant as its most relevant token, the first of those whose score is largest by size."""
+        return np.array([max((relevance[i] for i in word.tokens), key=abs) for word in self.words])
 
 
 class QuestionEncoder:

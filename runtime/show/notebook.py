@@ -10,16 +10,18 @@ from xai.runtime.show.page import (
     SEEN,
     answers,
     direction,
+    key,
     method_title,
     note_paragraphs,
     overlay_uri,
     peak,
     picture_uri,
     place,
+    rules,
     text,
     words,
 )
-from xai.runtime.show.scale import legend, patch_range, word_range
+from xai.runtime.show.scale import patch_range, word_range
 from xai.runtime.show.theme import cut_away, outside, window
 
 _LONGEST = 480
@@ -36,10 +38,10 @@ def fragment(explanation: Explanation) -> str:
     crop = box[0] - left, box[1] - top, box[2] - left, box[3] - top
     shown = min(_LONGEST, round(_LONGEST * width / height))
     cuts = "".join(f'<div style="position:absolute;{place(strip, size)};{CUT_AWAY}"></div>' for strip in outside(size, crop))
-    small = [cut_away(explanation), patch_range(explanation), word_range(explanation), legend("dark", "bright", "grey")]
+    small = [cut_away(explanation), patch_range(explanation), word_range(explanation), *rules([explanation])]
     return (
         f'<div style="max-width:{_LONGEST}px"><p dir="auto"><strong>{text(explanation.question.text)}</strong></p>{answers(explanation)}'
-        f"<p>{method_title(explanation)}</p>"
+        f"{key([explanation])}<p>{method_title(explanation)}</p>"
         f'<div style="position:relative;width:{shown}px;aspect-ratio:{width / height:.6g};max-width:100%">'
         f'<img src="{picture_uri(explanation.picture.crop((left, top, right, bottom)), _LONGEST)}" '
         f'alt="{text(f"The picture {explanation.image_name}")}" style="position:absolute;inset:0;width:100%;height:100%">{cuts}'

@@ -17,8 +17,9 @@ from xai.base.uri import data_uri
 from xai.base.wording import one_line, percent, right_to_left
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.show.agreement import agreements
-from xai.runtime.show.scale import bar_labels, is_flat, legend, notes, score_label, word_range
+from xai.runtime.show.scale import bar_labels, is_flat, legends, notes, score_label, word_range
 from xai.runtime.show.theme import (
+    CONTRAST,
     FADED,
     FLAT,
     RAMP,
@@ -27,9 +28,10 @@ from xai.runtime.show.theme import (
     heat,
     hexadecimal,
     ink,
-    layers_label,
+    labels,
     outside,
     paint,
+    sides,
     window,
 )
 
@@ -39,6 +41,7 @@ _HEAT = 384
 """Pixels of an overlay's side."""
 CUT_AWAY = "background:repeating-linear-gradient(135deg,#5555 0 2px,#fffa 2px 9px);backdrop-filter:grayscale(1);"
 """CSS of what the model did not see."""
+_SWATCH = "display:inline-block;width:1.6em;height:1em;vertical-align:-.1em;border-radius:3px;"
 SEEN = f"backdrop-filter:grayscale({FADED});"
 """CSS of an overlay."""
 
@@ -53,10 +56,11 @@ def html(explanations: Sequence[Explanation]) -> str:
     return Template(_file("page.html")).substitute(
         title=text(f"{first.question.text} {first.answer.text}"),
         ramp=", ".join(map(hexadecimal, RAMP)),
+        contrast=", ".join(map(hexadecimal, CONTRAST)),
         flat=hexadecimal(FLAT),
         aspect=f"{width / height:.6g}",
         question=text(first.question.text),
-        answers=answers(first),
+        answers=answers(first) + key(explanations),
         cut_away=CUT_AWAY,
         seen=SEEN,
         picture=picture_uri(first.picture.crop((left, top, right, bottom)), _LONGEST),
@@ -70,7 +74,7 @@ def html(explanations: Sequence[Explanation]) -> str:
         top=_top(first.top),
         noscript=alone,
         sections=_methods(explanations, _section),
-        legend=f'<p class="small">{escape(legend("dark", "bright", "grey"))}</p>',
+        legend="".join(f'<p class="small">{text(line)}</p>' for line in rules(explanations)),
         agreements=_agreements(explanations),
         computed=_computed(first),
         script=_file("page.js"),
@@ -91,7 +95,7 @@ def picture_uri(picture: Image.Image, longest: int) -> str:
 
 def overlay_uri(explanation: Explanation, side: int) -> str:
     """Give the address of an explanation's overlay within the page, `side` pixels square."""
-    return _image_uri(heat(explanation.image_relevance, side), "png")
+    return _image_uri(heat(explanation.image_relevance, side, explanation.signed), "png")
 
 
 def place(box: tuple[int, int, int, int], size: tuple[int, int]) -> str:
@@ -106,8 +110,16 @@ def peak(explanation: Explanation) -> str:
     if is_flat(explanation.image_relevance):
         return f"Relevance by {explanation.method}: nearly the same everywhere"
     grid = explanation.image_relevance.shape
-    row, column = np.unravel_index(explanation.image_relevance.argmax(), grid)
-    return f"Relevance by {explanation.method}: highest in row {row + 1} of {grid[0]}, column {column + 1} of {grid[1]}"
+
+    def where(index: np.intp) -> str:
+        row, column = np.unravel_index(index, grid)
+        return f"in row {row + 1} of {grid[0]}, column {column + 1} of {grid[1]}"
+
+    highest = f"Relevance by {explanation.method}: highest {where(explanation.image_relevance.argmax())}"
+    if explanation.signed and explanation.versus:
+        lowest = where(explanation.image_relevance.argmin())
+        return f"{highest}, for {explanation.target.text}; lowest {lowest}, for {explanation.versus.text}"
+    return highest
 
 
 def answers(explanation: Explanation) -> str:
@@ -119,12 +131,27 @@ def answers(explanation: Explanation) -> str:
     )
 
 
+def key(explanations: Sequence[Explanation]) -> str:
+    """Write which colour of a contrast speaks for which answer; nothing where there is none."""
+    return "".join(
+        f'<p><span style="{_SWATCH}background:{hexadecimal(rgb)}"></span> speaks for <span dir="auto">{text(answer)}</span></p>'
+        for rgb, answer in sides(explanations)
+    )
+
+
+def rules(explanations: Sequence[Explanation]) -> list[str]:
+    """Say by which rules the explanations are painted."""
+    return legends(explanations, ("dark", "bright", "grey"), ("the strongest colour", "the palest"))
+
+
 def words(explanation: Explanation, style: str = "") -> str:
     """Write a list's element for each word, on its colour, its raw score beneath; `style` is CSS for each."""
     return "".join(
         f'<li style="background:{hexadecimal(rgb)};color:{ink(rgb)};{style}" title="{score:.6g}">{text(word.text)} '
         f"<small>{score_label(score)}</small></li>"
-        for word, score, rgb in zip(explanation.question.words, explanation.word_relevance, paint(explanation.word_relevance), strict=True)
+        for word, score, rgb in zip(
+            explanation.question.words, explanation.word_relevance, paint(explanation.word_relevance, explanation.signed), strict=True
+        )
     )
 
 
@@ -134,9 +161,9 @@ def direction(explanation: Explanation) -> str:
 
 
 def method_title(explanation: Explanation) -> str:
-    """Write the method's name and its layers."""
-    layers = layers_label(explanation)
-    return f'{text(explanation.method)} <span class="label">· {text(layers)}</span>' if layers else text(explanation.method)
+    """Write the method's name, its layers and what it explains."""
+    said = labels(explanation)
+    return f'{text(explanation.method)} <span class="label">· {text(said)}</span>' if said else text(explanation.method)
 
 
 def note_paragraphs(explanation: Explanation) -> str:
@@ -172,7 +199,8 @@ def _choice(i: int, explanation: Explanation) -> str:
 
 
 def _bar(explanation: Explanation, mark: str) -> str:
-    kind = "control flat" if is_flat(explanation.image_relevance) else "control"
+    kind = "control flat" if is_flat(explanation.image_relevance, explanation.signed) else "control"
+    kind += " contrast" if explanation.signed else ""
     ticks = "".join(f"<span>{label}</span>" for _, label in bar_labels(explanation))
     return f'<div class="{kind}" {mark}><h2>Raw score of a patch</h2><div class="bar"></div><div class="ticks small">{ticks}</div></div>'
 

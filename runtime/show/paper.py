@@ -146,10 +146,11 @@ class Paper:
             )
         )
 
-    def colour_bar(self, x: float, y: float, width: float, height: float, colour: NDArray[np.uint8] | None) -> None:
+    def colour_bar(self, x: float, y: float, width: float, height: float, colour: NDArray[np.uint8] | None, signed: bool = False) -> None:
         """Draw the ramp, from below to above or from left to right along the longer side; or all of it in one `colour`."""
-        values = np.linspace(1, 0, 256)[:, None] if height > width else np.linspace(0, 1, 256)[None]
-        pixels = colours(values) if colour is None else colour[None, None]
+        low = -1 if signed else 0
+        values = np.linspace(1, low, 256)[:, None] if height > width else np.linspace(low, 1, 256)[None]
+        pixels = colours(values, signed) if colour is None else colour[None, None]
         self.axes(x, y, width, height).imshow(pixels, extent=(0, 1, 0, 1), aspect="auto")
 
 

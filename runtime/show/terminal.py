@@ -17,8 +17,8 @@ from rich.text import Text
 from xai.base.wording import one_line, percent
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.show.agreement import agreements
-from xai.runtime.show.scale import is_flat, legend, notes, scaled, score_label
-from xai.runtime.show.theme import FLAT, answer_lines, colours, hexadecimal, ink, layers_label, paint
+from xai.runtime.show.scale import is_flat, legends, notes, scaled, score_label
+from xai.runtime.show.theme import FLAT, answer_lines, colours, hexadecimal, ink, labels, paint, sides
 
 _BAR = 24
 _WIDEST = 36
@@ -41,11 +41,15 @@ def show(explanations: Sequence[Explanation], console: Console) -> None:
     shades = " .:*#" if console.options.ascii_only else " ░▒▓█"
     console.print()
     _print_indented(console, _answers(first.top, shades))
+    plus, minus = f"{shades[-1]}+", f"{shades[-1]}-"
     colourful = console.color_system in _FINE and not console.no_color and not console.options.ascii_only
+    for mark, (rgb, name) in zip((plus, minus), sides(explanations), strict=False):
+        swatch = (" " * len(mark), f"on {hexadecimal(rgb)}") if colourful else (mark, "")
+        console.print(Text.assemble("  ", swatch, " speaks for ", (one_line(name), "bold")))
     for explanation in explanations:
-        layers = layers_label(explanation)
+        said = labels(explanation)
         console.print()
-        console.print(Text.assemble((one_line(explanation.method), "bold"), f" ({layers})" if layers else ""))
+        console.print(Text.assemble((one_line(explanation.method), "bold"), f" ({said})" if said else ""))
         words, grid = _coloured(explanation, console.width) if colourful else _shaded(explanation, shades, console.width)
         _print_indented(console, words)
         console.print()
@@ -56,7 +60,9 @@ def show(explanations: Sequence[Explanation], console: Console) -> None:
         _print_agreements(explanations, console)
     console.print()
     marks = ("dark", "bright", "grey") if colourful else ("blank", shades[-1], shades[_MIDDLE])
-    console.print(Text(legend(*marks), style="dim"))
+    ends = ("the strongest colour", "the palest") if colourful else (f"{plus} or {minus}", "blank")
+    for rule in legends(explanations, marks, ends):
+        console.print(Text(one_line(rule), style="dim"))
 
 
 def show_solver(explanations: Sequence[Explanation], console: Console) -> None:
@@ -107,12 +113,12 @@ def _coloured(explanation: Explanation, width: int) -> tuple[Text, Text]:
     relevance = explanation.word_relevance
     words = [
         Text(f" {one_line(word.text)} {score_label(score)} ", style=f"{ink(rgb)} on {hexadecimal(rgb)}")
-        for word, score, rgb in zip(explanation.question.words, relevance, paint(relevance), strict=True)
+        for word, score, rgb in zip(explanation.question.words, relevance, paint(relevance, explanation.signed), strict=True)
     ]
     columns = explanation.image_relevance.shape[1]
     cells = max(1, min(_WIDEST, width - 4) // columns)  # columns of the terminal for a patch
-    pixels = colours(_fit(scaled(explanation.image_relevance), min(_WIDEST, width - 4)))
-    if is_flat(explanation.image_relevance):
+    pixels = colours(_fit(scaled(explanation.image_relevance, explanation.signed), min(_WIDEST, width - 4)), explanation.signed)
+    if is_flat(explanation.image_relevance, explanation.signed):
         pixels[:] = FLAT
     pixels = pixels.repeat(cells, axis=0).repeat(cells, axis=1)
     lines = []
@@ -127,14 +133,15 @@ def _coloured(explanation: Explanation, width: int) -> tuple[Text, Text]:
 
 def _shaded(explanation: Explanation, shades: str, width: int) -> tuple[Text, Panel]:
     """Words with their shades behind them, and the grid in shades, two columns to a patch, within a frame."""
-    relevance = explanation.word_relevance
-    levels = _levels(scaled(relevance), is_flat(relevance))
+    relevance, signed = explanation.word_relevance, explanation.signed
+    marks = _marks(scaled(relevance, signed), shades, signed, is_flat(relevance, signed))
     words = [
-        Text(f"{one_line(word.text)}{shades[level]} {score_label(score)}")
-        for word, score, level in zip(explanation.question.words, relevance, levels, strict=True)
+        Text(f"{one_line(word.text)}{mark} {score_label(score)}")
+        for word, score, mark in zip(explanation.question.words, relevance, marks, strict=True)
     ]
-    values = _fit(scaled(explanation.image_relevance), min(_WIDEST, width - 4) // 2)
-    grid = "\n".join("".join(shades[level] * 2 for level in row) for row in _levels(values, is_flat(explanation.image_relevance)))
+    values = _fit(scaled(explanation.image_relevance, signed), min(_WIDEST, width - 4) // 2)
+    flat = is_flat(explanation.image_relevance, signed)
+    grid = "\n".join("".join(mark if signed else mark * 2 for mark in _marks(row, shades, signed, flat)) for row in values)
     return _wrap(words, "   ", width - 2), Panel.fit(Text(grid), box=SQUARE, padding=0)
 
 
@@ -158,6 +165,16 @@ def _fit(values: NDArray[np.float64], most: int) -> NDArray[np.float64]:
         return values
     size = max(1, most), max(1, round(rows * most / columns))
     return np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BOX), dtype=np.float64)
+
+
+def _marks(values: NDArray[np.float64], shades: str, signed: bool, flat: bool) -> list[str]:
+    """A shade for each scaled value (n,); with signs a shade and a sign, two blanks for what is nearly 0."""
+    if not signed:
+        return [shades[level] for level in _levels(values, flat)]
+    return [
+        f"{shades[level]}{'+' if value > 0 else '-'}" if level else shades[0] * 2
+        for level, value in zip(_levels(abs(values), flat), values, strict=True)
+    ]
 
 
 def _levels(values: NDArray[np.float64], flat: bool) -> NDArray[np.int64]:

@@ -25,7 +25,8 @@ from xai.runtime.inputs.resize import preprocess
 from xai.runtime.methods import METHODS
 from xai.runtime.sessions.open import open_session
 from xai.runtime.sessions.protocol import Session
-from xai.runtime.target import directions
+from xai.runtime.target import Contrast, directions
+from xai.tests.contrasts import DEPENDENT, by_formula, check_relevances
 
 Inputs = dict[str, NDArray[Any]]
 
@@ -108,6 +109,18 @@ def test_gradients_change_with_the_input_and_with_the_target(exported_session: S
     for changed in ({**base, "direction": swapped}, {**other, "direction": base["direction"]}):
         found = exported_session.run("maps", changed, grads)
         assert all(error(found[name], one[name]) > 1e-2 for name in grads)
+
+
+@pytest.mark.parametrize("target", [Contrast(4, 7), Contrast(7, 4), Contrast(0, 9)], ids=str)
+def test_contrasts_are_those_of_autograd_in_double_precision(
+    exported_session: Session, eager: EagerSession, goldens: Callable[[str], Any], target: Contrast
+) -> None:
+    tiny = goldens("tiny")
+    for c, case in enumerate(tiny.cases):
+        pixels, _ = preprocess(open_image(tiny.image(c)), eager.description)
+        tokens, ids = encode_images(eager, pixels[None]), np.array(case["ids"])
+        (found,) = explain_tokens(exported_session, tokens, [ids], [target], DEPENDENT)
+        check_relevances(found.relevances, by_formula(eager.family, tokens, ids, target))
 
 
 def test_a_padded_batch_equals_single_runs(exported_session: Session, eager: EagerSession) -> None:

@@ -26,7 +26,7 @@ NAMES = ("", " ", ".", "..", "/proc/", "~", "-", "--", "no/such/x.png", "x" * 30
          "a\nb.png", "颜.html", "\udcff.json", "/dev/null", "/proc/x.png", "good.png", "a.npz", "a.PNG", ".png", "loop", "-o", "all",
          "x@all", "red", "0", "99", "roberta-base", "cuda",
          "CUDAExecutionProvider", "CPU", "onnx", "rollout,random", "\x1b[31m", "🙂" * 50)  # fmt: skip
-CHANGING = {"layers", "target", "top_k", "seed", "methods", "model", "tokenizer", "answers", "image_size", "heads", "session"}
+CHANGING = {"layers", "target", "versus", "top_k", "seed", "methods", "model", "tokenizer", "answers", "image_size", "heads", "session"}
 """Options of `explain` that change the numbers, or may."""
 
 

@@ -22,6 +22,8 @@ MARGIN = 0.45
 GAP = 0.35
 _BAR = 0.9
 """Width of an upright colour bar with its labels."""
+_SHORTEST_BAR = 0.5
+"""Height of it beside a picture that is long and thin."""
 _TITLED = 1.1
 """Width of "The picture" above one: a column is at least as wide."""
 _TALLEST, _LOWEST = 4.6, 2.2
@@ -130,7 +132,9 @@ def _titled(paper: Paper, x: float, y: float, height: float, explanation: Explan
     box = _shown(explanation) if overlay else (0, 0, *explanation.picture.size)
     _picture(paper, x, y, height, box, explanation, views, overlay)
     if overlay:
-        _colour_bar(paper, x + height * _aspect(box) + 0.15, y, 0.16, height, explanation)
+        bar = max(height, _SHORTEST_BAR)
+        _colour_bar(paper, x + height * _aspect(box) + 0.15, y, 0.16, bar, explanation)
+        return y + bar
     return y + height
 
 

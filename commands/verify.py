@@ -60,7 +60,9 @@ def verify(model: str, checkpoint: Path | None, provider: str, threads: int | No
 
 
 def _observe_checkpoint(path: Path, manifest: Manifest, trial: Trial) -> list[Observed]:
-    """What a checkpoint, or a folder of transformers, gives for the bundle's questions. Raises `XaiError` where it is another model than the bundle's."""
+    """What a checkpoint or a folder of transformers gives for the bundle's questions.
+
+    Raises `XaiError` where it is another model than the bundle's."""
     try:
         from xai.models.eager import EagerSession
         from xai.models.families import load_family
@@ -69,10 +71,7 @@ def _observe_checkpoint(path: Path, manifest: Manifest, trial: Trial) -> list[Ob
         raise XaiError(f"running a checkpoint needs {error.name}: pip install 'xai-vqa[export]'") from error
     from xai.runtime.bundle.parity import observe
 
-    if path.is_dir():
-        family = load_family(path)
-    else:
-        family = load_meter_family(path, manifest.model.image_size, manifest.heads.cross_modal)
+    family = load_family(path) if path.is_dir() else load_meter_family(path, manifest.model.image_size, manifest.heads.cross_modal)
     session = EagerSession(family, str(path))
     if others := session.description.differences(manifest.model):
         raise XaiError(f"{path} is another model than that of the bundle ({', '.join(others)}): name the checkpoint that it was made of")

@@ -225,6 +225,7 @@ class Explainer:
             session=self.session.name,
             precision=self.session.precision,
             timings_ms=timings,
+            boxes=image.boxes,
         )
 
     def _answers(self, logits: NDArray[np.float64]) -> Callable[[int], Answer]:

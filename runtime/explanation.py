@@ -154,7 +154,7 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
         "raw_tokens": [token.raw for token in first.tokens],
         "token_ids": [token.id for token in first.tokens],
         "words": [{"text": word.text, "tokens": list(word.tokens)} for word in first.question.words],
-        **_places(first),
+        **scored_places(first.image_relevance.shape, first.boxes),
         "explanations": [
             {
                 "method": e.method,
@@ -173,11 +173,9 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
     }
 
 
-def _places(explanation: Explanation) -> dict[str, Any]:
-    """Where the scores of the picture lie: in a grid, or in boxes."""
-    if explanation.boxes is None:
-        return {"grid": list(explanation.image_relevance.shape)}
-    return {"boxes": [[float(corner) for corner in box] for box in explanation.boxes]}
+def scored_places(grid: Sequence[int] | None, boxes: NDArray[np.float32] | None) -> dict[str, Any]:
+    """The key that says where the scores of a picture lie: in a grid, or in boxes (N, 4)."""
+    return {"grid": list(grid or ())} if boxes is None else {"boxes": [[float(corner) for corner in box] for box in boxes]}
 
 
 def _finite(value: Any) -> Any:

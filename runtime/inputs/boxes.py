@@ -115,7 +115,7 @@ def find_boxes(given: object, image_id: str | None, width: int) -> BoxRow:
 def check_boxes(features: object, boxes: object, name: str) -> BoxFeatures:
     """Arrays of numbers as box features. Raises `BadInput`, which begins with `name`, where they are none."""
     for array, what, shape in ((features, "features", "N x D"), (boxes, "boxes", "N x 4")):
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray) or array.dtype.kind not in "fiu":
             raise BadInput(f"{name}: {what} is no array of numbers: give {shape} of them")
         if array.ndim != 2 or (what == "boxes" and array.shape[1] != 4):
             raise BadInput(f"{name}: {what} is {' x '.join(map(str, array.shape)) or 'one number'}, not {shape}")

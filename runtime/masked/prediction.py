@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xai.base.errors import BadInput
 from xai.runtime.description import Special
-from xai.runtime.explanation import Answer
+from xai.runtime.explanation import Answer, scored_places
 from xai.runtime.inputs.boxes import BoxFeatures
 from xai.runtime.inputs.decode import ImageSource
 from xai.runtime.inputs.prepare import PreparedImage
@@ -78,6 +78,8 @@ class Prediction:
     session: str
     precision: str
     timings_ms: Mapping[str, float]
+    boxes: NDArray[np.float32] | None = None
+    """(N, 4), as of an explanation; None where the picture has patches."""
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of docs/formats.md, Prediction."""
@@ -91,7 +93,7 @@ class Prediction:
             "top": [asdict(answer) for answer in self.top],
             "tokens": [token.text for token in self.question.tokens],
             "words": [{"text": word.text, "tokens": list(word.tokens)} for word in self.question.words],
-            "grid": None if self.grid is None else list(self.grid),
+            **scored_places(self.grid, self.boxes),
             "without_patches": list(self.without_patches),
             "without_words": list(self.without_words),
             "session": self.session,

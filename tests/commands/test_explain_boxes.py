@@ -156,6 +156,7 @@ def test_python_takes_boxes_as_arrays_files_and_lists(photo: Path) -> None:
         explainer.explain_batch([(photo, question)] * 2, boxes=[other])
     whole = explainer.answer(photo, question, boxes=(features, boxes))
     assert whole.answer == wanted.answer and whole.grid is None
+    assert len(whole.to_json()["boxes"]) == 16 and "grid" not in whole.to_json()
     left = explainer.answer(photo, question, boxes=(features, boxes), without_patches=np.arange(16) < 4)
     fewer = explainer.explain(photo, question, boxes=(features[4:], boxes[4:]))
     assert left.without_patches == (0, 1, 2, 3)

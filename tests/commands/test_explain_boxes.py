@@ -17,8 +17,10 @@ from PIL import Image
 import xai
 from xai.base.errors import BadInput, XaiError
 from xai.cli import main
+from xai.runtime.explanation import to_json
 from xai.runtime.inputs.boxes import BoxFeatures
 from xai.runtime.methods import METHODS
+from xai.runtime.show.save import save
 from xai.tests.families import DATA, FamilyGolden, error
 from xai.tests.runtime.inputs.test_boxes import row
 from xai.tests.runtime.test_schema import refusals
@@ -173,20 +175,16 @@ def test_no_box_at_all_is_explained_and_drawn(bundle: Path, photo: Path, tmp_pat
         wanted = expected["3/rm/perturb/image/positive/logits"][-1]
     question = json.loads((LXMERT / "cases.json").read_text())["cases"][3]["question"]
     pairs = [(photo, question)] * 2
-    for found in explainers_of(model.explain_batch(pairs, "all", boxes=[features, LXMERT / "case3.npz"])):
-        assert found[0].image_relevance.shape == (0,)
-        assert abs(found[0].answer.logit - wanted.max()) < 1e-4 and found[0].answer.id == wanted.argmax()
+    by_method, _ = model.explain_batch(pairs, "all", boxes=[features, LXMERT / "case3.npz"])
+    for one in by_method:
+        assert one.image_relevance.shape == (0,)
+        assert abs(one.answer.logit - wanted.max()) < 1e-4 and one.answer.id == wanted.argmax()
+    assert refusals("explanation", to_json(by_method)) == []
     for suffix in ("png", "svg", "pdf", "html", "csv", "json", "npz"):
-        xai_file = tmp_path / f"why.{suffix}"
-        found[0].save(xai_file)
-        assert xai_file.stat().st_size > 100
-    assert "there is no box" in found[0]._repr_html_()
-    assert refusals("explanation", found[0].to_json()) == []
-
-
-def explainers_of(batch: list[list[Any]]) -> list[list[Any]]:
-    """The explanations of the first pair, each in a list."""
-    return [[one] for one in batch[0]]
+        file = tmp_path / f"why.{suffix}"
+        save(by_method, file)
+        assert file.stat().st_size > 100
+    assert "there is no box" in by_method[0]._repr_html_()
 
 
 def test_files_say_boxes_in_place_of_a_grid(photo: Path, tmp_path: Path) -> None:
@@ -201,7 +199,7 @@ def test_files_say_boxes_in_place_of_a_grid(photo: Path, tmp_path: Path) -> None
         assert arrays["image_relevance"].shape == (2, 16)
         assert arrays["boxes"].tolist() == content["boxes"]
         assert not {"grid", "boxes"} & set(json.loads(str(arrays["json"])))
-    rows = list(csv.DictReader((tmp_path / "why.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "why.csv").read_text().splitlines()))
     boxes = [line for line in rows if line["kind"] == "box"]
     assert [[float(line[name]) for name in ("x0", "y0", "x1", "y1")] for line in boxes] == content["boxes"]
     assert [float(line["rollout"]) for line in boxes] == content["explanations"][1]["image_relevance"]

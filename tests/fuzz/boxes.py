@@ -106,8 +106,9 @@ class BoxFiles:
 
         def row(name: bytes, features: Any) -> dict[str, bytes]:
             return {
-                "img_id": name, "img_h": b"%d" % SIZE[1], "img_w": b"%d" % SIZE[0], "objects_id": ids, "objects_conf": sure, "attrs_id": ids,
-                "attrs_conf": sure, "num_boxes": b"%d" % len(boxes), "boxes": encode(boxes * size), "features": encode(features),
+                "img_id": name, "img_h": b"%d" % SIZE[1], "img_w": b"%d" % SIZE[0], "objects_id": ids, "objects_conf": sure,
+                "attrs_id": ids, "attrs_conf": sure, "num_boxes": b"%d" % len(boxes),
+                "boxes": encode(boxes * size), "features": encode(features),
             }  # fmt: skip
 
         return [row(b"before", features + 1), row(b"good", features), row(b"behind", features + 2)]
@@ -121,7 +122,8 @@ class BoxFiles:
         changes = {
             "replaced": rng.choice(odd), "cut": old[: rng.randrange(len(old))], "doubled": old + old, "padded": old + b"=",
             "a tab": old[:1] + b"\t" + old[1:], "a space": old[:1] + b" " + old[1:], "a line feed": old[:1] + b"\n" + old[1:],
-            "damaged": damaged(rng, old)[0], "other numbers": encode(np.full((16, 4), rng.choice((np.nan, np.inf, 1e38, -5, 0, 3)), np.float32)),
+            "damaged": damaged(rng, old)[0],
+            "other numbers": encode(np.full((16, 4), rng.choice((np.nan, np.inf, 1e38, -5, 0, 3)), np.float32)),
         }  # fmt: skip
         what = rng.choice(list(changes))
         rows[i][column] = changes[what]
@@ -171,8 +173,8 @@ class BoxFiles:
         os.mkfifo(folder / "pipe.npz")
         name = rng.choice(
             ("missing.npz", "folder", "loop.npz", "a.png", "pipe.npz", "/dev/null", "/dev/zero", "/proc/self/mem", "x" * 300 + ".npz",
-             "a/" * 3000, " ", "~", "\n", "%s", "\udcff.tsv", "C:\\a.npz", "http://x/a.npz", "/", ".", "*.npz", "--.npz", "missing.tsv:good",
-             ".tsv:good")
+             "a/" * 3000, " ", "~", "\n", "%s", "\udcff.tsv", "C:\\a.npz", "http://x/a.npz", "/", ".", "*.npz", "--.npz",
+             "missing.tsv:good", ".tsv:good")
         )  # fmt: skip
         return self.ask(rng, name, f"no file · {name!r:.30}", Expect.REFUSED)
 
@@ -189,9 +191,11 @@ class BoxFiles:
             "masked": ((np.ma.masked_array(features, mask=features > 0.5), boxes), refused),
             "lists": ((features.tolist(), boxes.tolist()), refused), "a list": ([features, boxes], refused),
             "tensors": ((torch.from_numpy(features.copy()), torch.from_numpy(boxes.copy())), refused),
-            "three": ((features, boxes, boxes), refused), "one array": (features, refused), "a number": (7, refused), "True": (True, refused),
+            "three": ((features, boxes, boxes), refused), "one array": (features, refused), "a number": (7, refused),
+            "True": (True, refused),
             "swapped": ((boxes, features), refused), "a dictionary": ({"features": features, "boxes": boxes}, refused),
-            "None twice": ((None, None), refused), "bytes": (b"x", refused), "a NUL": ("a\0.npz", refused), "an object": (object(), refused),
+            "None twice": ((None, None), refused), "bytes": (b"x", refused), "a NUL": ("a\0.npz", refused),
+            "an object": (object(), refused),
         }  # fmt: skip
         what = rng.choice(list(found))
         given, expect = found[what]

@@ -146,7 +146,7 @@ class BoxFiles:
             "CR LF": (raw.replace(b"\n", b"\r\n"), name, Expect.SAME),
             "blank lines": (b"\n\n" + raw.replace(b"\n", b"\n\n"), name, Expect.SAME),
             "no line feed at the end": (joined(rows[:2])[:-1], name, Expect.SAME),
-            "a header": (b"\t".join(rows[0]) + b"\n" + raw, name, Expect.SAME),
+            "a header": (b"\t".join(name.encode() for name in rows[0]) + b"\n" + raw, name, Expect.SAME),
             "one row": (joined(rows[1:2]), name, Expect.SAME),
             "named": (raw, "a.tsv:good", Expect.SAME),
             "another named": (raw, "a.tsv:before", Expect.EITHER),

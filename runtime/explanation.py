@@ -63,7 +63,7 @@ class Explanation:
     layers: str | None
     """`first` or `all` for the methods that choose layers, None for the others."""
     image_relevance: NDArray[np.floating]
-    """(rows, columns) of patches, row 0 at the top of the crop."""
+    """(rows, columns) of patches, row 0 at the top of the crop, or (N,) of `boxes`."""
     text_relevance: NDArray[np.floating]
     """(tokens,), special tokens included."""
     solver: tuple[SolverReport, ...]
@@ -80,6 +80,8 @@ class Explanation:
     """Whose score the relevance speaks of: the target's, the difference of two, the sum of all; None where it depends on no answer."""
     signed: bool = False
     """Whether scores have signs: above 0 they speak for `target`, below for `versus`."""
+    boxes: NDArray[np.float32] | None = None
+    """(N, 4): x0, y0, x1, y1 as shares of the picture's width and height, of a model that takes boxes; None for patches."""
 
     @property
     def tokens(self) -> tuple[Token, ...]:
@@ -147,7 +149,6 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
     Only with several methods it has a `comparison` of them.
     """
     first = explanations[0]
-    rows, columns = first.image_relevance.shape
     return {
         "schema_version": SCHEMA_VERSION,
         "image": first.image_name,
@@ -162,7 +163,7 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
         "raw_tokens": [token.raw for token in first.tokens],
         "token_ids": [token.id for token in first.tokens],
         "words": [{"text": word.text, "tokens": list(word.tokens)} for word in first.question.words],
-        "grid": [rows, columns],
+        **scored_places(first.image_relevance.shape, first.boxes),
         "explanations": [
             {
                 "method": e.method,
@@ -181,6 +182,11 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
         "precision": first.precision,
         "timings_ms": dict(first.timings_ms),
     }
+
+
+def scored_places(grid: Sequence[int] | None, boxes: NDArray[np.float32] | None) -> dict[str, Any]:
+    """The key that says where the scores of a picture lie: in a grid, or in boxes (N, 4)."""
+    return {"grid": list(grid or ())} if boxes is None else {"boxes": [[float(corner) for corner in box] for box in boxes]}
 
 
 def _finite(value: Any) -> Any:

@@ -84,7 +84,7 @@ def encode_questions(
     session: Session, pixels: Sequence[NDArray[np.float32]], ids: Sequence[NDArray[np.int64]], memory: Memory
 ) -> Questions:
     """Encode each distinct image once; `pixels` (3, S, S) and `ids` (T,) are each question's."""
-    encoded = encode_distinct(session, pixels, memory.answers(1 + session.description.grid**2, 0))
+    encoded = encode_distinct(session, [(one,) for one in pixels], memory.answers(1 + session.description.grid**2, 0))
     return Questions(encoded.tokens, encoded.rows, ids)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from xai.base.errors import BadInput
 
@@ -26,6 +27,8 @@ class Asked:
     seed: int
     versus: str | int | None = None
     as_published: bool = False
+    boxes: str | None = None
+    """Box features of the images: a file, or a folder of files."""
 
     def __post_init__(self) -> None:
         for name, answer in (("the target", self.target), ("versus", self.versus)):
@@ -46,6 +49,10 @@ class Asked:
     def check(self, explainer: Explainer, question: str) -> EncodedQuestion:
         """The question, encoded. Raises the `XaiError` that explaining would, as far as the image does not matter."""
         return explainer.check(question, self.target, self.truncate, self.versus, self.methods)
+
+    def prepare(self, explainer: Explainer, image: str | Path | BinaryIO, own: Path | None = None) -> PreparedImage:
+        """An image, with the box features of its own, or those of all."""
+        return explainer.prepare(image, self.boxes if own is None else own)
 
     def explain(self, explainer: Explainer, image: PreparedImage, question: str | EncodedQuestion) -> list[Explanation]:
         """One image and question, by every method."""

@@ -12,15 +12,18 @@ from PIL import Image
 from xai.base.wording import percent, right_to_left
 from xai.runtime.explanation import Explanation
 from xai.runtime.show.agreement import agreements
+from xai.runtime.show.boxes import box_lines, marks
 from xai.runtime.show.fonts import lacking_note
-from xai.runtime.show.paper import GREY, Box, Paper, Style, grey, hatch, outline, reduced, show_image
+from xai.runtime.show.paper import GREY, Box, Paper, Style, box_mark, grey, hatch, outline, reduced, show_image
 from xai.runtime.show.scale import bar_labels, is_flat, legends, notes, score_label, word_range
-from xai.runtime.show.theme import FADED, FLAT, answer_lines, cut_away, heat, ink, labels, outside, paint, sides, window
+from xai.runtime.show.theme import FADED, FLAT, answer_lines, cut_away, ink, labels, map_image, outside, paint, sides, window
 
 MARGIN = 0.45
 GAP = 0.35
 _BAR = 0.9
 """Width of an upright colour bar with its labels."""
+_SHORTEST_BAR = 0.5
+"""Height of it beside a picture that is long and thin."""
 _TITLED = 1.1
 """Width of "The picture" above one: a column is at least as wide."""
 _TALLEST, _LOWEST = 4.6, 2.2
@@ -147,7 +150,9 @@ def _titled(paper: Paper, x: float, y: float, height: float, explanation: Explan
     box = _shown(explanation) if overlay else (0, 0, *explanation.picture.size)
     _picture(paper, x, y, height, box, explanation, views, overlay)
     if overlay:
-        _colour_bar(paper, x + height * _aspect(box) + 0.15, y, 0.16, height, explanation)
+        bar = max(height, _SHORTEST_BAR)
+        _colour_bar(paper, x + height * _aspect(box) + 0.15, y, 0.16, bar, explanation)
+        return y + bar
     return y + height
 
 
@@ -160,7 +165,8 @@ def _told(paper: Paper, x: float, y: float, width: float, explanation: Explanati
     paper.line(x, y, "The words", TITLE)
     y = _word_boxes(paper, x, y + TITLE.height + 0.05, width, explanation, 12) + 0.12
     y = paper.paragraph(x, y, width, word_range(explanation), SMALL) + 0.12
-    return _small_print(paper, x, y, width, [_provenance(explanation), *_notes(explanation), *_legends([explanation])])
+    said = [_provenance(explanation), *_notes(explanation), *box_lines(explanation), *_legends([explanation])]
+    return _small_print(paper, x, y, width, said)
 
 
 def _columns(explanation: Explanation, methods: int) -> tuple[float, int]:
@@ -194,7 +200,8 @@ def _comparison(paper: Paper, y: float, explanations: Sequence[Explanation], vie
             lower = _panel(paper, x, y, side, explanation, views)
         end = max(end, lower)
     end = _agreements(paper, MARGIN, end + 0.35, width, explanations)
-    return _small_print(paper, MARGIN, end + 0.3, width, [*_legends(explanations), _source(explanations[0])])
+    said = [*box_lines(explanations[0], several=True), *_legends(explanations), _source(explanations[0])]
+    return _small_print(paper, MARGIN, end + 0.3, width, said)
 
 
 def _original(paper: Paper, x: float, y: float, width: float, height: float, explanation: Explanation, views: _Views) -> float:
@@ -288,7 +295,9 @@ def _picture(paper: Paper, x: float, y: float, height: float, shown: Box, explan
         hatch(axes, strip)
     show_image(axes, views.faded if overlay else views.seen, box)
     if overlay:
-        show_image(axes, heat(explanation.image_relevance, 720, explanation.signed), box)
+        show_image(axes, map_image(explanation, 720), box)
+        for mark in reversed(marks(explanation)):  # the highest lies on top
+            box_mark(axes, mark.corners, mark.number)
     outline(axes, box)
     axes.set(xlim=(shown[0], shown[2]), ylim=(shown[3], shown[1]), aspect="auto")
 

@@ -221,7 +221,7 @@ def test_a_value_of_another_type_is_refused(valid, name, value) -> None:
         (("explanations", 0, "solver", 0, "status"), "solved"),
         (("explanations", 0, "solver", 0, "eigenvalue"), 2.5),
         (("explanations", 0, "solver", 0, "gap"), -1),
-        (("explanations", 0, "solver", 0, "nodes"), 0),
+        (("explanations", 0, "solver", 0, "nodes"), -1),
         (("explanations", 0, "notes"), [""]),
         (("session",), "tensorrt"),
         (("precision",), "float8"),

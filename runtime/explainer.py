@@ -21,11 +21,11 @@ from xai.runtime.engine import Answered, explain_tokens
 from xai.runtime.evidence import solved_graphs
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.inputs.decode import ImageSource
-from xai.runtime.inputs.encode import embed_texts, encode_distinct
+from xai.runtime.inputs.encode import encode_distinct
 from xai.runtime.inputs.kept import KeptImages
 from xai.runtime.inputs.prepare import PreparedImage, prepare, prepare_all
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
-from xai.runtime.masked.masking import Kept, answer_kept, kept_places
+from xai.runtime.masked.masking import Kept, answer_kept, kept_places, text_to_cut
 from xai.runtime.masked.prediction import Asked, Prediction, places
 from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_method, find_methods
 from xai.runtime.sessions.protocol import Session
@@ -172,7 +172,7 @@ class Explainer:
         sizes = [(image.grid[0] * image.grid[1], len(question.tokens)) for image, question in zip(prepared, questions, strict=True)]
         kept = [one.kept(question, patches, special[TEXT]) for one, question, (patches, _) in zip(asked, questions, sizes, strict=True)]
         with clock.time("embed_text"):
-            text = embed_texts(self.session, [question.ids for question in questions]).embeddings
+            text = text_to_cut(self.session, [question.ids for question in questions])
         logits = np.empty((len(asked), self.session.description.answers))
         groups: dict[tuple[int, int], list[int]] = {}
         for i, tokens in enumerate(kept):
@@ -229,10 +229,10 @@ class Explainer:
         encoding = Clock()
         prepared: list[PreparedImage] = []
 
-        def pixels() -> Iterator[NDArray[np.float32]]:
+        def pixels() -> Iterator[tuple[NDArray[np.float32]]]:
             for image in prepare_all(images, self.session.description):
                 prepared.append(image)
-                yield image.pixels
+                yield (image.pixels,)
 
         encoded = encode_distinct(self.session, pixels(), ENCODED_TOGETHER, encoding, self.kept)
         with encoding.time("encode_image"):

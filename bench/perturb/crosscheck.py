@@ -82,7 +82,7 @@ def cross_check(explainer: Explainer, reference: Explainer, samples: Sequence[Sa
 
     model = reference.session.model  # type: ignore[attr-defined]  # the eager session's own
     checked = CrossCheck(questions=len(samples))
-    prepared, _ = prepare_chunk(explainer, samples, Chunk(0, len(samples)), skip_broken=False)
+    prepared, _ = prepare_chunk(explainer, samples, Chunk(0, len(samples)), skip_broken=False, boxes=request.boxes)
     start = time.perf_counter()
     ours = run_chunk(explainer.session, prepared, request)
     checked.seconds = time.perf_counter() - start

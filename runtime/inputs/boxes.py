@@ -142,7 +142,7 @@ def _read_npz(path: Path) -> BoxFeatures:
         raise
     except Exception as error:  # of zipfile, zlib or NumPy, whatever a damaged file makes them raise
         raise BadInput(f"{path} is no npz that can be read: {first_line(error)}") from error
-    return check_boxes(*arrays, str(path))
+    return check_boxes(arrays[0], arrays[1], str(path))
 
 
 @functools.lru_cache(maxsize=2)

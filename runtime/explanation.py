@@ -62,7 +62,7 @@ class Explanation:
     layers: str | None
     """`first` or `all` for the methods that choose layers, None for the others."""
     image_relevance: NDArray[np.floating]
-    """(rows, columns) of patches, row 0 at the top of the crop."""
+    """(rows, columns) of patches, row 0 at the top of the crop, or (N,) of `boxes`."""
     text_relevance: NDArray[np.floating]
     """(tokens,), special tokens included."""
     solver: tuple[SolverReport, ...]
@@ -73,6 +73,8 @@ class Explanation:
     """Milliseconds by stage; stages that ran for several questions or methods at once are counted whole."""
     notes: tuple[str, ...]
     """What a reader should know before trusting this, such as a graph in several pieces."""
+    boxes: NDArray[np.float32] | None = None
+    """(N, 4): x0, y0, x1, y1 as shares of the picture's width and height, of a model that takes boxes; None for patches."""
 
     @property
     def tokens(self) -> tuple[Token, ...]:
@@ -139,7 +141,6 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
     Only with several methods it has a `comparison` of them.
     """
     first = explanations[0]
-    rows, columns = first.image_relevance.shape
     return {
         "schema_version": SCHEMA_VERSION,
         "image": first.image_name,
@@ -153,7 +154,7 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
         "raw_tokens": [token.raw for token in first.tokens],
         "token_ids": [token.id for token in first.tokens],
         "words": [{"text": word.text, "tokens": list(word.tokens)} for word in first.question.words],
-        "grid": [rows, columns],
+        **_places(first),
         "explanations": [
             {
                 "method": e.method,
@@ -170,6 +171,13 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
         "precision": first.precision,
         "timings_ms": dict(first.timings_ms),
     }
+
+
+def _places(explanation: Explanation) -> dict[str, Any]:
+    """Where the scores of the picture lie: in a grid, or in boxes."""
+    if explanation.boxes is None:
+        return {"grid": list(explanation.image_relevance.shape)}
+    return {"boxes": [[float(corner) for corner in box] for box in explanation.boxes]}
 
 
 def _finite(value: Any) -> Any:

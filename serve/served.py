@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -106,7 +107,7 @@ class Served:
             encoded = self.explainer.check(question)
         words = _mask(without_words, len(encoded.words), "without_words", "words")
         image = await self._decode(picture)
-        masks = _mask(without_patches, image.grid[0] * image.grid[1], "without_patches", "patches"), words
+        masks = _mask(without_patches, math.prod(image.shape), "without_patches", "patches"), words
         with self._timed(self._gauges.predict):
             return await self.batcher.submit(Work(Asked(image, encoded, *masks), (), None, top_k), ())
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from xai.base.errors import BadInput
 
@@ -24,6 +25,8 @@ class Asked:
     top_k: int
     truncate: bool
     seed: int
+    boxes: str | None = None
+    """Box features of the images: a file, or a folder of files."""
 
     def __post_init__(self) -> None:
         if isinstance(self.target, str) and not self.target.strip():
@@ -32,6 +35,10 @@ class Asked:
     def target_of(self, own: str | int | None) -> str | int | None:
         """The target of a pair that may name its own."""
         return self.target if own is None else own
+
+    def prepare(self, explainer: Explainer, image: str | Path | BinaryIO, own: Path | None = None) -> PreparedImage:
+        """An image, with the box features of its own, or those of all."""
+        return explainer.prepare(image, self.boxes if own is None else own)
 
     def explain(self, explainer: Explainer, image: PreparedImage, question: str | EncodedQuestion) -> list[Explanation]:
         """One image and question, by every method."""

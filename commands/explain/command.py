@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,10 +67,16 @@ if TYPE_CHECKING:
     help="Write the JSON object here; one object a line for several images or pairs.",
 )
 @click.option(
+    "--boxes",
+    metavar="FILE|FOLDER",
+    shell_complete=complete_file,
+    help="For a model that looks at boxes: their features, an .npz, a .tsv of many images, or a folder of IMAGE.npz.",
+)
+@click.option(
     "--pairs",
     metavar="FILE",
     shell_complete=complete_file,
-    help="Explain the pairs of this JSONL or CSV file (image, question, optional target and id) instead; with --json, a line each.",
+    help="Explain the pairs of this JSONL or CSV file (image, question, optional target, id and boxes) instead; with --json, a line each.",
 )
 @click.option("--resume", is_flag=True, help="With --pairs: go on with the lines that are in the --json file.")
 @click.option("--skip-broken", is_flag=True, help="With --pairs: note pairs that cannot be explained, instead of stopping.")
@@ -82,6 +89,7 @@ def explain(
     top_k: int,
     truncate: bool,
     seed: int,
+    boxes: str | None,
     pairs: str | None,
     resume: bool,
     skip_broken: bool,
@@ -89,9 +97,9 @@ def explain(
 ) -> None:
     """Answer QUESTION about each IMAGE, and show which regions and words made the answer.
 
-    IMAGE is a file, a folder of images, or - for standard input.
+    IMAGE is a file, a folder of images, or - for standard input; for a model that looks at boxes also a file of box features.
     """
-    asked = Asked(method_names(methods, layers), target, top_k, truncate, seed)
+    asked = Asked(method_names(methods, layers), target, top_k, truncate, seed, boxes)
     if pairs is not None:
         from xai.commands.explain.pairs import check_usage, explain_pairs
 
@@ -119,7 +127,7 @@ def _explain_images(
     printed = json_file is not None and lines is None
     if printed and solver_report:
         raise click.UsageError("--solver-report is printed where --json - goes: write the JSON to a file")
-    check_paths(paths, lines, outputs)
+    check_paths(paths, lines, outputs, asked.boxes)
     model.find()
 
     from xai.base.files import json_bytes, write
@@ -131,7 +139,7 @@ def _explain_images(
     encoded = explainer.check(question, asked.target, asked.truncate)
     one = len(images) == 1
     objects: list[bytes] = []
-    images_ahead = ahead(explainer.prepare, [image_source(name) for name in images])
+    images_ahead = ahead(functools.partial(asked.prepare, explainer), [image_source(name) for name in images])
     for name, image in zip(track(images, "Explaining"), images_ahead, strict=True):
         try:
             found = asked.explain(explainer, image.result(), encoded)

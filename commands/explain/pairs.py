@@ -51,15 +51,17 @@ def explain_pairs(model: ModelOptions, file: str, asked: Asked, json_file: str, 
         raise click.UsageError("--resume needs a file that --json names")
     pairs = read_pairs(Path(file))
     model.find()
+    from xai.runtime.inputs.boxes import split_row
+
     if not skip_broken:
         for pair in pairs:
-            if not os.path.exists(pair.path):  # noqa: PTH110 - Path.exists fails on a name that is too long
+            if not os.path.exists(split_row(str(pair.path))[0]):  # noqa: PTH110 - Path.exists fails on a name that is too long
                 raise _refused(pair, BadInput(f"image {pair.path} does not exist"))
     with open_lines(path, resume) as lines:
         explainer = model.open()
         own = explainer.session
         run = [identify(model.model, own.name), own.name, own.precision, own.provider, asked.methods, asked.top_k]
-        keys = [pair.key([*run, asked.target, asked.truncate, asked.seed]) for pair in pairs]
+        keys = [pair.key([*run, asked.target, asked.truncate, asked.seed, *([asked.boxes] if asked.boxes else [])]) for pair in pairs]
         done = _check_done(lines, pairs, keys)
         refused = _check_questions(explainer, pairs, asked)
         for pair in pairs[done:] if not skip_broken else ():
@@ -135,7 +137,7 @@ def _explained(explainer: Explainer, pairs: Sequence[Pair], asked: Asked, done: 
     from xai.runtime.inputs.prepare import ahead
 
     first = done - done % TOGETHER
-    images = ahead(explainer.prepare, [pair.path for pair in pairs[first:] if pair.number not in refused])
+    images = ahead(lambda pair: asked.prepare(explainer, pair.path, pair.boxes), [p for p in pairs[first:] if p.number not in refused])
     prepared: dict[int, PreparedImage] = {}
     for start in range(first, len(pairs), TOGETHER):
         block = pairs[start : start + TOGETHER]

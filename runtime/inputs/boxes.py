@@ -14,13 +14,14 @@ import os
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xai.base.errors import BadInput, XaiError, first_line
 from xai.base.reading import MEGABYTE, read_bytes
+from xai.runtime.inputs.decode import MAX_PIXELS
 
 SUFFIXES = (".npz", ".tsv")
 """Of files of box features."""
@@ -55,6 +56,10 @@ class BoxRow(NamedTuple):
     size: tuple[int, int] | None
 
 
+GivenBoxes = str | os.PathLike[str] | BoxFeatures | tuple[NDArray[Any], NDArray[Any]]
+"""Box features as a caller gives them: a file or folder (`read_row`), or the arrays."""
+
+
 def read_boxes(path: str | os.PathLike[str], image_id: str | None = None) -> BoxFeatures:
     """The box features of a picture, as `read_row` finds them. Raises `BadInput`."""
     return read_row(path, image_id).found
@@ -81,6 +86,30 @@ def read_row(path: str | os.PathLike[str], image_id: str | None = None) -> BoxRo
     if file.suffix.lower() not in SUFFIXES:
         raise BadInput(f"{file} is no file of box features: its name must end with {' or '.join(SUFFIXES)}")
     return _read_tsv(file, image_id) if file.suffix.lower() == ".tsv" else BoxRow(_read_npz(file), None)
+
+
+def split_row(name: str) -> tuple[str, str | None]:
+    """A file of box features and the image of one of its rows, from a name such as `val2014_obj36.tsv:COCO_val2014_000000000042`."""
+    file, mark, image_id = name.rpartition(".tsv:")
+    return (f"{file}.tsv", image_id) if mark and image_id else (name, None)
+
+
+def is_box_file(source: object) -> bool:
+    """Whether what is given as an image are box features."""
+    named = isinstance(source, str | os.PathLike) and split_row(os.fsdecode(source))[0].lower().endswith(SUFFIXES)
+    return named or isinstance(source, BoxFeatures)
+
+
+def find_boxes(given: object, image_id: str | None, width: int) -> BoxRow:
+    """The box features that a caller gives of an image, for a model that takes features of that width. Raises `BadInput`."""
+    if isinstance(given, str | os.PathLike):
+        path, own = split_row(os.fsdecode(given))
+        row, name = read_row(path, own or image_id), path
+    elif isinstance(given, tuple) and len(given) == 2:
+        row, name = BoxRow(check_boxes(*given, "the box features"), None), "the box features"
+    else:
+        raise BadInput(f"the box features are of type {type(given).__name__}: give a file, or features (N, D) and boxes (N, 4)")
+    return row._replace(found=fit_width(row.found, width, name))
 
 
 def check_boxes(features: object, boxes: object, name: str) -> BoxFeatures:
@@ -195,8 +224,8 @@ def _parse_row(line: bytes, where: str) -> BoxRow:
         raise BadInput(f"{where}: {len(cells)} columns, not {len(COLUMNS)} ({', '.join(COLUMNS)})")
     row = dict(zip(COLUMNS, cells, strict=True))
     height, width, count = (_count(row[name], name, where) for name in ("img_h", "img_w", "num_boxes"))
-    if not width or not height:
-        raise BadInput(f"{where}: the picture is {width} x {height} pixels")
+    if not 0 < width * height <= MAX_PIXELS:
+        raise BadInput(f"{where}: the picture is {width} x {height} pixels, which no picture has")
     numbers = {}
     for name in ("boxes", "features"):
         try:

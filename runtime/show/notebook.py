@@ -5,10 +5,12 @@ from __future__ import annotations
 from html import escape
 
 from xai.runtime.explanation import Explanation
+from xai.runtime.show.boxes import box_lines
 from xai.runtime.show.page import (
     CUT_AWAY,
     SEEN,
     answers,
+    box_marks,
     direction,
     method_title,
     note_paragraphs,
@@ -27,6 +29,10 @@ _LONGEST = 480
 _HEAT = 160
 """Pixels of the overlay's side."""
 
+BOX = "position:absolute;border:2px solid #fff;outline:1px solid #111"
+NUMBER = "position:absolute;left:0;top:0;padding:0 .35em;background:#111;color:#fff;font-size:.75rem"
+"""CSS of a box that is outlined, and of its number."""
+
 
 def fragment(explanation: Explanation) -> str:
     """Write the element; styles stand on the elements themselves, so that a notebook's own are left as they are."""
@@ -36,7 +42,13 @@ def fragment(explanation: Explanation) -> str:
     crop = box[0] - left, box[1] - top, box[2] - left, box[3] - top
     shown = min(_LONGEST, round(_LONGEST * width / height))
     cuts = "".join(f'<div style="position:absolute;{place(strip, size)};{CUT_AWAY}"></div>' for strip in outside(size, crop))
-    small = [cut_away(explanation), patch_range(explanation), word_range(explanation), legend("dark", "bright", "grey")]
+    small = [
+        cut_away(explanation),
+        patch_range(explanation),
+        word_range(explanation),
+        *box_lines(explanation),
+        legend("dark", "bright", "grey"),
+    ]
     return (
         f'<div style="max-width:{_LONGEST}px"><p dir="auto"><strong>{text(explanation.question.text)}</strong></p>{answers(explanation)}'
         f"<p>{method_title(explanation)}</p>"
@@ -45,6 +57,7 @@ def fragment(explanation: Explanation) -> str:
         f'alt="{text(f"The picture {explanation.image_name}")}" style="position:absolute;inset:0;width:100%;height:100%">{cuts}'
         f'<img src="{overlay_uri(explanation, _HEAT)}" alt="{text(peak(explanation))}" '
         f'style="position:absolute;{place(crop, size)};outline:2px solid #111;{SEEN}">'
+        f"{box_marks(explanation, '', BOX, NUMBER)}"
         f'</div><ul dir="{direction(explanation)}" style="display:flex;flex-wrap:wrap;gap:6px;padding:0;list-style:none">'
         f"{words(explanation, 'padding:2px 8px;border-radius:6px;text-align:center')}</ul>"
         f"<p><small>{'<br>'.join(escape(line) for line in small if line)}</small></p>{note_paragraphs(explanation)}</div>"

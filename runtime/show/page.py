@@ -17,17 +17,18 @@ from xai.base.uri import data_uri
 from xai.base.wording import one_line, percent, right_to_left
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.show.agreement import agreements
-from xai.runtime.show.scale import bar_labels, is_flat, legend, notes, score_label, word_range
+from xai.runtime.show.boxes import box_lines, marks, ranked
+from xai.runtime.show.scale import bar_labels, is_flat, legend, notes, place_name, score_label, word_range
 from xai.runtime.show.theme import (
     FADED,
     FLAT,
     RAMP,
     answer_lines,
     cut_away,
-    heat,
     hexadecimal,
     ink,
     layers_label,
+    map_image,
     outside,
     paint,
     window,
@@ -70,7 +71,7 @@ def html(explanations: Sequence[Explanation]) -> str:
         top=_top(first.top),
         noscript=alone,
         sections=_methods(explanations, _section),
-        legend=f'<p class="small">{escape(legend("dark", "bright", "grey"))}</p>',
+        legend=f'<p class="small">{escape(" ".join([legend("dark", "bright", "grey"), *box_lines(first, several=True)]))}</p>',
         agreements=_agreements(explanations),
         computed=_computed(first),
         script=_file("page.js"),
@@ -90,8 +91,19 @@ def picture_uri(picture: Image.Image, longest: int) -> str:
 
 
 def overlay_uri(explanation: Explanation, side: int) -> str:
-    """Give the address of an explanation's overlay within the page, `side` pixels square."""
-    return _image_uri(heat(explanation.image_relevance, side), "png")
+    """Give the address of an explanation's overlay within the page, `side` pixels long or square."""
+    return _image_uri(map_image(explanation, side), "png")
+
+
+def box_marks(explanation: Explanation, attributes: str, style: str = "", number_style: str = "") -> str:
+    """Write an element for each box that is outlined, with these attributes, over the overlay that it stands behind."""
+    found = marks(explanation)[::-1]  # the highest lies on top
+    corners = [tuple(map(round, mark.corners)) for mark in found]
+    return "".join(
+        f'<div {attributes} style="{place((left, top, right, bottom), explanation.picture.size)};{style}">'
+        f'<span style="{number_style}">{mark.number}</span></div>'
+        for mark, (left, top, right, bottom) in zip(found, corners, strict=True)
+    )
 
 
 def place(box: tuple[int, int, int, int], size: tuple[int, int]) -> str:
@@ -105,6 +117,10 @@ def peak(explanation: Explanation) -> str:
     """Put the map into words."""
     if is_flat(explanation.image_relevance):
         return f"Relevance by {explanation.method}: nearly the same everywhere"
+    if explanation.boxes is not None:
+        best = int(explanation.image_relevance.argmax())
+        shares = ", ".join(f"{corner:.2f}" for corner in explanation.boxes[best])
+        return f"Relevance by {explanation.method}: highest in box {best} ({shares}) of {len(explanation.boxes)}"
     grid = explanation.image_relevance.shape
     row, column = np.unravel_index(explanation.image_relevance.argmax(), grid)
     return f"Relevance by {explanation.method}: highest in row {row + 1} of {grid[0]}, column {column + 1} of {grid[1]}"
@@ -162,8 +178,15 @@ def _methods(explanations: Sequence[Explanation], part: Callable[[Explanation, s
 
 
 def _overlay(explanation: Explanation, mark: str) -> str:
-    scores = json.dumps([[f"{value:.4g}" for value in row] for row in explanation.image_relevance])
-    return f'<img {mark} src="{overlay_uri(explanation, _HEAT)}" data-scores="{escape(scores)}" alt="{text(peak(explanation))}">'
+    if explanation.boxes is None:
+        scores = json.dumps([[f"{value:.4g}" for value in row] for row in explanation.image_relevance])
+        data = f'data-scores="{escape(scores)}"'
+    else:
+        rows = zip(explanation.boxes, explanation.image_relevance, strict=True)
+        boxes = json.dumps([[*(round(float(corner), 5) for corner in box), f"{value:.4g}"] for box, value in rows])
+        data = f'data-boxes="{escape(boxes)}"'
+    image = f'<img {mark} src="{overlay_uri(explanation, _HEAT)}" {data} alt="{text(peak(explanation))}">'
+    return image + box_marks(explanation, f'class="mark" {mark}')
 
 
 def _choice(i: int, explanation: Explanation) -> str:
@@ -174,7 +197,8 @@ def _choice(i: int, explanation: Explanation) -> str:
 def _bar(explanation: Explanation, mark: str) -> str:
     kind = "control flat" if is_flat(explanation.image_relevance) else "control"
     ticks = "".join(f"<span>{label}</span>" for _, label in bar_labels(explanation))
-    return f'<div class="{kind}" {mark}><h2>Raw score of a patch</h2><div class="bar"></div><div class="ticks small">{ticks}</div></div>'
+    title = f"<h2>Raw score of a {place_name(explanation)}</h2>"
+    return f'<div class="{kind}" {mark}>{title}<div class="bar"></div><div class="ticks small">{ticks}</div></div>'
 
 
 def _top(found: Sequence[Answer]) -> str:
@@ -196,11 +220,16 @@ def _section(explanation: Explanation, mark: str) -> str:
         reports = [asdict(report) for report in explanation.solver]
         rows = [[f"{v:.4g}" if isinstance(v, float) else v for v in report.values()] for report in reports]
         solver = f"<details><summary>Graphs and their solutions</summary>{_table(reports[0], rows)}</details>"
+    boxes = ""
+    if explanation.boxes is not None:
+        listed = [(i, *(f"{x:.4f}" for x in explanation.boxes[i]), f"{explanation.image_relevance[i]:.6g}") for i in ranked(explanation)]
+        heads = ("Box", "Left", "Top", "Right", "Bottom", "Raw score")
+        boxes = f"<details><summary>Boxes and their scores, the highest first</summary>{_table(heads, listed)}</details>"
     return (
         f"<section {mark}><h2>Words, by {method_title(explanation)}</h2>"
         f'<ul class="words" dir="{direction(explanation)}">{words(explanation)}</ul>'
         f'<p class="small">{escape(word_range(explanation))}</p>{note_paragraphs(explanation)}'
-        f"<details><summary>Tokens and their scores</summary>{tokens}</details>{solver}</section>"
+        f"<details><summary>Tokens and their scores</summary>{tokens}</details>{boxes}{solver}</section>"
     )
 
 

@@ -169,6 +169,25 @@ def outline(axes: Axes, box: Box) -> None:
         axes.add_patch(Rectangle(box[:2], box[2] - box[0], box[3] - box[1], fill=False, edgecolor=colour, linewidth=width, clip_on=False))
 
 
+def box_mark(axes: Axes, corners: tuple[float, float, float, float], number: int) -> None:
+    """Draw a box's line, and its number within its upper left corner, in pixels of the picture."""
+    left, top, right, bottom = corners
+    for colour, width in (INK, 1.8), ("white", 0.8):
+        axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=width))
+    axes.annotate(
+        str(number),
+        (left, top),
+        xytext=(2, -2),
+        textcoords="offset points",
+        ha="left",
+        va="top",
+        color="white",
+        fontproperties=font_for(str(number), 7, bold=True),
+        bbox={"boxstyle": "square,pad=0.2", "facecolor": INK, "linewidth": 0},
+        annotation_clip=False,
+    )
+
+
 def reduced(image: Image.Image, box: Box) -> Image.Image:
     """Copy a part of the picture with no more pixels than a sheet can show."""
     width, height = box[2] - box[0], box[3] - box[1]

@@ -22,9 +22,16 @@ _ROUNDING = 0.1
 """What rounding may take from a step between two numbers."""
 
 
+def place_name(explanation: Explanation) -> str:
+    """Say what of the picture has a score: a patch, or a box."""
+    return "patch" if explanation.boxes is None else "box"
+
+
 def spread(values: NDArray[np.floating]) -> float:
     """Give highest less lowest as a share of the largest size; 0 where all are 0, NaN where one is not finite."""
     values = np.asarray(values, dtype=np.float64)
+    if not values.size:
+        return 0.0
     if not np.isfinite(values).all():
         return np.nan
     largest = np.abs(values).max()
@@ -46,7 +53,9 @@ def scaled(values: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def ends(values: NDArray[np.floating]) -> tuple[float, float]:
-    """Give the scores that are painted darkest and brightest; the lowest and highest of scores that are nearly constant."""
+    """Give the scores that are painted darkest and brightest; the lowest and highest of scores that are nearly constant, 0 of none."""
+    if not np.size(values):
+        return 0.0, 0.0
     low, high = float(np.min(values)), float(np.max(values))
     if is_flat(values):
         return low, high
@@ -65,7 +74,9 @@ def legend(dark: str, bright: str, flat: str) -> str:
 def notes(explanation: Explanation) -> list[str]:
     """Say of which maps the colours mean nothing."""
     found = []
-    if said := _constant(explanation.image_relevance, "patch"):
+    if not explanation.image_relevance.size:
+        found.append("image: there is no box, the model saw nothing of the picture")
+    elif said := _constant(explanation.image_relevance, place_name(explanation)):
         found.append(f"image: {said}")
     if len(explanation.question.words) == 1:
         found.append("words: there is only one, its colour means nothing")
@@ -103,7 +114,9 @@ def word_range(explanation: Explanation) -> str:
 
 def patch_range(explanation: Explanation) -> str:
     """Give the patches' raw scores in a sentence."""
-    return _range(explanation.image_relevance, "patches")
+    if not explanation.image_relevance.size:
+        return ""
+    return _range(explanation.image_relevance, f"{place_name(explanation)}es")
 
 
 def _range(values: NDArray[np.floating], all_of_them: str) -> str:

@@ -12,10 +12,11 @@ from PIL import Image
 from xai.base.wording import percent, right_to_left
 from xai.runtime.explanation import Explanation
 from xai.runtime.show.agreement import agreements
+from xai.runtime.show.boxes import box_lines, marks
 from xai.runtime.show.fonts import lacking_note
-from xai.runtime.show.paper import GREY, Box, Paper, Style, grey, hatch, outline, reduced, show_image
+from xai.runtime.show.paper import GREY, Box, Paper, Style, box_mark, grey, hatch, outline, reduced, show_image
 from xai.runtime.show.scale import bar_labels, is_flat, legend, notes, score_label, word_range
-from xai.runtime.show.theme import FADED, FLAT, answer_lines, cut_away, heat, ink, layers_label, outside, paint, window
+from xai.runtime.show.theme import FADED, FLAT, answer_lines, cut_away, ink, layers_label, map_image, outside, paint, window
 
 MARGIN = 0.45
 GAP = 0.35
@@ -142,7 +143,7 @@ def _told(paper: Paper, x: float, y: float, width: float, explanation: Explanati
     paper.line(x, y, "The words", TITLE)
     y = _word_boxes(paper, x, y + TITLE.height + 0.05, width, explanation, 12) + 0.12
     y = paper.paragraph(x, y, width, word_range(explanation), SMALL) + 0.12
-    return _small_print(paper, x, y, width, [_provenance(explanation), *_notes(explanation), _legend()])
+    return _small_print(paper, x, y, width, [_provenance(explanation), *_notes(explanation), *box_lines(explanation), _legend()])
 
 
 def _columns(explanation: Explanation, methods: int) -> tuple[float, int]:
@@ -176,7 +177,7 @@ def _comparison(paper: Paper, y: float, explanations: Sequence[Explanation], vie
             lower = _panel(paper, x, y, side, explanation, views)
         end = max(end, lower)
     end = _agreements(paper, MARGIN, end + 0.35, width, explanations)
-    return _small_print(paper, MARGIN, end + 0.3, width, [_legend(), _source(explanations[0])])
+    return _small_print(paper, MARGIN, end + 0.3, width, [*box_lines(explanations[0], several=True), _legend(), _source(explanations[0])])
 
 
 def _original(paper: Paper, x: float, y: float, width: float, height: float, explanation: Explanation, views: _Views) -> float:
@@ -266,7 +267,9 @@ def _picture(paper: Paper, x: float, y: float, height: float, shown: Box, explan
         hatch(axes, strip)
     show_image(axes, views.faded if overlay else views.seen, box)
     if overlay:
-        show_image(axes, heat(explanation.image_relevance, 720), box)
+        show_image(axes, map_image(explanation, 720), box)
+        for mark in reversed(marks(explanation)):  # the highest lies on top
+            box_mark(axes, mark.corners, mark.number)
     outline(axes, box)
     axes.set(xlim=(shown[0], shown[2]), ylim=(shown[3], shown[1]), aspect="auto")
 

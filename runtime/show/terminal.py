@@ -17,6 +17,7 @@ from rich.text import Text
 from xai.base.wording import one_line, percent
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.show.agreement import agreements
+from xai.runtime.show.boxes import box_lines, spread_boxes
 from xai.runtime.show.scale import is_flat, legend, notes, scaled, score_label
 from xai.runtime.show.theme import FLAT, answer_lines, colours, hexadecimal, ink, layers_label, paint
 
@@ -50,6 +51,8 @@ def show(explanations: Sequence[Explanation], console: Console) -> None:
         _print_indented(console, words)
         console.print()
         _print_indented(console, grid)
+        for line in box_lines(explanation):
+            _print_indented(console, Text(line, style="dim"))
         for note in (*explanation.notes, *notes(explanation)):
             _print_indented(console, Text(f"Note: {one_line(note)}"))
     if len(explanations) > 1:
@@ -109,20 +112,35 @@ def _coloured(explanation: Explanation, width: int) -> tuple[Text, Text]:
         Text(f" {one_line(word.text)} {score_label(score)} ", style=f"{ink(rgb)} on {hexadecimal(rgb)}")
         for word, score, rgb in zip(explanation.question.words, relevance, paint(relevance), strict=True)
     ]
-    columns = explanation.image_relevance.shape[1]
-    cells = max(1, min(_WIDEST, width - 4) // columns)  # columns of the terminal for a patch
-    pixels = colours(_fit(scaled(explanation.image_relevance), min(_WIDEST, width - 4)))
+    values, covered = _cells(explanation, min(_WIDEST, width - 4))
+    cells = max(1, min(_WIDEST, width - 4) // values.shape[1])  # columns of the terminal for a patch
+    pixels = colours(values)
     if is_flat(explanation.image_relevance):
         pixels[:] = FLAT
     pixels = pixels.repeat(cells, axis=0).repeat(cells, axis=1)
+    covered = covered.repeat(cells, axis=0).repeat(cells, axis=1)
     lines = []
-    for upper, lower in zip(pixels[::2], [*pixels[1::2], None], strict=False):
+    for row in range(0, len(pixels), 2):
         line = Text()
-        for column, rgb in enumerate(upper):
-            below = "" if lower is None else f" on {hexadecimal(lower[column])}"
-            line.append("▀", style=hexadecimal(rgb) + below)
+        for column in range(pixels.shape[1]):
+            upper, lower = (hexadecimal(pixels[y, column]) if y < len(pixels) and covered[y, column] else None for y in (row, row + 1))
+            if upper is None:  # nothing above: the lower half alone, or neither
+                line.append("▄" if lower else " ", style=lower or "")
+            else:
+                line.append("▀", style=upper + (f" on {lower}" if lower else ""))
         lines.append(line)
     return _wrap(words, " ", width - 2), Text("\n").join(lines)
+
+
+def _cells(explanation: Explanation, most: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The map scaled, in at most so many columns, and where it is: everywhere in a grid, where boxes are."""
+    values = scaled(explanation.image_relevance)
+    if explanation.boxes is None:
+        fitted = _fit(values, most)
+        return fitted, np.ones(fitted.shape, dtype=bool)
+    width, height = explanation.picture.size
+    scale = max(1, most) / max(width, height)
+    return spread_boxes(values, explanation.boxes, max(1, round(scale * height)), max(1, round(scale * width)))
 
 
 def _shaded(explanation: Explanation, shades: str, width: int) -> tuple[Text, Panel]:
@@ -133,8 +151,11 @@ def _shaded(explanation: Explanation, shades: str, width: int) -> tuple[Text, Pa
         Text(f"{one_line(word.text)}{shades[level]} {score_label(score)}")
         for word, score, level in zip(explanation.question.words, relevance, levels, strict=True)
     ]
-    values = _fit(scaled(explanation.image_relevance), min(_WIDEST, width - 4) // 2)
-    grid = "\n".join("".join(shades[level] * 2 for level in row) for row in _levels(values, is_flat(explanation.image_relevance)))
+    values, covered = _cells(explanation, min(_WIDEST, width - 4) // 2)
+    shown = _levels(values, is_flat(explanation.image_relevance))
+    grid = "\n".join(
+        "".join(shades[level] * 2 if seen else "  " for level, seen in zip(*row, strict=True)) for row in zip(shown, covered, strict=True)
+    )
     return _wrap(words, "   ", width - 2), Panel.fit(Text(grid), box=SQUARE, padding=0)
 
 

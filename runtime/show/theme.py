@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xai.runtime.explanation import Answer, Explanation
+from xai.runtime.show.boxes import spread_boxes
 from xai.runtime.show.scale import is_flat, scaled
 
 RAMP = np.frombuffer(
@@ -60,6 +61,22 @@ def heat(relevance: NDArray[np.floating], side: int) -> Image.Image:
     low, high = _OPACITY
     alpha = np.round(255 * (low + (high - low) * values)).astype(np.uint8)
     return Image.fromarray(np.dstack([colours(values), alpha]))
+
+
+def map_image(explanation: Explanation, side: int) -> Image.Image:
+    """Draw an explanation's map as the RGBA overlay, `side` pixels along its longer side where it has boxes, square where it has a grid,
+    to be laid on the crop."""
+    if explanation.boxes is None:
+        return heat(explanation.image_relevance, side)
+    width, height = explanation.picture.size
+    scale = side / max(width, height)
+    rows, columns = max(1, round(scale * height)), max(1, round(scale * width))
+    values, covered = spread_boxes(scaled(explanation.image_relevance), explanation.boxes, rows, columns)
+    low, high = _OPACITY
+    opacity, rgb = low + (high - low) * values, colours(values)
+    if is_flat(explanation.image_relevance):
+        opacity, rgb = np.full_like(values, _FLAT_OPACITY), np.broadcast_to(FLAT, rgb.shape)
+    return Image.fromarray(np.dstack([rgb, np.round(255 * opacity * covered).astype(np.uint8)]))
 
 
 def outside(size: tuple[int, int], box: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:

@@ -58,9 +58,8 @@ def record_vilt(model: Any, picture: tuple[Tensor, ...], ids: Tensor) -> Joint:
     with Hooks([layer.attention.attention.dropout for layer in layers], retain=True) as maps, Hooks(layers) as outputs:
         logits = _forward(model, picture[0], ids, None)
         logits[0, logits[0].argmax()].backward()
-    return Joint(
-        [a.detach()[0] for a in maps.found], [a.grad[0] for a in maps.found], [out[0].detach()[0] for out in outputs.found], ids.shape[1]
-    )
+    features = [out[0].detach()[0] for out in outputs.found]
+    return Joint([a.detach()[0] for a in maps.found], [a.grad[0] for a in maps.found], features, ids.shape[1])
 
 
 def answer_vilt(model: Any, picture: tuple[Tensor, ...], ids: Tensor, modality: str, kept: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ A run is cut into chunks of whole images; each chunk is encoded, explained, plan
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from xai.base.errors import BadInput, XaiError
@@ -18,7 +17,7 @@ from xai.bench.perturb.result_lines import Line, question_lines, skipped_line
 from xai.bench.perturb.run_folder import RunFolder, RunRecord
 from xai.runtime.description import Boxes
 from xai.runtime.explainer import Explainer
-from xai.runtime.inputs.boxes import SUFFIXES, BoxFeatures, fit_width, read_boxes
+from xai.runtime.inputs.boxes import fit_width
 
 
 def run_shard(
@@ -83,21 +82,19 @@ class _Prepared(NamedTuple):
 
 def _picture_or_error(explainer: Explainer, sample: Sample, boxes: BoxSource | None) -> _Prepared | XaiError:
     """Prepare a sample's image; an error is kept for the other questions about it."""
-    recipe = explainer.session.description.picture
     try:
-        if isinstance(recipe, Boxes):
-            return _Prepared(tuple(fit_width(_read_boxes(sample, boxes), recipe.width, sample.image)), None)
-        image = explainer.prepare(sample.picture())
-        return _Prepared((image.pixels,), image.grid)
+        image = _prepare(explainer, sample, boxes)
+        if not len(image.picture[0]):
+            raise BadInput(f"{sample.image} has no box: there is nothing to remove")
+        return image
     except XaiError as error:
         return error
 
 
-def _read_boxes(sample: Sample, boxes: BoxSource | None) -> BoxFeatures:
-    """A sample's box features: from `boxes`, or from the image itself where that is a file of them."""
-    if boxes is not None:
-        return boxes.read(sample.image)
-    source = sample.picture()
-    if isinstance(source, Path) and source.suffix.lower() in SUFFIXES:
-        return read_boxes(source, sample.image)
-    raise BadInput(f"{sample.image}: the model takes boxes with features, not pixels: name them with --boxes FILE|FOLDER")
+def _prepare(explainer: Explainer, sample: Sample, boxes: BoxSource | None) -> _Prepared:
+    """The image as the model takes it: its own, or that of its box features in `boxes`; the picture itself is then not looked at."""
+    recipe = explainer.session.description.picture
+    if boxes is not None and isinstance(recipe, Boxes):
+        return _Prepared(tuple(fit_width(boxes.read(sample.image), recipe.width, sample.image)), None)
+    image = explainer.prepare(sample.picture())
+    return _Prepared(image.arrays, image.grid)

@@ -194,7 +194,7 @@ def _measure(
             scores = folder_scores(folder)
             if count:
                 say(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each)")
-            write_outputs(folder, scores, make_examples(explainer, samples, scores, request.methods, request.seed))
+            write_outputs(folder, scores, make_examples(explainer, samples, scores, request))
     except KeyboardInterrupt as error:
         raise XaiError(f"stopped; what is done lies in {output}: go on with the same command and --resume") from error
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ from PIL import Image
 from xai.base.uri import data_uri
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.report.scores import Scores, panel_name
-from xai.bench.perturb.request import FLOOR
+from xai.bench.perturb.request import FLOOR, Request
 from xai.runtime.explainer import Explainer
 from xai.runtime.explanation import Explanation
-from xai.runtime.methods import Method
-from xai.runtime.show.theme import heat
+from xai.runtime.inputs.boxes import BoxFeatures
+from xai.runtime.inputs.decode import ImageSource
+from xai.runtime.show.theme import map_image
 
 EXAMPLES_KEPT = 3
 """Examples at either end."""
@@ -38,13 +40,9 @@ def select_examples(found: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[st
     return best, sorted(ranked[EXAMPLES_KEPT:], key=lambda e: (e["merit"], e["index"]))[:EXAMPLES_KEPT]
 
 
-def make_examples(
-    explainer: Explainer, samples: Sequence[Sample], scores: Scores, methods: Sequence[Method], seed: int
-) -> list[dict[str, Any]]:
-    """Explain again, and draw, the questions at either end that the model gets right; `seed` is the floor's.
-
-    `samples` are the whole run's, in its order.
-    """
+def make_examples(explainer: Explainer, samples: Sequence[Sample], scores: Scores, request: Request) -> list[dict[str, Any]]:
+    """Explain again, and draw, the questions at either end that the model gets right; `samples` are the whole run's, in its order."""
+    methods = request.methods
     merits = question_merits(scores)
     right = np.flatnonzero(scores.unperturbed > 0)
     order = right[np.argsort(-merits[right], kind="stable")]
@@ -53,7 +51,7 @@ def make_examples(
     for row in chosen:
         index = int(scores.indices[row])
         sample = samples[index]
-        maps = _explain_sample(explainer, sample, methods, (seed << 32) + index)
+        maps = _explain_sample(explainer, sample, request, (request.seed << 32) + index)
         first = maps[methods[0].name]
         auc = {
             name: {panel_name(p): round(float(scores.auc["accuracy"][row, i, j]), 1) for j, p in enumerate(scores.panels)}
@@ -76,17 +74,27 @@ def make_examples(
     return found
 
 
-def _explain_sample(explainer: Explainer, sample: Sample, methods: Sequence[Method], seed: int) -> dict[str, Explanation]:
-    names = [method.name for method in methods]
-    return dict(zip(names, explainer.explain_methods(sample.picture(), sample.question, names, seed=seed), strict=True))
+def _explain_sample(explainer: Explainer, sample: Sample, request: Request, seed: int) -> dict[str, Explanation]:
+    names = [method.name for method in request.methods]
+    picture: ImageSource | BoxFeatures = sample.picture()
+    boxes: BoxFeatures | None = None
+    if request.boxes is not None:
+        boxes = request.boxes.read(sample.image)
+        if isinstance(picture, Path) and not picture.exists():  # the test does without it: the boxes are drawn alone
+            picture, boxes = boxes, None
+    return dict(zip(names, explainer.explain_methods(picture, sample.question, names, boxes=boxes, seed=seed), strict=True))
 
 
 def _crop(explanation: Explanation) -> Image.Image:
-    return explanation.picture.crop(explanation.crop.box).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    """What the model saw, `_SIDE` pixels along its longer side."""
+    seen = explanation.picture.crop(explanation.crop.box)
+    scale = _SIDE / max(seen.size)
+    return seen.resize((max(1, round(scale * seen.width)), max(1, round(scale * seen.height))), Image.Resampling.LANCZOS)
 
 
 def _overlay(explanation: Explanation) -> Image.Image:
-    return Image.alpha_composite(_crop(explanation).convert("RGBA"), heat(explanation.image_relevance, _SIDE)).convert("RGB")
+    seen = _crop(explanation)
+    return Image.alpha_composite(seen.convert("RGBA"), map_image(explanation, _SIDE).resize(seen.size)).convert("RGB")
 
 
 def _uri(image: Image.Image) -> str:

@@ -17,7 +17,10 @@ from xai.models.eager import EagerSession
 from xai.runtime.description import IMAGE, TEXT
 from xai.runtime.masked.masking import Kept, answer_kept
 
-GOLDEN_NAMES = {"vilt": {"dsm_grad": "dsm_grad@all"}, "lxmert": {"dsm_grad": "dsm_grad@top", "dsm_grad_cam": "dsm_grad_cam@boxes+top"}}
+GOLDEN_NAMES = {
+    "vilt": {"dsm_grad": "dsm_grad@all", "dsm_grad_cam": "dsm_grad_cam@all"},
+    "lxmert": {"dsm_grad": "dsm_grad@top", "dsm_grad_cam": "dsm_grad_cam@boxes+top"},
+}
 """What the golden cases call a method whose target is the answer and whose layers are all."""
 
 

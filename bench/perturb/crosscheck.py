@@ -73,24 +73,31 @@ class CrossCheck:
         return "\n".join(lines)
 
 
-def cross_check(explainer: Explainer, reference: Explainer, samples: Sequence[Sample], request: Request) -> CrossCheck:
-    """Run `samples` both ways. `reference` must run in eager PyTorch; the floor is not part of the published procedure.
-
-    Raises `XaiError` where a sample cannot be used or `reference` runs otherwise.
-    """
+def check_reference(explainer: Explainer, reference: Explainer) -> None:
+    """Raise `XaiError` where `reference` does not run in eager PyTorch, is of another family, or of one without a procedure."""
     if reference.session.name != "eager":
         raise XaiError("the published procedure runs in eager PyTorch: give the model as --model CHECKPOINT")
-    import torch
-
     from xai.bench.procedures import PROCEDURES
-    from xai.bench.published import PublishedRun, ReferenceFails, with_parameter_gradients
 
     family, own = reference.session.description.family, explainer.session.description.family
     if family != own:
         raise BadInput(f"{reference.session.source} is a {family}, not a {own}: compare with the same model")
     if family not in PROCEDURES:
         raise BadInput(f"no published procedure is written out for {family}: leave --cross-check out")
-    procedure = PROCEDURES[family]
+
+
+def cross_check(explainer: Explainer, reference: Explainer, samples: Sequence[Sample], request: Request) -> CrossCheck:
+    """Run `samples` both ways. `reference` must run in eager PyTorch; the floor is not part of the published procedure.
+
+    Raises `XaiError` where a sample cannot be used, and as `check_reference` does.
+    """
+    import torch
+
+    from xai.bench.procedures import PROCEDURES
+    from xai.bench.published import PublishedRun, ReferenceFails, with_parameter_gradients
+
+    check_reference(explainer, reference)
+    procedure = PROCEDURES[reference.session.description.family]
     model = reference.session.model  # type: ignore[attr-defined]  # the eager session's own
     checked = CrossCheck(questions=len(samples))
     prepared, _ = prepare_chunk(explainer, samples, Chunk(0, len(samples)), skip_broken=False, boxes=request.boxes)

@@ -217,13 +217,18 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
 
 def _reference(explainer: Explainer, model: ModelOptions, reference: ModelOptions | None) -> Explainer:
     """What runs the published procedure: the same model in eager PyTorch."""
+    from xai.bench.perturb.crosscheck import check_reference
+
     if reference is not None:
-        return reference.open()
-    if explainer.session.name == "eager":
-        return explainer
-    if not model.is_demo:
+        found = reference.open()
+    elif explainer.session.name == "eager":
+        found = explainer
+    elif model.is_demo:
+        found = replace(model, session="eager").open()
+    else:
         raise XaiError("--cross-check runs the published procedure, which a bundle cannot: add --reference CHECKPOINT")
-    return replace(model, session="eager").open()
+    check_reference(explainer, found)
+    return found
 
 
 def _cross_check(explainer: Explainer, reference: Explainer, found: Sequence[Sample], request: Request, folder: RunFolder) -> None:

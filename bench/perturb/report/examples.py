@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai.base.errors import BadInput
 from xai.base.uri import data_uri
+from xai.bench.data.boxes import BoxSource
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.report.scores import Scores, panel_name
 from xai.bench.perturb.request import FLOOR, Request
 from xai.runtime.explainer import Explainer
 from xai.runtime.explanation import Explanation
-from xai.runtime.inputs.boxes import BoxFeatures
-from xai.runtime.inputs.decode import ImageSource
+from xai.runtime.inputs.prepare import PreparedImage
 from xai.runtime.show.theme import map_image
 
 EXAMPLES_KEPT = 3
@@ -76,13 +76,19 @@ def make_examples(explainer: Explainer, samples: Sequence[Sample], scores: Score
 
 def _explain_sample(explainer: Explainer, sample: Sample, request: Request, seed: int) -> dict[str, Explanation]:
     names = [method.name for method in request.methods]
-    picture: ImageSource | BoxFeatures = sample.picture()
-    boxes: BoxFeatures | None = None
-    if request.boxes is not None:
-        boxes = request.boxes.read(sample.image)
-        if isinstance(picture, Path) and not picture.exists():  # the test does without it: the boxes are drawn alone
-            picture, boxes = boxes, None
-    return dict(zip(names, explainer.explain_methods(picture, sample.question, names, boxes=boxes, seed=seed), strict=True))
+    image = _prepare(explainer, sample, request.boxes)
+    return dict(zip(names, explainer.explain_methods(image, sample.question, names, seed=seed), strict=True))
+
+
+def _prepare(explainer: Explainer, sample: Sample, boxes: BoxSource | None) -> PreparedImage:
+    """The picture, or its boxes alone: the test does not look at a picture that has boxes, so that it may be missing or broken."""
+    if boxes is None:
+        return explainer.prepare(sample.picture())
+    found = boxes.read(sample.image)
+    try:
+        return explainer.prepare(sample.picture(), found)
+    except BadInput:
+        return explainer.prepare(found)
 
 
 def _crop(explanation: Explanation) -> Image.Image:

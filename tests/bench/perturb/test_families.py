@@ -3,19 +3,32 @@ the command."""
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from click.testing import CliRunner
+from tokenizers import Tokenizer
 
 from xai.bench.perturb.answering import answer_subsets, encode_questions
 from xai.bench.perturb.memory import session_memory, usual_tokens
 from xai.bench.perturb.plan import MODALITIES, STEPS, QuestionPlan, keeping_order, min_max, published_counts
 from xai.bench.procedures import PROCEDURES
 from xai.bench.published import ReferenceFails, with_parameter_gradients
+from xai.cli import main
+from xai.export.bundle import export_bundle
 from xai.models.eager import EagerSession
+from xai.runtime.answers import Answers
+from xai.runtime.bundle.manifest import FORMATS, Bundle
 from xai.runtime.description import IMAGE, TEXT
 from xai.runtime.masked.masking import Kept, answer_kept
+from xai.runtime.sessions.open import open_session
+from xai.tests.families import FamilyGolden
 
 GOLDEN_NAMES = {
     "vilt": {"dsm_grad": "dsm_grad@all", "dsm_grad_cam": "dsm_grad_cam@all"},
@@ -44,9 +57,28 @@ def kept_of(golden, name: str, n: int) -> list[np.ndarray]:
     return [np.flatnonzero(row) for row in stored] if stored.shape == (len(STEPS), n) else [row[row >= 0] for row in stored]
 
 
-def test_golden_steps(family_golden) -> None:
+@pytest.fixture(scope="module")
+def bundle_of(tmp_path_factory) -> Callable[[FamilyGolden], Bundle]:
+    """A golden network exported in both formats, once."""
+    exported: dict[str, Bundle] = {}
+
+    def bundle(golden: FamilyGolden) -> Bundle:
+        if golden.name not in exported:
+            tokenizer = Tokenizer.from_file(str(golden.folder / "tokenizer.json"))
+            folder = tmp_path_factory.mktemp(golden.name) / "bundle"
+            exported[golden.name] = export_bundle(
+                golden.family, tokenizer, Answers(golden.content["labels"]), folder, formats=FORMATS
+            ).bundle
+        return exported[golden.name]
+
+    return bundle
+
+
+@pytest.mark.parametrize("kind", ["eager", *FORMATS])
+def test_golden_steps(family_golden, bundle_of, kind) -> None:
     """Logits, answer and accuracy of each step, given what it keeps; all questions in one run, pictures of unequal grids together."""
-    session = EagerSession(family_golden.family)
+    eager = EagerSession(family_golden.family)
+    session = eager if kind == "eager" else open_session(bundle_of(family_golden), kind, trust=True, threads=1)
     memory = session_memory(session, 2**30)
     cases = range(len(family_golden.cases))
     questions = questions_of(family_golden, session, memory, cases)
@@ -132,3 +164,131 @@ def test_usual_tokens_bound_what_pictures_become(family_golden) -> None:
     encoded = [family_golden.family.encode_image(*map(torch.from_numpy, family_golden.picture(c).values())) for c in range(len(counts))]
     assert counts == [tokens.shape[1] for tokens in encoded]
     assert max(counts) <= usual_tokens(description)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs `xai bench perturb` on a golden network and its questions, in an empty folder; LXMERT's boxes lie apart, in `boxes`."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(golden: FamilyGolden, *arguments: object):
+        data, boxes = Path("data"), Path("boxes")
+        if not data.exists():
+            for folder in (data, boxes):
+                folder.mkdir()
+            entries = []
+            for c, case in enumerate(golden.cases):
+                image = golden.folder / f"case{c}.png"
+                if image.exists():
+                    shutil.copy(image, data)
+                else:
+                    shutil.copy(golden.folder / f"case{c}.npz", boxes)
+                entries.append(json.dumps({"image": f"case{c}.png", "question": case["question"], "label": case["label"]}))
+            (data / "questions.jsonl").write_text("\n".join(entries))
+            Path("answers.json").write_text(json.dumps(golden.content["labels"]))
+        named = ["--model", str(golden.folder), "--answers", "answers.json"]
+        given = ["--boxes", "boxes"] if golden.name == "lxmert_tiny" else []
+        return CliRunner().invoke(main, ["bench", "perturb", "--data", "data", *named, *given, *map(str, arguments)])
+
+    return run
+
+
+def test_the_command_runs_checks_and_reports(family_golden, run) -> None:
+    """With the published procedure beside it, by the library's own modules; pictures of LXMERT's boxes may be missing."""
+    methods = "dsmi-grad,dsmi-grad@all,relevance-maps"
+    result = run(family_golden, "--methods", methods, "--cross-check", 2, "-o", "out")
+    assert result.exit_code == 0, result.output
+    checked = json.loads(Path("out/cross_check.json").read_text())
+    assert checked["questions"] == 2 and checked["same_tokens"] > 0.8 * checked["steps"] > 0
+    assert checked["same_tokens"] + len(checked["ties"]) == checked["steps"]
+    assert not checked["unchecked"] and checked["max_logit_difference"] < 1e-4
+    table = json.loads(Path("out/table.json").read_text())
+    assert table["skipped"] == 0 and table["settings"]["family"] == family_golden.family.description.family
+    assert ("boxes_sha256" in table["settings"]) == (family_golden.name == "lxmert_tiny")
+    assert ("published" in Path("out/table.md").read_text()) == (family_golden.name == "lxmert_tiny")
+    examples = json.loads(Path("out/examples.json").read_text())["examples"]
+    assert examples and all(set(example["maps"]) == {*methods.split(","), "random"} for example in examples)
+
+
+def test_shards_and_resumed_runs_give_the_same_bytes(family_golden, run) -> None:
+    arguments = ["--methods", "dsmi-grad", "--batch", 2]
+    assert run(family_golden, *arguments, "-o", "whole").exit_code == 0
+    for shard in (1, 2):
+        assert run(family_golden, *arguments, "--shard", f"{shard}/2", "-o", f"shard{shard}").exit_code == 0
+    assert CliRunner().invoke(main, ["bench", "merge", "shard1", "shard2", "-o", "merged"]).exit_code == 0
+    for name in ("results.jsonl", "run.json", "table.json"):
+        assert Path("merged", name).read_bytes() == Path("whole", name).read_bytes()
+    whole = Path("whole/results.jsonl").read_bytes()
+    Path("whole/results.jsonl").write_bytes(whole[: len(whole) // 2])
+    assert run(family_golden, *arguments, "--resume", "-o", "whole").exit_code == 0
+    assert Path("whole/results.jsonl").read_bytes() == whole
+
+
+def test_other_boxes_are_another_run(family_goldens, run) -> None:
+    golden = family_goldens("lxmert_tiny")
+    assert run(golden, "--methods", "grad-cam", "-o", "out").exit_code == 0
+    with np.load("boxes/case1.npz") as arrays:
+        features, boxes = arrays["features"], arrays["boxes"]
+    np.savez("boxes/case1.npz", features=features + 0.5, boxes=boxes)
+    again = run(golden, "--methods", "grad-cam", "--resume", "-o", "out")
+    assert again.exit_code == 1 and "with boxes_sha256" in again.stderr
+
+
+def test_a_question_without_boxes_is_skipped_with_its_reason(family_goldens, run) -> None:
+    golden = family_goldens("lxmert_tiny")
+    run(golden, "--methods", "grad-cam", "-o", "first")
+    Path("boxes/case2.npz").unlink()
+    np.savez("boxes/case3.npz", features=np.zeros((0, 32), np.float32), boxes=np.zeros((0, 4), np.float32))
+    stopped = run(golden, "--methods", "grad-cam", "-o", "out")
+    assert stopped.exit_code == 1 and len(stopped.stderr.splitlines()) < 3 and "--skip-broken" in stopped.stderr
+    assert run(golden, "--methods", "grad-cam", "--skip-broken", "-o", "out").exit_code == 0
+    lines = [json.loads(line) for line in Path("out/results.jsonl").read_text().splitlines()]
+    reasons = {line["image"]: line["skipped"] for line in lines if "skipped" in line}
+    assert set(reasons) == {"case2.png", "case3.png"}
+    assert "case2.npz" in reasons["case2.png"] and "has no box" in reasons["case3.png"]
+
+
+def test_files_of_boxes_may_stand_as_images(family_goldens, run) -> None:
+    """The same numbers as with --boxes."""
+    golden = family_goldens("lxmert_tiny")
+    run(golden, "--methods", "grad-cam", "-o", "apart")
+    for c in range(len(golden.cases)):
+        shutil.copy(f"boxes/case{c}.npz", "data")
+    questions = Path("data/questions.jsonl")
+    questions.write_text(questions.read_text().replace(".png", ".npz"))
+    named = ["--model", str(golden.folder), "--answers", "answers.json"]
+    result = CliRunner().invoke(main, ["bench", "perturb", "--data", "data", *named, "--methods", "grad-cam", "-o", "images"])
+    assert result.exit_code == 0, result.output
+    results = [Path(folder, "results.jsonl").read_text().splitlines() for folder in ("apart", "images")]
+    assert [json.loads(line)["probabilities"] for line in results[0]] == [json.loads(line)["probabilities"] for line in results[1]]
+
+
+def test_what_cannot_be_run_is_one_clear_line(family_goldens, run) -> None:
+    lxmert, vilt = family_goldens("lxmert_tiny"), family_goldens("vilt_tiny")
+    run(lxmert, "--methods", "grad-cam", "--samples", 1, "-o", "out")
+    named = ["--model", str(lxmert.folder), "--answers", "answers.json"]
+    cases = {
+        "takes boxes with features, and --data scenes has none": ["--data", "scenes", *named],
+        "--boxes is for a model that takes boxes": ["--data", "data", "--model", str(vilt.folder), "--boxes", "boxes"],
+        "box features nowhere do not exist": ["--data", "data", *named, "--boxes", "nowhere"],
+        "would both get those of": ["--data", "data", *named, "--boxes", "boxes/case0.npz"],
+        "this model takes boxes with features, not pixels": ["--data", "data", *named],
+    }
+    shutil.copy(vilt.folder / "case0.png", "data")
+    for message, arguments in cases.items():
+        result = CliRunner().invoke(main, ["bench", "perturb", *arguments, "--methods", "grad-cam", "-o", "none"])
+        assert result.exit_code in (1, 2) and message in result.stderr, (message, result.output)
+        assert result.stderr.strip().splitlines()[-1].count("Error") == 1 and not Path("none").exists()
+    other = ["--data", "data", "--model", str(vilt.folder), "--cross-check", "1", "--reference", str(lxmert.folder)]
+    result = CliRunner().invoke(main, ["bench", "perturb", *other, "--methods", "grad-cam", "-o", "none"])
+    assert result.exit_code == 1 and "is a lxmert, not a vilt" in result.stderr and not Path("none").exists()
+
+
+def test_a_method_without_a_counterpart_is_said_not_to_be_checked(family_goldens, run, monkeypatch) -> None:
+    golden = family_goldens("vilt_tiny")
+    fewer = [name for name in PROCEDURES["vilt"].methods if name != "rollout"]
+    monkeypatch.setitem(PROCEDURES, "vilt", PROCEDURES["vilt"]._replace(methods=fewer))
+    result = run(golden, "--methods", "rollout,grad-cam", "--cross-check", 1, "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert "not checked, having no published counterpart here: rollout" in result.stderr
+    assert json.loads(Path("out/cross_check.json").read_text())["unchecked"] == ["rollout"]

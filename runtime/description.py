@@ -215,8 +215,9 @@ class Description:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Every size that is one number, by name. Raises `BadInput` where the model takes no square."""
-        names = ("image_size", "grid", "max_text_tokens", "vocab_size", "text_layers", "layers", "answers")
+        """Every size that is one number, by name; side and grid of a picture only where the model takes squares."""
+        square = ("image_size", "grid") if isinstance(self.picture, Square) else ()
+        names = (*square, "max_text_tokens", "vocab_size", "text_layers", "layers", "answers")
         return {name: getattr(self, name) for name in names}
 
     def differences(self, other: Description) -> list[str]:

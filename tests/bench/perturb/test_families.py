@@ -23,6 +23,7 @@ from xai.bench.published import ReferenceFails, with_parameter_gradients
 from xai.cli import main
 from xai.export.bundle import export_bundle
 from xai.models.eager import EagerSession
+from xai.models.load import identify
 from xai.runtime.answers import Answers
 from xai.runtime.bundle.manifest import FORMATS, Bundle
 from xai.runtime.description import IMAGE, TEXT
@@ -292,3 +293,26 @@ def test_a_method_without_a_counterpart_is_said_not_to_be_checked(family_goldens
     assert result.exit_code == 0, result.output
     assert "not checked, having no published counterpart here: rollout" in result.stderr
     assert json.loads(Path("out/cross_check.json").read_text())["unchecked"] == ["rollout"]
+
+
+def test_other_benches_work_or_say_why_not(family_goldens, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lxmert, vilt = (["--model", str(family_goldens(name).folder)] for name in ("lxmert_tiny", "vilt_tiny"))
+    scenes = CliRunner().invoke(main, ["bench", "pointing", *vilt, "--samples", "2"])
+    assert scenes.exit_code == 0, scenes.output
+    assert "| relevance-maps |" in scenes.stdout
+    timed = CliRunner().invoke(main, ["bench", "latency", *vilt, "--question", "t5", "--iterations", "1", "--warmup", "0", "--json", "-"])
+    assert timed.exit_code == 0 and "image_size" not in json.loads(timed.stdout)["model"]["sizes"]
+    for command in (["pointing", "--samples", "2"], ["latency", "--question", "t5", "--iterations", "1"]):
+        refused = CliRunner().invoke(main, ["bench", *command, *lxmert])
+        assert refused.exit_code == 1 and "takes boxes with features" in refused.stderr.strip().splitlines()[-1]
+
+
+def test_a_fingerprint_covers_the_weights(family_goldens, tmp_path) -> None:
+    """Two networks of one shape share their config.json."""
+    folder = shutil.copytree(family_goldens("vilt_tiny").folder, tmp_path / "model")
+    before = identify(folder, "eager")
+    assert identify(folder, "eager") == before and before["name"] == "model"
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert identify(folder, "eager") != before

@@ -20,7 +20,7 @@ def test_the_truth_lies_where_the_shapes_are() -> None:
     inside[1:3, 1:3] = True
     assert (covered[inside] > 0.95).all()
     assert covered[~inside].sum() < 0.5  # a line of pixels at most
-    assert np.allclose(true_region(SCENE, question(0, 1), 8, 8), covered + true_region(SCENE, question(1), 8))
+    assert np.allclose(true_region(SCENE, question(0, 1), 8, 8), covered + true_region(SCENE, question(1), 8, 8))
 
 
 def test_a_hit_is_a_maximum_in_the_region() -> None:

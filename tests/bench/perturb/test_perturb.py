@@ -404,7 +404,7 @@ def test_easy_vqa_runs(run, tmp_path) -> None:
 
 
 def test_measuring_and_drawing_import_no_torch(tmp_path) -> None:
-    modules = ("run", "results", "report.outputs", "report.curves", "report.examples")
+    modules = ("run", "result_lines", "report.write", "report.curves", "report.examples")
     code = f"import sys, {', '.join(f'xai.bench.perturb.{m}' for m in modules)}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout == "False\n"
 

@@ -16,7 +16,7 @@ from xai.bench.perturb.plan import QuestionPlan, batch_subsets, plan_question
 from xai.bench.perturb.request import Request
 from xai.runtime.description import IMAGE, TEXT, Description
 from xai.runtime.engine import Answered, explain_tokens
-from xai.runtime.evidence import solved_graphs
+from xai.runtime.evidence import modality_of, solved_graphs
 from xai.runtime.inputs.encode import EncodedImages, encode_distinct
 from xai.runtime.masked.masking import Kept, answer_kept, kept_places, text_to_cut
 from xai.runtime.methods import Method, Relevance
@@ -57,11 +57,11 @@ class Questions(NamedTuple):
 
 
 class ExplainedQuestion(NamedTuple):
-    """One question's logits (answers,), one relevance per method, and per method the graphs that have no simple solution."""
+    """One question's logits (answers,), one relevance per method, and per method, by modality, the graphs that have no simple solution."""
 
     logits: NDArray[np.float64]
     relevances: tuple[Relevance, ...]
-    open_graphs: tuple[Mapping[str, str], ...]
+    open_graphs: tuple[Mapping[str, Mapping[str, str]], ...]
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,14 @@ def explain_questions(
     return found
 
 
-def _open_graphs(answered: Answered, method: Method, description: Description) -> dict[str, str]:
-    """Find the graphs that a method reads and that have no simple solution, with the solver's status."""
+def _open_graphs(answered: Answered, method: Method, description: Description) -> dict[str, dict[str, str]]:
+    """Find, by modality, the graphs that a method reads and that have no simple solution, with the solver's status."""
     used = solved_graphs(method.needs(description))
-    simple = Status.CONVERGED.name.lower()
-    return {r.graph: r.status for r in answered.solver if r.graph in used and r.status != simple}
+    found: dict[str, dict[str, str]] = {TEXT: {}, IMAGE: {}}
+    for report in answered.solver:
+        if report.graph in used and report.status != Status.CONVERGED.name.lower():
+            found[modality_of(report.graph, description)][report.graph] = report.status
+    return found
 
 
 def answer_subsets(

@@ -147,7 +147,7 @@ def _compare_run(
             changed = scores[np.setxor1d(own, kept[step])]
             if np.ptp(changed) <= TIE:
                 checked.ties.append(where)
-            elif any(graph.startswith(curve.modality) for graph in measured.explained.open_graphs[curve.method]):
+            elif measured.explained.open_graphs[curve.method][curve.modality]:
                 checked.open_graphs.append(where)
             else:
                 checked.orders_differing.append(where)

@@ -73,7 +73,7 @@ def question_lines(measured: Measured, request: Request, names: Sequence[str]) -
                     **steps(asked, published),
                     "exact": steps(asked, exact) if exact != published else None,
                     "pointing": _pointing(measured.explained.relevances[i].image, region) if modality == "image" else None,
-                    "solver": {g: status for g, status in measured.explained.open_graphs[i].items() if g.startswith(modality)},
+                    "solver": dict(measured.explained.open_graphs[i][modality]),
                 }
 
 

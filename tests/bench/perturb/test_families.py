@@ -225,6 +225,16 @@ def test_shards_and_resumed_runs_give_the_same_bytes(family_golden, run) -> None
     assert Path("whole/results.jsonl").read_bytes() == whole
 
 
+def test_graphs_without_a_simple_solution_are_named_in_the_lines(family_golden, run) -> None:
+    """A question of one word has a graph of one node: in lines about text, and there alone."""
+    assert run(family_golden, "--methods", "dsmi", "-o", "out").exit_code == 0
+    lines = [json.loads(line) for line in Path("out/results.jsonl").read_text().splitlines()]
+    short = {f"case{c}.png" for c, case in enumerate(family_golden.cases) if len(case["ids"]) == 3}
+    named = {line["image"] for line in lines if line["method"] == "dsmi" and line["modality"] == "text" and line["solver"]}
+    assert short and named == short
+    assert not any(line["solver"] for line in lines if line["modality"] == "image")
+
+
 def test_other_boxes_are_another_run(family_goldens, run) -> None:
     golden = family_goldens("lxmert_tiny")
     assert run(golden, "--methods", "grad-cam", "-o", "out").exit_code == 0

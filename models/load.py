@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Sequence
@@ -290,17 +291,24 @@ def _explainer(session: Session, tokenizer: str | Path, answers: str | Path | Se
     return Explainer(session, QuestionEncoder(load_tokenizer(tokenizer), size.max_text_tokens, size.vocab_size), names, remark)
 
 
+def _hash_saved(folder: Path) -> str:
+    """SHA-256 over the name and hash of each file that a folder of transformers is loaded from."""
+    digest = hashlib.sha256()
+    for file in sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".bin", ".txt") and file.is_file()):
+        digest.update(f"{file.name} {hash_file(file)}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
 def identify(model: str | Path, session: str) -> dict[str, str]:
-    """What is run, by name and hash: of a checkpoint, or of a bundle's manifest, which holds those of its files."""
+    """What is run, by name and hash: of a checkpoint, of a bundle's manifest, which holds those of its files, or of a folder's files."""
     from xai.meter import demo
 
     found = find_model(model)
     if found.path is None:
         file, name = (demo.WEIGHTS if session == "eager" else demo.BUNDLE / "manifest.json"), DEMO
     else:
-        inside = {"bundle": "manifest.json", "folder": "config.json"}
-        file, name = (found.path / inside[found.kind] if found.kind in inside else found.path), found.path.name
+        file, name = (found.path / "manifest.json" if found.kind == "bundle" else found.path), found.path.name
     try:
-        return {"name": name, "sha256": hash_file(file)}
+        return {"name": name, "sha256": _hash_saved(file) if found.kind == "folder" else hash_file(file)}
     except OSError as error:
         raise XaiError(f"{file} cannot be read: {error.strerror}") from error

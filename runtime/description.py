@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xai.base.errors import BadInput, XaiError
 from xai.base.records import parse, plain
 
@@ -99,6 +102,8 @@ class Published(NamedTuple):
     """What spectral methods differentiate: the answer's logit, or the sum of all logits."""
     normalised: bool
     """Whether relevance maps normalise what one modality hands to the other (Chefer et al. 2021, eq. 8 and 9)."""
+    positions: Literal["anew"] | None = None
+    """How the perturbation test numbers the words that stay: anew, from the first on, or (None) as in the whole question."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,13 @@ class Description:
             raise XaiError(f"{self.family}: picture.std is not above zero")
         if wrong := [name for name, (before, behind) in self.special.items() if min(before, behind) < 0]:
             raise XaiError(f"{self.family}: special tokens of {wrong[0]} are counted below 0")
+
+    def image_tokens(self, *picture: NDArray[np.float32]) -> int:
+        """How many tokens a picture becomes, special ones included: pixels (3, h, w), or features (N, D) and boxes (N, 4)."""
+        if isinstance(self.picture, Boxes):
+            return len(picture[0]) + sum(self.special[IMAGE])
+        _, height, width = picture[0].shape
+        return (height // self.picture.patch) * (width // self.picture.patch) + sum(self.special[IMAGE])
 
     def depended_on(self) -> set[str]:
         """The attentions that the answer depends on, as the order of `sites` has it: backwards from the streams that it is read from."""
@@ -203,8 +215,9 @@ class Description:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Every size that is one number, by name. Raises `BadInput` where the model takes no square."""
-        names = ("image_size", "grid", "max_text_tokens", "vocab_size", "text_layers", "layers", "answers")
+        """Every size that is one number, by name; side and grid of a picture only where the model takes squares."""
+        square = ("image_size", "grid") if isinstance(self.picture, Square) else ()
+        names = (*square, "max_text_tokens", "vocab_size", "text_layers", "layers", "answers")
         return {name: getattr(self, name) for name in names}
 
     def differences(self, other: Description) -> list[str]:

@@ -23,11 +23,11 @@ from xai.runtime.evidence import solved_graphs
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.inputs.boxes import BoxFeatures, GivenBoxes
 from xai.runtime.inputs.decode import ImageSource
-from xai.runtime.inputs.encode import embed_texts, encode_distinct
+from xai.runtime.inputs.encode import encode_distinct
 from xai.runtime.inputs.kept import KeptImages
 from xai.runtime.inputs.prepare import PreparedImage, prepare, prepare_all
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
-from xai.runtime.masked.masking import Kept, answer_kept, kept_places
+from xai.runtime.masked.masking import Kept, answer_kept, kept_places, text_to_cut
 from xai.runtime.masked.prediction import Asked, Prediction, places
 from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_method, find_methods
 from xai.runtime.sessions.protocol import Session
@@ -202,7 +202,7 @@ class Explainer:
         sizes = [(math.prod(image.shape), len(question.tokens)) for image, question in zip(prepared, questions, strict=True)]
         kept = [one.kept(question, patches, special[TEXT]) for one, question, (patches, _) in zip(asked, questions, sizes, strict=True)]
         with clock.time("embed_text"):
-            text = embed_texts(self.session, [question.ids for question in questions]).embeddings
+            text = text_to_cut(self.session, [question.ids for question in questions])
         logits = np.empty((len(asked), self.session.description.answers))
         groups: dict[tuple[int, int], list[int]] = {}
         for i, tokens in enumerate(kept):

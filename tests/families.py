@@ -33,8 +33,12 @@ class FamilyGolden:
         return load_family(self.folder)
 
     @cached_property
+    def content(self) -> dict[str, Any]:
+        return json.loads((self.folder / "cases.json").read_text())
+
+    @property
     def cases(self) -> list[dict[str, Any]]:
-        return json.loads((self.folder / "cases.json").read_text())["cases"]
+        return self.content["cases"]
 
     @cached_property
     def expected(self) -> dict[str, NDArray]:

@@ -94,6 +94,7 @@ def latency(
     start = time.perf_counter()
     explainer = model.open()
     load_seconds = time.perf_counter() - start
+    _check_pictures(explainer)
     _check_questions(explainer, inputs, question)
     identity = identify(model.model, explainer.session.name)
     report = latency_report(explainer, identity, inputs, plan, load_seconds, model.threads, say)
@@ -131,6 +132,14 @@ def _inputs(model: ModelOptions, images: Sequence[Path], question: str | None, c
     if images:
         return given(images, question, count)
     return scenes(count, question) if model.is_demo else photos(count, question)
+
+
+def _check_pictures(explainer: Explainer) -> None:
+    """Raises `BadInput` where the model takes boxes, of which this command has none."""
+    from xai.runtime.description import Boxes
+
+    if isinstance(explainer.session.description.picture, Boxes):
+        raise BadInput(f"the latency is measured on pictures, and {explainer.session.source} takes boxes with features")
 
 
 def _check_questions(explainer: Explainer, inputs: Inputs, asked: str | None) -> None:

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xai.base.description import TOP_ANSWER
 from xai.base.errors import XaiError
 from xai.runtime.clock import Clock
 from xai.runtime.description import IMAGE, TEXT, Description
-from xai.runtime.evidence import Evidence, features_name, fiedler_name, from_model, solved_graphs, unpad
+from xai.runtime.evidence import Evidence, features_name, fiedler_name, from_model, propagated, solved_graphs, unpad
 from xai.runtime.inputs.encode import EncodedTexts, embed_texts, place
 from xai.runtime.methods import Method, Relevance
 from xai.runtime.sessions.protocol import Session
@@ -83,7 +84,7 @@ def _evidence(
     targets: Sequence[Target],
     names: Sequence[str],
 ) -> dict[str, Array]:
-    """The outputs named, with logits."""
+    """The outputs named, with logits; what needs relevance propagation by a graph of its own, of the same answers."""
     inputs = {
         "image_tokens": image_tokens,
         "image_mask": place(session, image_mask),
@@ -91,8 +92,14 @@ def _evidence(
         "text_mask": place(session, texts.mask),
         "direction": place(session, directions(targets, session.description.answers)),
     }
-    found = session.run("evidence", inputs, ["logits", *names])
+    by_relevance = propagated(names)
+    found = session.run("evidence", inputs, ["logits", *(name for name in names if name not in by_relevance)])
     check_logits(session, found["logits"])
+    if by_relevance:
+        tops = explained_answers(targets, found["logits"])
+        named = [top if target == TOP_ANSWER else target for target, top in zip(targets, tops, strict=True)]
+        inputs["direction"] = place(session, directions(named, session.description.answers))
+        found |= session.run("lrp", inputs, by_relevance)
     return found
 
 

@@ -14,6 +14,9 @@ from xai.spectral.arrays import Array, namespace
 FIEDLER, FEATURES = "fiedler", "features"
 """Of a graph: |v|, which no model gives, and what it is made of."""
 
+LRP = ("lrp", "lrp-product")
+"""Kinds of evidence that layer-wise relevance propagation gives, by a graph of its own."""
+
 
 def graph_name(description: Description, layer: str, modality: str) -> str:
     """What the feature graph of one modality at one layer is called: `text3`, or `joint3/text` where a layer holds both."""
@@ -48,6 +51,11 @@ def from_model(names: Iterable[str]) -> list[str]:
     return [name for name in names if not name.endswith(f"/{FIEDLER}")] + list(features)
 
 
+def propagated(names: Iterable[str]) -> list[str]:
+    """Of evidence that a model gives, what needs layer-wise relevance propagation."""
+    return [name for name in names if name.rpartition("/")[2] in LRP]
+
+
 def self_sites(description: Description, stream: Stream) -> list[Site]:
     """Attentions within a stream that the answer depends on, in the order of propagation."""
     return [site for site in description.sites if site.reached and site.queries == site.keys == stream.name]
@@ -70,7 +78,7 @@ class Evidence:
     """Arrays of one question, without padding, under the names of the evidence graph's outputs:
 
     - `SITE/KIND` (queries, keys), SITE as `Site.name` says, KIND `attention` (mean_h A), `gradient` (mean_h relu(G)) or `product`
-      (mean_h relu(A * G));
+      (mean_h relu(A * G)), or `lrp` (mean_h R) and `lrp-product` (mean_h relu(R * G)) with the attention's relevance R;
     - `SITE/grad-cam` (keys,): the one row that Grad-CAM reads;
     - `GRAPH/fiedler`: |v| of a layer's features (`graph_name`) without special tokens.
 

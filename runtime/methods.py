@@ -147,21 +147,38 @@ def rollout(evidence: Evidence) -> Relevance:
     return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
 
 
-def transformer_attribution(evidence: Evidence) -> Relevance:
-    """R = I; R += C R over a stream's layers; of a stream that the answer does not read, C of the last attention to it
-    (`transformer_attr`)."""
-    description = evidence.description
+def _attribution(kind: str) -> Callable[[Evidence], Relevance]:
+    """R = I; R += C R over a stream's layers, C the evidence of that kind; of a stream that the answer does not read, C of the last
+    attention to it."""
+
+    def relevance(evidence: Evidence) -> Relevance:
+        description = evidence.description
+
+        def row(modality: str) -> Array:
+            stream = description.stream_of(modality)
+            if not stream.read:
+                site = crossing(description, stream)
+                return _read(evidence, site, evidence[f"{site.name}/{kind}"])[evidence.part(modality)]
+            products = [evidence[f"{site.name}/{kind}"] for site in self_sites(description, stream)]
+            first = found = start(stream, products[0], evidence.length(stream.name))
+            for product in reversed(products):
+                found = found + found @ product
+            return (found - first)[evidence.part(modality)]
+
+        return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
+
+    return relevance
+
+
+def partial_lrp(evidence: Evidence) -> Relevance:
+    """What the answer reads of the last attention's relevance, head mean, after the whole matrix was scaled to [0, 1] (`partial_lrp`)."""
 
     def row(modality: str) -> Array:
-        stream = description.stream_of(modality)
-        if not stream.read:
-            site = crossing(description, stream)
-            return _read(evidence, site, evidence[f"{site.name}/product"])[evidence.part(modality)]
-        products = [evidence[f"{site.name}/product"] for site in self_sites(description, stream)]
-        first = found = start(stream, products[0], evidence.length(stream.name))
-        for product in reversed(products):
-            found = found + found @ product
-        return (found - first)[evidence.part(modality)]
+        site = reading(evidence.description, modality)
+        matrix = evidence[f"{site.name}/lrp"]
+        low, high = matrix.min(), matrix.max()
+        scaled = (matrix - low) / (high - low) if high > low else matrix * 0
+        return _read(evidence, site, scaled)[evidence.part(modality)]
 
     return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
 
@@ -231,8 +248,11 @@ def _need_weighted(kind: str, layers: str) -> Needs:
     return needs
 
 
-def _need_reading(description: Description) -> list[str]:
-    return list(dict.fromkeys(f"{reading(description, m).name}/attention" for m in (TEXT, IMAGE)))
+def _need_reading(kind: str) -> Needs:
+    def needs(description: Description) -> list[str]:
+        return list(dict.fromkeys(f"{reading(description, m).name}/{kind}" for m in (TEXT, IMAGE)))
+
+    return needs
 
 
 def _need_grad_cam(description: Description) -> list[str]:
@@ -274,10 +294,17 @@ class Method:
     """`FIRST` (as published for the model, which is all layers of some) or `EVERY` of a method that has one row for either; None of
     the others."""
 
+    lrp: bool = False
+    """Whether it reads what layer-wise relevance propagation gives."""
+
     @property
     def base(self) -> str:
         """The name without the choice of layers, for whoever gives `layers` beside it."""
         return self.name.partition("@")[0]
+
+    def offered(self, description: Description) -> bool:
+        """Whether a model gives what it reads."""
+        return description.published.lrp or not self.lrp
 
     def summed(self, description: Description) -> str | None:
         """`FIRST` or `EVERY`: which layers it sums over for a model; None where it has no choice."""
@@ -296,8 +323,10 @@ METHODS: dict[str, Method] = {
         _weighted("dsmi-grad", "dsm_grad", "gradient", FIRST),
         _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", FIRST),
         Method("relevance-maps", "rm", relevance_maps, _need_every_product),
-        Method("transformer-attribution", "transformer_attr", transformer_attribution, _need_chains("product")),
-        Method("raw-attention", "raw_attn", raw_attention, _need_reading),
+        Method("transformer-attribution", "transformer_attr", _attribution("product"), _need_chains("product")),
+        Method("transformer-attribution-lrp", "transformer_att", _attribution("lrp-product"), _need_chains("lrp-product"), lrp=True),
+        Method("partial-lrp", "partial_lrp", partial_lrp, _need_reading("lrp"), lrp=True),
+        Method("raw-attention", "raw_attn", raw_attention, _need_reading("attention")),
         Method("grad-cam", "attn_gradcam", grad_cam, _need_grad_cam),
         Method("rollout", "rollout", rollout, _need_chains("attention")),
         Method("random", "random", random, _need_nothing),
@@ -307,8 +336,11 @@ METHODS: dict[str, Method] = {
 }
 """Every method by name."""
 
-AS_PUBLISHED = tuple(name for name, method in METHODS.items() if method.layers != EVERY)
-"""What `all` stands for: the methods as they were published, and the floor `random`."""
+AS_PUBLISHED = tuple(name for name, method in METHODS.items() if method.layers != EVERY and not method.lrp)
+"""What `all` stands for with every model: the methods as they were published, and the floor `random`."""
+
+ALL = ("all", "all@all")
+"""Names that stand for several methods: as published, or with all layers where they choose layers."""
 
 DEFAULT_METHOD = "dsmi-grad"
 
@@ -321,15 +353,27 @@ def find_method(name: str) -> Method:
     raise BadInput(f"unknown method {name!r}: choose from {', '.join(METHODS)}")
 
 
-def find_methods(asked: str | Iterable[str]) -> tuple[Method, ...]:
-    """The methods asked for, by one name or several, each once; `all` stands for `AS_PUBLISHED`.
+def find_methods(asked: str | Iterable[str], description: Description | None = None) -> tuple[Method, ...]:
+    """The methods asked for, by one name or several, each once; `all` stands for `AS_PUBLISHED` and what else a model offers, `all@all`
+    for the same with all layers.
 
-    Raises `BadInput` on an unknown name, with the valid ones, and on none.
+    Raises `BadInput` on an unknown name, with the valid ones, on none, and on one that needs what the model does not give.
     """
     if not isinstance(asked, Iterable):
         raise BadInput(f"methods is {asked!r}: name one, or several in a list")
     names = [asked] if isinstance(asked, str) else list(asked)
     if not names:
         raise BadInput("no method is named: name some, or all")
-    wanted = [name for given in names for name in (AS_PUBLISHED if given == "all" else (given,))]
-    return tuple({method.name: method for method in map(find_method, wanted)}.values())
+    found = [method for name in names for method in (_find_all(name, description) if name in ALL else (find_method(name),))]
+    if description and (missing := [method.name for method in found if not method.offered(description)]):
+        raise BadInput(
+            f"method {missing[0]} needs layer-wise relevance propagation, which {description.family} does not give: "
+            "choose another method, such as transformer-attribution"
+        )
+    return tuple({method.name: method for method in found}.values())
+
+
+def _find_all(name: str, description: Description | None) -> list[Method]:
+    """The methods that one of `ALL` stands for."""
+    offered = [m.name for m in METHODS.values() if m.name in AS_PUBLISHED or (m.lrp and description and m.offered(description))]
+    return [METHODS.get(f"{each}@all", METHODS[each]) if name == "all@all" else METHODS[each] for each in offered]

@@ -60,7 +60,7 @@ def pointing_game(
     """Play with every method; `track` may show the batches pass."""
     grid = explainer.session.description.grid
     played = pointing_samples(seed, count)
-    methods = tuple(METHODS)
+    methods = tuple(name for name, method in METHODS.items() if method.offered(explainer.session.description))
     hits, energy, correct = [], [], []
     for start in track(range(0, count, batch)):
         part = played[start : start + batch]

@@ -78,7 +78,9 @@ def latency(
 
     Loading and the first call are reported apart; calls to warm up do not count.
     """
-    names = tuple(method_names(methods, "first"))
+    from xai.runtime.methods import find_methods
+
+    names = tuple(method.name for method in find_methods(method_names(methods, "first")))
     if iterations and duration:
         raise click.UsageError("name --iterations or --duration, not both")
     printed = json_file is not None and is_standard_output(json_file)

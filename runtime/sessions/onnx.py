@@ -30,7 +30,7 @@ DEVICES = {1: "cpu", 2: "cuda"}
 NO_LOG = 4
 """What goes wrong is raised; ONNX Runtime would print it as well."""
 
-TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
+TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 """NumPy's names of ONNX Runtime's types, of those that a manifest knows."""
 
 

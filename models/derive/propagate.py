@@ -23,7 +23,7 @@ def propagate(
     """
     relevance, gradient = Tape(RELEVANCE), Tape()
     image_tokens, text_embeddings = image_tokens.double(), text_embeddings.double()
-    with torch.no_grad(), Widened():
+    with torch.no_grad(), Widened(text_embeddings):
         for tape in (relevance, gradient):
             tape.watch(image_tokens, text_embeddings)
         with relevance, gradient:

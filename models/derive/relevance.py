@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,17 +32,14 @@ rule = enter(RULES)
 
 def safe_divide(a: Tensor, b: Tensor) -> Tensor:
     """a / (b + EPSILON), 0 where b is 0."""
-    divisor = b + EPSILON
-    divisor = divisor + (divisor == 0).to(b.dtype) * EPSILON
-    return a / divisor * (b != 0).to(b.dtype)
+    return torch.where(b == 0, 0.0, a / (b + EPSILON))
 
 
 def gather(tensor: Tensor, relevances: list[Tensor]) -> Tensor:
-    """What a tensor gets of its uses: x * sum_k R_k / x; of a single use, what that gives."""
+    """What a tensor gets of its uses: x (sum_k R_k) / x; of a single use, what that gives."""
     if len(relevances) == 1:
         return relevances[0]
-    shares = [safe_divide(r, tensor) for r in relevances]
-    return tensor * sum(shares[1:], shares[0])
+    return tensor * safe_divide(sum(relevances[1:], relevances[0]), tensor)
 
 
 RELEVANCE = Rules("relevance", RULES, gather, "models/derive/relevance.py")
@@ -84,9 +82,14 @@ def matmul(out: Tensor, input: Tensor, other: Tensor) -> Pullbacks:
 
 @rule("add")
 def add(out: Tensor, input: Tensor, other: Tensor) -> Pullbacks:
-    """In proportion to the terms, then scaled so that either has the share of the whole that the size of its own sum is."""
+    """In proportion to the terms, then scaled so that either has the share of the whole that the size of its own sum is.
+
+    A term that is spread over the other, such as a mask, gets nothing, as the bias of a product; it must not be followed.
+    """
     if not isinstance(input, Tensor) or not isinstance(other, Tensor):
         raise NoRule("no relevance rule for add with a number")
+    if other.shape != out.shape:
+        return [(input, passed(out, input))]
 
     def share(term: Tensor, rest: Tensor) -> Pullback:
         def pull(r: Tensor) -> Tensor:
@@ -95,14 +98,10 @@ def add(out: Tensor, input: Tensor, other: Tensor) -> Pullbacks:
             whole = safe_divide(mine.abs(), mine.abs() + theirs.abs()) * question_sum(r)
             return term * s * safe_divide(whole, mine)
 
-        if term.shape != out.shape:  # of a tensor that is followed, relevance would have to be summed
-            raise NoRule(f"no relevance rule for add of {tuple(term.shape)} to {tuple(rest.shape)}")
         return pull
 
     if input.shape != out.shape:
-        return [(other, share(other, input))]
-    if other.shape != out.shape:
-        return [(input, share(input, other))]
+        return [(other, passed(out, other))]
     return [(input, share(input, other)), (other, share(other, input))]
 
 

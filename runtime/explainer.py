@@ -115,9 +115,9 @@ class Explainer:
         """Explain many (image, question) pairs in one batch; one list of explanations per pair, in order.
 
         Questions may differ in length. Images that are equal are encoded once. `methods` is one name or several, each of which
-        counts once; `all` stands for the methods as published that the model offers. `top_k` answers are listed, one at least, `truncate` cuts a
-        question that is too long, `seed` + i, 0 or more, feeds the method `random` for pair i. A list of targets or of seeds
-        has one for each pair. Raises `BadInput` on an input that cannot be used.
+        counts once; `all` stands for the methods as published that the model offers. `top_k` answers are listed, one at least,
+        `truncate` cuts a question that is too long, `seed` + i, 0 or more, feeds the method `random` for pair i. A list of targets
+        or of seeds has one for each pair. Raises `BadInput` on an input that cannot be used.
         """
         chosen = find_methods(methods, self.session.description)
         top_k, pairs = whole_number(top_k, "top_k", 1), _checked(pairs)

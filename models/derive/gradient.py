@@ -21,7 +21,7 @@ from xai.models.derive.rules import NoRule, Pullbacks, Rule, Rules, enter
 RULES: dict[str, Rule] = {}
 """Rules by the operation's name, which function, method and operator share."""
 
-GRADIENT = Rules("gradient", RULES, lambda tensor, gradients: sum(gradients[1:], gradients[0]), "models/derive/gradient.py")
+GRADIENT = Rules("gradient", RULES, lambda _, gradients: sum(gradients[1:], gradients[0]), "models/derive/gradient.py")
 """A tensor that is used several times has the sum of what each use gives it."""
 
 rule = enter(RULES)

@@ -46,8 +46,8 @@ def map_names(model: Description) -> list[str]:
 
 
 def describe_graphs(model: Description, evidence: Sequence[str], with_maps: bool) -> dict[str, GraphSpec]:
-    """Every graph's inputs and outputs, `evidence` those of the smaller one that explains. Numbers are float32 whatever it computes in, tokens
-    `Description.token_type`."""
+    """Every graph's inputs and outputs, `evidence` those of the smaller one that explains. Numbers are float32 whatever it computes in,
+    tokens `Description.token_type`."""
     picture, length = describe_picture(model)
     text_embeddings = TensorSpec(model.token_type, (BATCH, TEXT, model.text_width))
     streams = {

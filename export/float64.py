@@ -31,7 +31,7 @@ def widen_erf(model: ir.Model, opset: int) -> None:
         model.graph.opset_imports[DOMAIN] = 1
         for name, nodes in (("Erf64", write_erf()), ("Gelu64", write_gelu())):
             opsets = [helper.make_opsetid("", opset), helper.make_opsetid(DOMAIN, 1)]
-            function = ir.from_proto(helper.make_function(DOMAIN, name, ["x"], ["y"], nodes, opsets))
+            function = ir.serde.deserialize_function(helper.make_function(DOMAIN, name, ["x"], ["y"], nodes, opsets))
             model.functions[function.identifier()] = function
 
 
@@ -42,7 +42,7 @@ def erf_coefficients() -> NDArray[np.float64]:
         t = (u + 1) / 2
         return np.asarray(np.log(erfcx(2 / t - 2) / t))
 
-    return np.asarray(chebyshev.chebinterpolate(exponent, DEGREE))
+    return np.asarray(chebyshev.chebfit(points := chebyshev.chebpts1(DEGREE + 1), exponent(points), DEGREE))
 
 
 def write_erf() -> list[NodeProto]:

@@ -81,7 +81,7 @@ def matmul(out: Tensor, input: Tensor, other: Tensor) -> Pullbacks:
 
 
 @rule("add")
-def add(out: Tensor, input: Tensor, other: Tensor) -> Pullbacks:
+def add(out: Tensor, input: Any, other: Any) -> Pullbacks:
     """In proportion to the terms, then scaled so that either has the share of the whole that the size of its own sum is.
 
     A term that is spread over the other, such as a mask, gets nothing, as the bias of a product; it must not be followed.
@@ -117,7 +117,15 @@ def softmax(out: Tensor, input: Tensor, dim: int, _stacklevel: int = 3, dtype: A
     return [(input, passed(out, input))]
 
 
-@rule("tanh", "relu", "sigmoid")
+@rule("relu")
+def relu(out: Tensor, input: Tensor, inplace: bool = False) -> Pullbacks:
+    """As other functions of each number."""
+    if inplace:
+        raise NoRule("no relevance rule for relu that writes over its input")
+    return [(input, passed(out, input))]
+
+
+@rule("tanh", "sigmoid")
 def each_number(out: Tensor, input: Tensor) -> Pullbacks:
     """Functions of each number pass relevance on."""
     return [(input, passed(out, input))]

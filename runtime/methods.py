@@ -365,12 +365,18 @@ def find_methods(asked: str | Iterable[str], description: Description | None = N
     if not names:
         raise BadInput("no method is named: name some, or all")
     found = [method for name in names for method in (_find_all(name, description) if name in ALL else (find_method(name),))]
-    if description and (missing := [method.name for method in found if not method.offered(description)]):
+    if description:
+        check_offered(found, description)
+    return tuple({method.name: method for method in found}.values())
+
+
+def check_offered(methods: Iterable[Method], description: Description) -> None:
+    """Raises `BadInput` for the first method that needs what the model does not give."""
+    if missing := [method.name for method in methods if not method.offered(description)]:
         raise BadInput(
             f"method {missing[0]} needs layer-wise relevance propagation, which {description.family} does not give: "
             "choose another method, such as transformer-attribution"
         )
-    return tuple({method.name: method for method in found}.values())
 
 
 def _find_all(name: str, description: Description | None) -> list[Method]:

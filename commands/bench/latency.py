@@ -78,7 +78,7 @@ def latency(
 
     Loading and the first call are reported apart; calls to warm up do not count.
     """
-    from xai.runtime.methods import find_methods
+    from xai.runtime.methods import check_offered, find_methods
 
     names = tuple(method.name for method in find_methods(method_names(methods, "first")))
     if iterations and duration:
@@ -95,6 +95,7 @@ def latency(
     inputs = _inputs(model, images, question, max(batches))
     start = time.perf_counter()
     explainer = model.open()
+    check_offered(find_methods(names), explainer.session.description)
     load_seconds = time.perf_counter() - start
     _check_questions(explainer, inputs, question)
     identity = identify(model.model, explainer.session.name)

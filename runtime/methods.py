@@ -16,11 +16,22 @@ import numpy as np
 from xai.base.errors import BadInput
 from xai.runtime.description import IMAGE, TEXT, Description, Site, Stream
 from xai.runtime.evidence import Evidence, crossing, fiedler_name, graph_name, reading, self_sites
+from xai.runtime.needs import (
+    EVERY,
+    FIRST,
+    Needs,
+    need_chains,
+    need_every_product,
+    need_fiedler,
+    need_grad_cam,
+    need_nothing,
+    need_reading,
+    need_weighted,
+    summed,
+    weighted_layers,
+)
 from xai.runtime.propagation import Normalised, Propagated, steps
 from xai.spectral.arrays import Array, namespace
-
-FIRST, EVERY = "first", "all"
-"""The layers that a weighted spectral method sums over: the first with features, or all."""
 
 
 class Relevance(NamedTuple):
@@ -55,17 +66,6 @@ def finish_content(evidence: Evidence, text: Array, image: Array) -> Relevance:
     before, behind = evidence.description.special[TEXT]
     zeros = [xp.zeros_like(text, shape=(count,)) for count in (before, behind)]
     return Relevance(xp.concatenate([zeros[0], text, zeros[1]]), image)
-
-
-def summed(description: Description, layers: str) -> str:
-    """The layers that a weighted spectral method sums over, `FIRST` standing for what was published for the model."""
-    return EVERY if layers == EVERY else description.published.layers
-
-
-def weighted_layers(description: Description, modality: str, layers: str) -> tuple[str, ...]:
-    """The names of these layers."""
-    names = description.stream_of(modality).layers
-    return names if summed(description, layers) == EVERY else names[:1]
 
 
 def dsmi(evidence: Evidence) -> Relevance:
@@ -230,58 +230,6 @@ def random(evidence: Evidence) -> Relevance:
     return Relevance(text, image)
 
 
-Needs = Callable[[Description], list[str]]
-
-
-def _need_fiedler(description: Description) -> list[str]:
-    return [fiedler_name(graph_name(description, description.stream_of(m).layers[-1], m)) for m in (TEXT, IMAGE)]
-
-
-def _need_weighted(kind: str, layers: str) -> Needs:
-    def needs(description: Description) -> list[str]:
-        found = []
-        for modality in (TEXT, IMAGE):
-            for layer in weighted_layers(description, modality, layers):
-                found += [fiedler_name(graph_name(description, layer, modality)), f"{layer}/self/{kind}"]
-        return list(dict.fromkeys(found))
-
-    return needs
-
-
-def _need_reading(kind: str) -> Needs:
-    def needs(description: Description) -> list[str]:
-        return list(dict.fromkeys(f"{reading(description, m).name}/{kind}" for m in (TEXT, IMAGE)))
-
-    return needs
-
-
-def _need_grad_cam(description: Description) -> list[str]:
-    return list(dict.fromkeys(f"{crossing(description, description.stream_of(m)).name}/grad-cam" for m in (TEXT, IMAGE)))
-
-
-def _need_chains(kind: str) -> Needs:
-    """Everything within a stream that the answer reads or hands on to another, and the last attention to one that it does not read."""
-
-    def needs(description: Description) -> list[str]:
-        found: list[str] = []
-        for stream in description.streams:
-            if stream.read or kind == "attention":
-                found += [site.name for site in self_sites(description, stream)]
-            if not stream.read:
-                found.append(crossing(description, stream).name)
-        return [f"{name}/{kind}" for name in found]
-
-    return needs
-
-
-def _need_every_product(description: Description) -> list[str]:
-    return [f"{site.name}/product" for site in description.sites if site.reached]
-
-
-def _need_nothing(description: Description) -> list[str]:
-    return []
-
-
 @dataclass(frozen=True)
 class Method:
     """A way to turn evidence into relevance; `needs` names the evidence it reads, and no more leaves the graph."""
@@ -313,23 +261,23 @@ class Method:
 
 def _weighted(name: str, reference_name: str, kind: str, layers: str) -> Method:
     suffix = "@all" if layers == EVERY else ""
-    return Method(name + suffix, reference_name + suffix, _weighted_fiedler(kind, layers), _need_weighted(kind, layers), layers)
+    return Method(name + suffix, reference_name + suffix, _weighted_fiedler(kind, layers), need_weighted(kind, layers), layers)
 
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("dsmi", "dsm", dsmi, _need_fiedler),
+        Method("dsmi", "dsm", dsmi, need_fiedler),
         _weighted("dsmi-grad", "dsm_grad", "gradient", FIRST),
         _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", FIRST),
-        Method("relevance-maps", "rm", relevance_maps, _need_every_product),
-        Method("transformer-attribution", "transformer_attr", _attribution("product"), _need_chains("product")),
-        Method("transformer-attribution-lrp", "transformer_att", _attribution("lrp-product"), _need_chains("lrp-product"), lrp=True),
-        Method("partial-lrp", "partial_lrp", partial_lrp, _need_reading("lrp"), lrp=True),
-        Method("raw-attention", "raw_attn", raw_attention, _need_reading("attention")),
-        Method("grad-cam", "attn_gradcam", grad_cam, _need_grad_cam),
-        Method("rollout", "rollout", rollout, _need_chains("attention")),
-        Method("random", "random", random, _need_nothing),
+        Method("relevance-maps", "rm", relevance_maps, need_every_product),
+        Method("transformer-attribution", "transformer_attr", _attribution("product"), need_chains("product")),
+        Method("transformer-attribution-lrp", "transformer_att", _attribution("lrp-product"), need_chains("lrp-product"), lrp=True),
+        Method("partial-lrp", "partial_lrp", partial_lrp, need_reading("lrp"), lrp=True),
+        Method("raw-attention", "raw_attn", raw_attention, need_reading("attention")),
+        Method("grad-cam", "attn_gradcam", grad_cam, need_grad_cam),
+        Method("rollout", "rollout", rollout, need_chains("attention")),
+        Method("random", "random", random, need_nothing),
         _weighted("dsmi-grad", "dsm_grad", "gradient", EVERY),
         _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", EVERY),
     )

@@ -21,7 +21,8 @@ from xai.runtime.description import Aspect, Boxes, Description, Square
 from xai.runtime.engine import explain_tokens
 from xai.runtime.inputs.encode import encode_images, pad_tokens
 from xai.runtime.inputs.resize import preprocess
-from xai.runtime.methods import EVERY, METHODS
+from xai.runtime.methods import METHODS
+from xai.runtime.needs import EVERY
 from xai.runtime.sessions.protocol import Session
 from xai.runtime.target import directions
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from xai.meter.attention import key_bias, merge_heads, split_heads
 from xai.meter.layer import Attention, TransformerLayer
 from xai.meter.model import Meter, Pooler
-from xai.models.eager import choose
+from xai.models.contract import choose
 
 
 class Norm(NamedTuple):

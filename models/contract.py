@@ -69,6 +69,13 @@ def stream_masks(description: Description, image_mask: Tensor, text_mask: Tensor
     return {stream.name: torch.cat([masks[part] for part in stream.parts], 1) for stream in description.streams}
 
 
+def choose(logits: Tensor, direction: Tensor) -> Tensor:
+    """What is explained, in the space of answers (B, answers): the direction asked for, or that of the top answer where it is all 0."""
+    # Not by `arange`: a traced graph would keep the device that it was traced on.
+    top = torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
+    return torch.where((direction != 0).any(-1, keepdim=True), direction, top)
+
+
 @contextmanager
 def recorded(modules: Iterable[nn.Module], change: Callable[[int, Tensor], Tensor] | None = None) -> Iterator[list[Tensor]]:
     """What leaves these modules while the block runs, in the order of the calls; of the dropout within an attention, which does

@@ -38,7 +38,7 @@ def describe(config: MeterConfig) -> Description:
         image_width=config.vision_width,
         text_width=config.text_width,
         width=config.hidden,
-        published=Published(layers="first", target="answer", normalised=False),
+        published=Published(layers="first", target="answer", normalised=False, lrp=False),
     )
 
 

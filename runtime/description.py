@@ -102,6 +102,8 @@ class Published(NamedTuple):
     """What spectral methods differentiate: the answer's logit, or the sum of all logits."""
     normalised: bool
     """Whether relevance maps normalise what one modality hands to the other (Chefer et al. 2021, eq. 8 and 9)."""
+    lrp: bool
+    """Whether methods with layer-wise relevance propagation are; where not, the model does not give what they read."""
     positions: Literal["anew"] | None = None
     """How the perturbation test numbers the words that stay: anew, from the first on, or (None) as in the whole question."""
 
@@ -184,6 +186,12 @@ class Description:
     def stream_of_layer(self, layer: str) -> str:
         """The stream whose tokens a layer puts out."""
         return next(site.queries for site in self.sites if site.layer == layer)
+
+    @property
+    def token_type(self) -> str:
+        """NumPy's name of the type of tokens where the graphs are cut: relevance propagation would make a few per mille of its values
+        of what float32 rounds there."""
+        return "float64" if self.published.lrp else "float32"
 
     @property
     def square(self) -> Square:

@@ -13,7 +13,7 @@ from xai.base.description import TOP_ANSWER
 from xai.base.errors import XaiError
 from xai.runtime.clock import Clock
 from xai.runtime.description import IMAGE, TEXT, Description
-from xai.runtime.evidence import Evidence, features_name, fiedler_name, from_model, of_gradients, solved_graphs, unpad
+from xai.runtime.evidence import Evidence, features_name, fiedler_name, from_model, of_gradients, propagated, solved_graphs, unpad
 from xai.runtime.inputs.encode import EncodedTexts, embed_texts, place
 from xai.runtime.methods import Method, Relevance
 from xai.runtime.sessions.protocol import Session
@@ -136,10 +136,16 @@ class _Inputs(NamedTuple):
 
 
 def _evidence(session: Session, inputs: _Inputs, targets: Sequence[Target], names: Sequence[str]) -> dict[str, Array]:
-    """The outputs named, with logits."""
-    direction = place(session, directions(targets, session.description.answers))
-    found = session.run("evidence", inputs.arrays(session) | {"direction": direction}, ["logits", *names])
+    """The outputs named, with logits; what needs relevance propagation by a graph of its own, of the same answers."""
+    arrays, answers = inputs.arrays(session), session.description.answers
+    by_relevance = propagated(names)
+    others = [name for name in names if name not in by_relevance]
+    found = session.run("evidence", arrays | {"direction": place(session, directions(targets, answers))}, ["logits", *others])
     check_logits(session, found["logits"])
+    if by_relevance:
+        tops = explained_answers(targets, found["logits"])
+        named = [top if target == TOP_ANSWER else target for target, top in zip(targets, tops, strict=True)]
+        found |= session.run("lrp", arrays | {"direction": place(session, directions(named, answers))}, by_relevance)
     return found
 
 

@@ -29,7 +29,7 @@ from xai.runtime.inputs.prepare import PreparedImage, prepare, prepare_all
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
 from xai.runtime.masked.masking import Kept, answer_kept, kept_places, text_to_cut
 from xai.runtime.masked.prediction import Asked, Prediction, places
-from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_method, find_methods
+from xai.runtime.methods import DEFAULT_METHOD, Method, find_method, find_methods
 from xai.runtime.sessions.protocol import Session
 from xai.runtime.target import Contrast, Named, check_contrast, check_published, dependence_note, explained_by, find_target
 from xai.spectral.arrays import Array, to_numpy
@@ -105,7 +105,7 @@ class Explainer:
         self,
         image: ImageSource | BoxFeatures | PreparedImage,
         question: str | EncodedQuestion,
-        methods: str | Sequence[str] = AS_PUBLISHED,
+        methods: str | Sequence[str] = "all",
         target: Named = None,
         versus: Named = None,
         boxes: GivenBoxes | None = None,
@@ -130,13 +130,13 @@ class Explainer:
         """Explain many (image, question) pairs in one batch; one list of explanations per pair, in order.
 
         Questions may differ in length. Images that are equal are encoded once. `methods` is one name or several, each of which
-        counts once; `all` stands for the methods as published. `top_k` answers are listed, one at least, `truncate` cuts a
-        question that is too long, `seed` + i, 0 or more, feeds the method `random` for pair i, `boxes` are the images' box features
-        (`prepare`). A list of targets, of answers that they are held against (`versus`), of seeds or of boxes has one for each pair.
-        `as_published` explains what the figures published for the model explained: the model's own answer, or for some methods of
-        some models the sum of all scores. Raises `BadInput` on an input that cannot be used.
+        counts once; `all` stands for the methods as published that the model offers. `top_k` answers are listed, one at least,
+        `truncate` cuts a question that is too long, `seed` + i, 0 or more, feeds the method `random` for pair i, `boxes` are the
+        images' box features (`prepare`). A list of targets, of answers that they are held against (`versus`), of seeds or of boxes
+        has one for each pair. `as_published` explains what the figures published for the model explained: the model's own answer, or
+        for some methods of some models the sum of all scores. Raises `BadInput` on an input that cannot be used.
         """
-        chosen = find_methods(methods)
+        chosen = find_methods(methods, self.session.description)
         top_k, pairs = whole_number(top_k, "top_k", 1), _checked(pairs)
         named, against = _for_each(target, pairs), _for_each(versus, pairs)
         if not isinstance(seed, list):

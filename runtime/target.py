@@ -12,7 +12,8 @@ from xai.base.description import TOP_ANSWER
 from xai.base.errors import BadInput
 from xai.runtime.answers import Answers
 from xai.runtime.description import Description
-from xai.runtime.methods import EVERY, Method
+from xai.runtime.methods import Method
+from xai.runtime.needs import EVERY
 from xai.spectral.arrays import Array, to_numpy
 
 

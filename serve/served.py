@@ -94,7 +94,7 @@ class Served:
     ) -> Passed[Result]:
         """The explanations of one answer. Raises `Refusal` on an input that cannot be used."""
         with _refusing():
-            names = tuple(method.name for method in find_methods(methods))
+            names = tuple(method.name for method in find_methods(methods, self.explainer.session.description))
             encoded = self.explainer.check(question, target, versus=versus, methods=names)
         image = await self._decode(picture)
         with self._timed(self._gauges.explain):

@@ -63,7 +63,7 @@ def pointing_game(
     if isinstance(explainer.session.description.picture, Boxes):
         raise BadInput(f"the pointing game is played on generated scenes, and {explainer.session.source} takes boxes with features")
     played = pointing_samples(seed, count)
-    methods = tuple(METHODS)
+    methods = tuple(name for name, method in METHODS.items() if method.offered(explainer.session.description))
     hits, energy, correct = [], [], []
     for start in track(range(0, count, batch)):
         part = played[start : start + batch]

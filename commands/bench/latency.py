@@ -78,7 +78,9 @@ def latency(
 
     Loading and the first call are reported apart; calls to warm up do not count.
     """
-    names = tuple(method_names(methods, "first"))
+    from xai.runtime.methods import check_offered, find_methods
+
+    names = tuple(method.name for method in find_methods(method_names(methods, "first")))
     if iterations and duration:
         raise click.UsageError("name --iterations or --duration, not both")
     printed = json_file is not None and is_standard_output(json_file)
@@ -93,6 +95,7 @@ def latency(
     inputs = _inputs(model, images, question, max(batches))
     start = time.perf_counter()
     explainer = model.open()
+    check_offered(find_methods(names), explainer.session.description)
     load_seconds = time.perf_counter() - start
     _check_pictures(explainer)
     _check_questions(explainer, inputs, question)

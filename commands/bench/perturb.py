@@ -129,12 +129,14 @@ def perturb(
     from xai.bench.data.sample import by_image
     from xai.bench.perturb.memory import session_memory, usual_tokens
     from xai.bench.perturb.request import Request, table_methods
+    from xai.runtime.methods import check_offered
 
     if reference and not cross_check:
         raise click.UsageError("--reference is for --cross-check N, which compares with it")
     chosen = table_methods(_names(methods))
     found = by_image(load_samples(data, samples, seed, Counter("questions made", patience=2)))
     explainer = model.open()
+    check_offered(chosen, explainer.session.description)
     source = _boxes(explainer, data, boxes, found)
     compared = _reference(explainer, model, reference) if cross_check else None
     allowed = session_memory(explainer.session, round(memory * GIBIBYTE))

@@ -75,10 +75,10 @@ class Asked:
 
 
 def method_names(asked: Sequence[str], layers: str) -> list[str]:
-    """Rows of `METHODS`, each once; `layers` "all" is another way to write `NAME@all`. Raises `BadInput` on an unknown name."""
-    from xai.runtime.methods import DEFAULT_METHOD, METHODS, find_methods
+    """Names of methods, and `all`, each once; `layers` "all" is another way to write `NAME@all`. Raises `BadInput` on an unknown name."""
+    from xai.runtime.methods import ALL, DEFAULT_METHOD, METHODS, find_method
 
-    names = [method.name for method in find_methods(asked or DEFAULT_METHOD)]
+    names = [name if name in ALL else find_method(name).name for name in asked or [DEFAULT_METHOD]]
     if layers == "all":
-        names = list(dict.fromkeys(f"{name}@all" if f"{name}@all" in METHODS else name for name in names))
-    return names
+        names = [f"{name}@all" if f"{name}@all" in (*ALL, *METHODS) else name for name in names]
+    return list(dict.fromkeys(names))

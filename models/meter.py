@@ -10,8 +10,9 @@ from torch import Tensor
 from xai.base.description import Heads
 from xai.meter.answer import answer
 from xai.meter.checkpoint import load_meter
-from xai.meter.config import MeterConfig
+from xai.meter.config import LayerOrder, MeterConfig
 from xai.meter.heads import HEADS
+from xai.meter.hub import load_hub_meter
 from xai.meter.layer import LayerOutput
 from xai.meter.model import Meter
 from xai.models.contract import Family, Fused
@@ -58,6 +59,7 @@ class MeterFamily(Family):
         super().__init__()
         self.model = model
         self.description = describe(model.config)
+        self.answer_names = HEADS[model.config.head].answers
 
     def encode_image(self, *picture: Tensor) -> Tensor:
         """Normalised pixels (B, 3, S, S) -> (B, 1 + patches, vision width), class token first; of Swin the patches alone."""
@@ -91,11 +93,6 @@ class MeterFamily(Family):
         return config.swin is None and config.order == "parallel" and HEADS[config.head].is_classifier
 
     @property
-    def answer_names(self) -> tuple[str, ...] | None:
-        """What the head's answers are called, None where a list tells that."""
-        return HEADS[self.model.config.head].answers
-
-    @property
     def heads(self) -> Heads:
         return self.model.config.head_count
 
@@ -110,3 +107,10 @@ class MeterFamily(Family):
 def load_meter_family(path: Path, image_size: int | None = None, heads: int | None = None) -> MeterFamily:
     """The network of a checkpoint (`xai.meter.checkpoint.load_meter`)."""
     return MeterFamily(load_meter(path, image_size, heads))
+
+
+def load_hub_family(folder: Path, order: LayerOrder | None = None) -> MeterFamily:
+    """The network of a folder of Hugging Face (`xai.meter.hub.load_hub_meter`)."""
+    family = MeterFamily(load_hub_meter(folder, order))
+    family.sorts_answers = True
+    return family

@@ -49,8 +49,9 @@ def export(
         raise XaiError(f"exporting needs {error.name}: pip install 'xai-vqa[cpu,export]'") from error
 
     check_place(output, overwrite)
-    given = {"tokenizer": tokenizer, "answers": answers, "image_size": image_size, "heads": heads, "layer_order": layer_order}
-    explainer = load(model, session="eager", **given)
+    explainer = load(
+        model, tokenizer=tokenizer, answers=answers, image_size=image_size, heads=heads, layer_order=layer_order, session="eager"
+    )
     if not isinstance(explainer.session, EagerSession):
         raise XaiError(f"{model} is not a checkpoint: export from the checkpoint that it was made of")
     formats = FORMATS if form == "both" else (form or FORMATS_OF[precision][0],)

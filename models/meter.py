@@ -18,6 +18,8 @@ from xai.meter.model import Meter
 from xai.models.contract import Family, Fused
 from xai.runtime.description import Description, Published, Site, Special, Square, Stream
 
+ORDERS: tuple[LayerOrder, ...] = ("parallel", "sequential")
+
 
 def describe(config: MeterConfig) -> Description:
     """What the runtime must know of a METER; sites in the order of the reference's relevance maps.
@@ -33,7 +35,7 @@ def describe(config: MeterConfig) -> Description:
             for kind in ("self", "cross")
         ]
     return Description(
-        family="meter" if config.order == "parallel" else f"meter ({config.order} layers)",
+        family=family_name(config.order),
         sites=tuple(sites),
         streams=tuple(
             Stream(name, (name,), "first" if classed or name == "text" else "mean", tuple(f"{name}{i}" for i in range(config.layers)))
@@ -50,6 +52,17 @@ def describe(config: MeterConfig) -> Description:
         published=Published(layers="first", target="answer", normalised=False),
         shown="score" if HEADS[config.head].score else None,
     )
+
+
+def find_order(description: Description) -> LayerOrder | None:
+    """The order of layers of a description that `describe` made, None of another family's."""
+    orders: dict[str, LayerOrder] = {family_name(order): order for order in ORDERS}
+    return orders.get(description.family)
+
+
+def family_name(order: LayerOrder) -> str:
+    """What a METER is called whose pairs run in that order."""
+    return "meter" if order == "parallel" else f"meter ({order} layers)"
 
 
 class MeterFamily(Family):

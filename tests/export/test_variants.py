@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 import xai
 from xai.base.errors import XaiError
+from xai.cli import main
 from xai.export.bundle import export_bundle
 from xai.export.derived import DerivedGraph
 from xai.export.meter_evidence import EvidenceGraph
@@ -21,8 +23,8 @@ from xai.export.precision import lower
 from xai.models.eager import differentiate, find_sites
 from xai.models.reduce import REDUCTIONS, WHOLE
 from xai.runtime.bundle.manifest import FORMATS, TORCHSCRIPT, Bundle
-from xai.tests.families import error, make_inputs
-from xai.tests.variants import SNLI, Variant, compare, explain
+from xai.tests.families import DATA, error, make_inputs
+from xai.tests.variants import HUB, SNLI, Variant, compare, explain
 
 CANCELS = "grad-cam"
 """Sums gradients of both signs: its error is relative to what is summed, not to the sum."""
@@ -75,6 +77,16 @@ def test_bundles_give_the_references_numbers(variant: Variant, exported) -> None
             found = explain(explainer, variant, c)
             assert {e.answer.text for e in found} == {case["answer"]}
             assert compare(variant, c, found) == 20
+
+
+def test_a_bundle_is_verified_against_the_model_that_it_was_made_of(variants: Callable[[str], Variant], exported) -> None:
+    folder, model = str(exported(HUB).folder), str(variants(HUB).model)
+    verified = CliRunner().invoke(main, ["verify", folder, "--reference", model])
+    assert verified.exit_code == 0, verified.output
+    assert "onnx verified" in verified.output
+    refused = CliRunner().invoke(main, ["verify", folder, "--reference", str(DATA / "vilt_tiny")])
+    assert refused.exit_code == 1
+    assert refused.stderr.count("\n") == 1
 
 
 def test_torchscript_runs_where_it_was_not_traced(variant: Variant, exported) -> None:

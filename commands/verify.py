@@ -13,6 +13,7 @@ from xai.commands.options import model_argument
 from xai.models.load import find_model, load_bundle
 
 if TYPE_CHECKING:
+    from xai.models.contract import Family
     from xai.runtime.bundle.manifest import Manifest
     from xai.runtime.bundle.parity import Observed, Trial
 
@@ -67,14 +68,17 @@ def _observe_checkpoint(name: str, manifest: Manifest, trial: Trial) -> list[Obs
     try:
         from xai.meter import demo
         from xai.models.eager import EagerSession
-        from xai.models.families import load_family
-        from xai.models.meter import load_meter_family
+        from xai.models.families import find_family, load_family
+        from xai.models.meter import find_order, load_meter_family
     except ModuleNotFoundError as error:
         raise XaiError(f"running a checkpoint needs {error.name}: pip install 'xai-vqa[export]'") from error
     from xai.runtime.bundle.parity import observe
 
     path = find_model(name).path or demo.WEIGHTS
-    family = load_family(path) if path.is_dir() else load_meter_family(path, manifest.model.image_size, manifest.heads.cross_modal)
+    if path.is_dir():
+        family: Family = load_family(path, find_order(manifest.model) if find_family(path).load_in_order else None)
+    else:
+        family = load_meter_family(path, manifest.model.image_size, manifest.heads.cross_modal)
     session = EagerSession(family, str(path))
     if others := session.description.differences(manifest.model):
         raise XaiError(f"{path} is another model than that of the bundle ({', '.join(others)}): name the checkpoint that it was made of")

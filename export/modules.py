@@ -42,8 +42,11 @@ def list_graphs(family: Family, with_maps: bool) -> list[Graph]:
 
 
 def evidence_graph(family: Family, outputs: Sequence[str]) -> EvidenceGraph | DerivedGraph:
-    """The graph that explains. METER's gradient is written by hand: it saves all but one row of the last layer, and can be lowered."""
-    return EvidenceGraph(family.model, outputs) if isinstance(family, MeterFamily) else DerivedGraph(family, outputs)
+    """The graph that explains. METER's gradient is written by hand: it saves all but one row of the last layer, and can be lowered.
+    Those of its variants with another encoder, order or head are derived."""
+    if isinstance(family, MeterFamily) and family.written_out:
+        return EvidenceGraph(family.model, outputs)
+    return DerivedGraph(family, outputs)
 
 
 def default_evidence(model: Description) -> list[str]:

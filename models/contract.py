@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -31,6 +31,10 @@ class Family(nn.Module):
     """
 
     description: Description
+    answer_names: Sequence[str] | None = None
+    """What the answers are called, where the network's kind says it and no list is needed."""
+    sorts_answers: bool = False
+    """Whether answers stand in the order of their names, whatever the order of a list."""
 
     def encode_image(self, *picture: Tensor) -> Tensor:
         """The picture's tensors, in the order of `picture_inputs` -> image tokens (B, N, image width)."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xai.models.contract import Family, choose, stream_masks
@@ -15,6 +13,8 @@ from xai.models.derive.propagate import propagate
 from xai.models.derive.wide import embed_text, encode_image
 from xai.models.reduce import LRP, REDUCTIONS, WHOLE, Attended
 from xai.runtime.description import picture_inputs
+from xai.runtime.sessions.tensors import check_device, to_array, to_tensor
+from xai.spectral.arrays import Array
 
 
 class Explained(NamedTuple):
@@ -67,24 +67,26 @@ class EagerSession:
     - `maps`: the same -> logits, `LAYER/features`, `SITE/attn` and `SITE/grad` (B, H, Nq, Nk) in full
     - `lrp`: the same -> `SITE/lrp` and `SITE/lrp-product`, of a model that has relevance propagation
 
-    `source` is what messages call the model: the name of its file.
+    `source` is what messages call the model: the name of its file. `provider` is where it runs, `cpu` or `cuda`: the family is moved
+    there, and arrays come as they were given, NumPy's or CuPy's. Raises `XaiError` where PyTorch or CuPy cannot use that device.
     """
 
     name = "eager"
-    provider = "cpu"
     precision = "float32"
-    device = "cpu"
 
-    def __init__(self, family: Family, source: str = "the model") -> None:
-        self.family = family
+    def __init__(self, family: Family, source: str = "the model", provider: str = "cpu") -> None:
+        check_device(self.name, provider)
+        self.device = self.provider = provider
+        self.family = family.to(provider)
         self.source = source
         self.model = cast(Any, family).model  # the network that is adapted
         self.description = family.description
 
-    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+    def run(self, graph: str, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Run a graph; `outputs` names what to return, all of it where None."""
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}
-        with torch.no_grad():
+        tensors = {name: to_tensor(value, self.device) for name, value in inputs.items()}
+        # By default cuDNN would round the factors of float32 convolutions to TF32.
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             match graph:
                 case "encode_image":
                     picture = [tensors[name] for name in picture_inputs(self.description.picture)]
@@ -99,7 +101,7 @@ class EagerSession:
                     found = self._propagate(tensors)
                 case _:
                     raise ValueError(f"no graph is called {graph}")
-        return {name: found[name].numpy() for name in (outputs if outputs is not None else found)}
+        return {name: to_array(found[name], inputs.values()) for name in (outputs if outputs is not None else found)}
 
     def _own(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Tokens in the network's own type."""

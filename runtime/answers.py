@@ -16,6 +16,10 @@ from xai.base.arguments import whole_number
 from xai.base.errors import BadInput, XaiError
 from xai.base.reading import parse_json, read_text, text_lines
 
+VQA_ANSWERS, UNNAMED = 3129, 125
+"""Rows of the published VQAv2 classifiers, and the one that their list `vqa_dict.json` leaves out: the empty answer, as LXMERT's list
+of the same answers shows."""
+
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     """Probabilities of answers (..., answers), from their logits."""
@@ -68,7 +72,8 @@ def numbered_answers(count: int) -> Answers:
 def load_answers(path: Path, count: int) -> Answers:
     """Names for `count` classifier rows from a JSON list, a JSON object id -> answer, or a text file of one name a line.
 
-    An object may lack some ids, as the published `vqa_dict.json` does: they become `answer_<id>`, with one warning.
+    An object may lack some ids: they become `answer_<id>`, with one warning. The one that the published `vqa_dict.json` lacks is the
+    empty string.
     Raises `XaiError` where the file cannot be read or does not fit the classifier.
     """
     if not os.path.exists(path):  # noqa: PTH110 - Path.exists fails on a name that is too long
@@ -101,6 +106,8 @@ def _from_ids(names: dict[int, str], path: Path, count: int) -> Answers:
     if not names or max(names) != count - 1:
         last = max(names, default=None)
         raise XaiError(f"answer file {path} ends with id {last}, the classifier with {count - 1}: give the list it was trained with")
+    if count == VQA_ANSWERS:
+        names = {UNNAMED: ""} | names
     if missing := [i for i in range(count) if i not in names]:
         some = ", ".join(map(str, missing[:5])) + (" and more" if len(missing) > 5 else "")
         warnings.warn(f"answer file {path} lacks id {some}: called {placeholder(missing[0])} and so on", stacklevel=3)

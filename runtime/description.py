@@ -129,6 +129,8 @@ class Description:
     width: int
     """Numbers of a feature."""
     published: Published
+    shown: Literal["score"] | None = None
+    """What is said of an answer: its share of the softmax, or where `score` its logit, a number to rank pairs by and no probability."""
 
     def __post_init__(self) -> None:
         """Raise `XaiError` where the parts do not fit each other."""

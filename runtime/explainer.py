@@ -40,6 +40,8 @@ Pair = tuple[ImageSource | BoxFeatures | PreparedImage, str | EncodedQuestion]
 ENCODED_TOGETHER = 4
 """Images of a batch: while the session encodes some, threads decode the next."""
 
+SCORE = "the model gives a score, to rank pairs of a picture and a text by; it is no probability"
+
 Remark = Callable[[Image.Image], str | None]
 """What a reader should know about a picture before trusting an answer about it, if anything."""
 
@@ -244,9 +246,9 @@ class Explainer:
         )
 
     def _answers(self, logits: NDArray[np.float64]) -> Callable[[int], Answer]:
-        """Gives the answer of an id, with its share of the softmax."""
-        shares = softmax(logits)
-        return lambda i: Answer(i, self.answers.names[i], float(logits[i]), float(shares[i]))
+        """Gives the answer of an id, with its share of the softmax unless the model gives a score."""
+        shares = None if self.session.description.shown == "score" else softmax(logits)
+        return lambda i: Answer(i, self.answers.names[i], float(logits[i]), None if shares is None else float(shares[i]))
 
     def _encode(
         self, images: Sequence[ImageSource | BoxFeatures | PreparedImage], clock: Clock, boxes: Sequence[GivenBoxes | None] | None = None
@@ -291,7 +293,7 @@ class Explainer:
         answer = self._answers(logits)
         top = tuple(answer(int(i)) for i in np.argsort(-logits, kind="stable")[:top_k])
         remark = self.remark(image.picture) if self.remark else None
-        notes = [*([remark] if remark else []), *image.notes, *_truncation(question)]
+        notes = [*([remark] if remark else []), *([SCORE] if model.shown == "score" else []), *image.notes, *_truncation(question)]
         found = []
         for method, relevance, target in zip(methods, result.relevances, result.explained, strict=True):
             explains = explained_by(method, target)

@@ -30,12 +30,17 @@ LONGEST = 60
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer; `probability` is its share of the softmax over all answers."""
+    """An answer; `probability` is its share of the softmax over all answers, None of a model that gives a score, which is the logit."""
 
     id: int
     text: str
     logit: float
-    probability: float
+    probability: float | None
+
+    @property
+    def shown(self) -> str:
+        """What is written beside its name: its probability, or its score where it has none."""
+        return f"score {self.logit:.3f}" if self.probability is None else percent(self.probability)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -119,7 +124,7 @@ class Explanation:
         explained = "" if self.target == self.answer else f", explained: {self.target.text!r}"
         explained += f", versus {self.versus.text!r}" if self.versus else ""
         method = f"{self.method}, {self.layers} layers" if self.layers == EVERY else self.method
-        answer = f"{self.answer.text!r} ({percent(self.answer.probability)})"
+        answer = f"{self.answer.text!r} ({self.answer.shown})"
         return one_line(f"<Explanation of {self.image_name}, {asked!r}: {answer}{explained}, by {method}>")
 
     def save(self, path: str | Path) -> None:

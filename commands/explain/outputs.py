@@ -12,7 +12,7 @@ import click
 from xai.base.errors import BadInput, XaiError
 from xai.base.files import check_folder, is_standard_output
 from xai.base.messages import LOG, is_quiet
-from xai.base.wording import one_line, percent
+from xai.base.wording import one_line
 from xai.commands.explain.images import DASH
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def print_line(explanations: Sequence[Explanation], paths: Sequence[Path]) -> No
     """One line for an image: its answer, and the files that were written; what is to be noted on standard error."""
     first = explanations[0]
     written = "".join(f" -> {path}" for path in paths)
-    click.echo(one_line(f"{first.image_name}: {first.answer.text} ({percent(first.answer.probability)}){written}"))
+    click.echo(one_line(f"{first.image_name}: {first.answer.text} ({first.answer.shown}){written}"))
     noted: dict[str, list[str]] = {}
     for explanation in explanations:
         for note in explanation.notes:

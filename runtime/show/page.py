@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from xai.base.uri import data_uri
-from xai.base.wording import one_line, percent, right_to_left
+from xai.base.wording import one_line, right_to_left
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.show.agreement import agreements
 from xai.runtime.show.boxes import box_lines, marks, ranked
@@ -141,8 +141,7 @@ def peak(explanation: Explanation) -> str:
 def answers(explanation: Explanation) -> str:
     """Write a paragraph for each answer that an explanation is about."""
     return "\n".join(
-        f'<p class="answer"><span class="label">{label}</span> <strong dir="auto">{text(answer.text)}</strong> '
-        f"{escape(percent(answer.probability))}</p>"
+        f'<p class="answer"><span class="label">{label}</span> <strong dir="auto">{text(answer.text)}</strong> {escape(answer.shown)}</p>'
         for label, answer in answer_lines(explanation)
     )
 
@@ -231,8 +230,8 @@ def _bar(explanation: Explanation, mark: str) -> str:
 
 def _top(found: Sequence[Answer]) -> str:
     rows = (
-        f'<tr><td>{text(answer.text)}</td><td class="number">{escape(percent(answer.probability))}</td>'
-        f'<td class="share"><div style="width:{100 * answer.probability:.1f}%"></div></td></tr>'
+        f'<tr><td>{text(answer.text)}</td><td class="number">{escape(answer.shown)}</td>'
+        f'<td class="share"><div style="width:{100 * (answer.probability or 0):.1f}%"></div></td></tr>'
         for answer in found
     )
     return f"<table>{''.join(rows)}</table>"

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from xai.base.wording import percent, right_to_left
+from xai.base.wording import right_to_left
 from xai.runtime.explanation import Explanation
 from xai.runtime.show.agreement import agreements
 from xai.runtime.show.boxes import box_lines, marks
@@ -90,7 +90,7 @@ def _header(paper: Paper, y: float, explanations: Sequence[Explanation]) -> floa
     for label, answer in answer_lines(explanation):
         paper.line(MARGIN, y, label, ANSWER._replace(colour=GREY))
         x = MARGIN + paper.measure(label, ANSWER) + 0.12
-        share = percent(answer.probability)
+        share = answer.shown
         bold = ANSWER._replace(bold=True)
         text = paper.shorten(answer.text, paper.width - MARGIN - x - paper.measure(share, ANSWER) - 0.12, bold)
         paper.line(x, y, text, bold)

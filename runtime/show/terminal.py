@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from xai.base.wording import one_line, percent
+from xai.base.wording import one_line
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.show.agreement import agreements
 from xai.runtime.show.boxes import box_lines, spread_boxes
@@ -84,7 +84,7 @@ def _print_indented(console: Console, content: RenderableType) -> None:
 
 
 def _answer(label: str, answer: Answer) -> Text:
-    return Text.assemble((f"{label}: ", "dim"), (one_line(answer.text), "bold"), f" {percent(answer.probability)}")
+    return Text.assemble((f"{label}: ", "dim"), (one_line(answer.text), "bold"), f" {answer.shown}")
 
 
 def _answers(top: Sequence[Answer], shades: str) -> Table:
@@ -93,7 +93,7 @@ def _answers(top: Sequence[Answer], shades: str) -> Table:
     table.add_column(justify="right")
     table.add_column(width=_BAR, no_wrap=True)
     for answer in top:
-        table.add_row(Text(one_line(answer.text)), percent(answer.probability), Text(shades[-1] * round(_BAR * answer.probability)))
+        table.add_row(Text(one_line(answer.text)), answer.shown, Text(shades[-1] * round(_BAR * (answer.probability or 0))))
     return table
 
 

@@ -314,7 +314,12 @@ def _explainer(session: Session, tokenizer: str | Path, answers: str | Path | Se
         names = load_answers(Path(answers), size.answers)
     else:
         names = numbered_answers(size.answers) if answers is None else Answers(answers)
-    return Explainer(session, QuestionEncoder(load_tokenizer(tokenizer), size.max_text_tokens, size.vocab_size), names, remark)
+    return Explainer(
+        session,
+        QuestionEncoder(load_tokenizer(tokenizer), size.max_text_tokens, size.vocab_size, f"the tokenizer {tokenizer}"),
+        names,
+        remark,
+    )
 
 
 def _hash_saved(folder: Path) -> str:

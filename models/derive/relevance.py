@@ -55,7 +55,7 @@ def passed(out: Tensor, input: Any) -> Pullback:
 
     A tracer knows no shape, and warns of whoever compares one: what it traces has run before, when the family was checked.
     """
-    if isinstance(input, Tensor) and not torch.jit.is_tracing() and input.shape != out.shape:
+    if isinstance(input, Tensor) and not torch.jit.is_tracing() and input.shape != out.shape:  # type: ignore[attr-defined,no-untyped-call]
         raise NoRule(f"no relevance rule for what makes {tuple(out.shape)} of {tuple(input.shape)}")
     return lambda r: r
 

@@ -148,16 +148,14 @@ class Explainer:
             check_published(chosen, self.session.description, named, against)
         if any(one is not None for one in against):
             check_contrast(chosen)
-        if len(named) != len(against):
-            raise BadInput(f"{len(named)} targets are held against {len(against)} answers: give one for each pair")
+        given = boxes if isinstance(boxes, list) else [boxes] * len(pairs)
+        if not len(named) == len(against) == len(seed) == len(given) == len(pairs):
+            counts = f"{len(named)} targets, {len(against)} answers that they are held against, {len(seed)} seeds and {len(given)} boxes"
+            raise BadInput(f"{counts} are given for {len(pairs)} pairs: give one for each")
         targets = [find_target(self.answers, *both) for both in zip(named, against, strict=True)]
         seeds = [whole_number(one, "seed", 0) for one in seed]
         if not pairs:
             return []
-        given = boxes if isinstance(boxes, list) else [boxes] * len(pairs)
-        if not len(targets) == len(seeds) == len(given) == len(pairs):
-            counts = f"{len(targets)} targets, {len(seeds)} seeds and {len(given)} boxes"
-            raise BadInput(f"{counts} are given for {len(pairs)} pairs: give one for each")
         clock = Clock()
         with clock.time("preprocess"):
             questions = [q if isinstance(q, EncodedQuestion) else self.encoder.encode(q, truncate) for _, q in pairs]

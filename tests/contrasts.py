@@ -22,8 +22,8 @@ from xai.runtime.target import Contrast, Target, directions
 
 MIN_GAP = 1e-2
 """Rounding in features is divided by it."""
-DEPENDENT = [method for method in METHODS.values() if method.dependence != "none"]
-"""Methods whose scores depend on what is explained."""
+DEPENDENT = [method for method in METHODS.values() if method.dependence != "none" and not method.lrp]
+"""Methods whose scores depend on what is explained; relevance propagation has tests of its own."""
 
 
 def _grad_cam(site: Attended) -> Tensor:

@@ -21,7 +21,7 @@ from xai.runtime.methods import METHODS
 SWIN, SNLI, MATCHING, HUB = VARIANTS = ("meter_swin_tiny", "meter_snli_tiny", "meter_itm_tiny", "meter_hub_tiny")
 MIN_GAP = 1e-3
 TOLERANCE = 1e-4
-FIRST = [name for name, method in METHODS.items() if name != "random" and method.layers != "all"]
+FIRST = [name for name, method in METHODS.items() if name != "random" and method.layers != "all" and not method.lrp]
 EVERY = [name for name, method in METHODS.items() if method.layers == "all"]
 
 

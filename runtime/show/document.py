@@ -16,7 +16,6 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from xai.base.wording import percent
 from xai.runtime.explanation import Explanation, to_json
 from xai.runtime.show.notebook import fragment
 from xai.runtime.show.page import text
@@ -32,9 +31,7 @@ def html(explanations: Sequence[Explanation]) -> str:
     """Write the file for explanations of the same answer, by one or several methods; the first is shown until a reader chooses."""
     first = explanations[0]
     rest = "" if len(explanations) == 1 else f"<p>Without scripts, this page shows {text(first.method)} only.</p>"
-    rows = "".join(
-        f'<tr><td dir="auto">{text(a.text)}</td><td class="number">{escape(percent(a.probability))}</td></tr>' for a in first.top
-    )
+    rows = "".join(f'<tr><td dir="auto">{text(a.text)}</td><td class="number">{escape(a.shown)}</td></tr>' for a in first.top)
     head = '<thead><tr><th scope="col">Answer</th><th scope="col">Probability</th></tr></thead>'
     still = f"{fragment(first, _LONGEST)}<table><caption>Most probable answers</caption>{head}<tbody>{rows}</tbody></table>{rest}"
     setup = {"root": "", "models": [], "fields": {"explain": [], "answer": []}, "box": window(first.picture.size, first.crop.box)}

@@ -88,12 +88,12 @@ function showDetails(data, explanation, panel, choose) {
 function legendOf(data, panels) {
   const [left, top, right, bottom] = data.crop, [width, height] = data.image_size, part = shownPart(data.image_size, data.crop);
   const cut = left > 0 || top > 0 || right < width || bottom < height, rest = part[2] - part[0] < width || part[3] - part[1] < height;
-  return [rulesOf(panels), cut ? "Hatched: cut away, the model did not see it." : "", rest ? "The map leaves its far ends out." : ""].filter(Boolean).join(" ");
+  return [rulesOf(data, panels), cut ? "Hatched: cut away, the model did not see it." : "", rest ? "The map leaves its far ends out." : ""].filter(Boolean).join(" ");
 }
-function rulesOf(panels) {
+function rulesOf(data, panels) {
   const near = `${100 * PAINT.nearly}%`;
   if (panels.length === 1 && panels[0].scale.signed) {
-    return "A score of 0 is palest; above 0 a score speaks for the answer that is explained, below 0 for the one that it is held against, alike on both sides.";
+    return `Blue, above 0, is for “${data.target.text}”, orange, below 0, for “${data.versus?.text}”: a score of 0 is palest, both sides alike.`;
   }
   if (panels.length === 1) {
     return `Dark is a score of 0 (or the lowest, if negative), bright the highest, evenly in between; grey where scores are nearly constant, differing by less than ${near} of the largest. This compares places within one method, not methods with each other.`;

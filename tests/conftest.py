@@ -209,19 +209,20 @@ def family_golden(request: pytest.FixtureRequest, family_goldens: Callable[[str]
 
 
 @pytest.fixture(scope="session")
-def family_bundles(family_goldens: Callable[[str], FamilyGolden], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]:
-    """A golden network exported in both formats with whole maps, by the command: once for all processes of a run."""
+def family_bundles(family_goldens: Callable[[str], FamilyGolden], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
+    """A golden network exported in both formats with whole maps, by the command with `more` options: once for all processes."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
     @functools.cache
-    def make(name: str) -> Bundle:
-        golden, folder = family_goldens(name), shared / f"{name}_bundle"
-        with locked(shared / f"{name}.lock", name, wait=True):
+    def make(name: str, *more: str) -> Bundle:
+        golden, own = family_goldens(name), "".join([name, *more])
+        folder = shared / f"{own}_bundle"
+        with locked(shared / f"{own}.lock", own, wait=True):
             if not folder.exists():
                 answers = tmp_path_factory.mktemp(name) / "answers.json"
                 answers.write_text(json.dumps(golden.content["labels"]))
-                options = ["--answers", str(answers), "--format", "both", "--with-maps"]
+                options = ["--answers", str(answers), "--format", "both", "--with-maps", *more]
                 found = CliRunner().invoke(main, ["export", str(golden.folder), "-o", str(folder), *options])
                 assert found.exit_code == 0, found.output
                 assert "arning" not in found.output

@@ -17,7 +17,7 @@ from xai.runtime.bundle.manifest import GraphSpec
 from xai.runtime.bundle.signatures import BATCH, COLUMNS, IMAGE, ROWS, TEXT, describe_graphs, evidence_names
 from xai.runtime.description import Boxes, Description
 from xai.runtime.evidence import from_model
-from xai.runtime.methods import AS_PUBLISHED, METHODS
+from xai.runtime.methods import ALL_METHODS, METHODS
 
 
 class Graph(NamedTuple):
@@ -44,8 +44,8 @@ def evidence_graph(family: Family, outputs: Sequence[str]) -> EvidenceGraph | De
 
 
 def default_evidence(model: Description) -> list[str]:
-    """What any method reads as published, in the order of the whole evidence."""
-    read = {name for method in AS_PUBLISHED for name in from_model(METHODS[method].needs(model))}
+    """What `all` reads, in the order of the whole evidence."""
+    read = {name for method in ALL_METHODS for name in from_model(METHODS[method].needs(model))}
     return [name for name in evidence_names(model) if name in {"logits"} | read]
 
 

@@ -27,7 +27,7 @@ from xai.runtime.inputs.prepare import PreparedImage, prepare, prepare_all
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
 from xai.runtime.masked.masking import Kept, answer_kept, kept_places
 from xai.runtime.masked.prediction import Asked, Prediction, places
-from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_method, find_methods
+from xai.runtime.methods import ALL_METHODS, DEFAULT_METHOD, Method, find_method, find_methods
 from xai.runtime.sessions.protocol import Session
 from xai.spectral.arrays import Array, to_numpy
 
@@ -95,7 +95,7 @@ class Explainer:
         self,
         image: ImageSource | PreparedImage,
         question: str | EncodedQuestion,
-        methods: str | Sequence[str] = AS_PUBLISHED,
+        methods: str | Sequence[str] = ALL_METHODS,
         target: str | int | None = None,
         **options: Any,
     ) -> list[Explanation]:
@@ -115,7 +115,7 @@ class Explainer:
         """Explain many (image, question) pairs in one batch; one list of explanations per pair, in order.
 
         Questions may differ in length. Images that are equal are encoded once. `methods` is one name or several, each of which
-        counts once; `all` stands for the methods as published. `top_k` answers are listed, one at least, `truncate` cuts a
+        counts once; `all` stands for every method. `top_k` answers are listed, one at least, `truncate` cuts a
         question that is too long, `seed` + i, 0 or more, feeds the method `random` for pair i. A list of targets or of seeds
         has one for each pair. Raises `BadInput` on an input that cannot be used.
         """

@@ -18,7 +18,7 @@ from xai.base.wording import one_line, percent
 from xai.runtime.comparison import compare
 from xai.runtime.inputs.question import EncodedQuestion, Token
 from xai.runtime.inputs.resize import Crop
-from xai.runtime.methods import EVERY
+from xai.runtime.needs import EVERY
 from xai.runtime.solver import SolverReport
 
 SCHEMA_VERSION = 1

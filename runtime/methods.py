@@ -16,11 +16,23 @@ import numpy as np
 from xai.base.errors import BadInput
 from xai.runtime.description import IMAGE, TEXT, Description, Site, Stream
 from xai.runtime.evidence import Evidence, crossing, fiedler_name, graph_name, reading, self_sites
+from xai.runtime.joint import read_jointly
+from xai.runtime.needs import (
+    EVERY,
+    FIRST,
+    Needs,
+    need_chains,
+    need_every,
+    need_fiedler,
+    need_grad_cam,
+    need_nothing,
+    need_reading,
+    need_weighted,
+    summed,
+    weighted_layers,
+)
 from xai.runtime.propagation import Normalised, Propagated, steps
 from xai.spectral.arrays import Array, namespace
-
-FIRST, EVERY = "first", "all"
-"""The layers that a weighted spectral method sums over: the first with features, or all."""
 
 
 class Relevance(NamedTuple):
@@ -31,12 +43,13 @@ class Relevance(NamedTuple):
 
 
 def start(stream: Stream, like: Array, length: int) -> Array:
-    """The weights (length,) with which the answer reads a stream's tokens: of its first one, or of all alike."""
+    """The weights (length,) with which the answer reads a stream's tokens: of its first one, of all alike, or of none."""
     xp = namespace(like)
     if stream.read == "mean":
         return xp.full(length, 1 / length, like.dtype)
     row = xp.zeros(length, like.dtype)
-    row[0] = 1
+    if stream.read:
+        row[0] = 1
     return row
 
 
@@ -55,17 +68,6 @@ def finish_content(evidence: Evidence, text: Array, image: Array) -> Relevance:
     before, behind = evidence.description.special[TEXT]
     zeros = [xp.zeros_like(text, shape=(count,)) for count in (before, behind)]
     return Relevance(xp.concatenate([zeros[0], text, zeros[1]]), image)
-
-
-def summed(description: Description, layers: str) -> str:
-    """The layers that a weighted spectral method sums over, `FIRST` standing for what was published for the model."""
-    return EVERY if layers == EVERY else description.published.layers
-
-
-def weighted_layers(description: Description, modality: str, layers: str) -> tuple[str, ...]:
-    """The names of these layers."""
-    names = description.stream_of(modality).layers
-    return names if summed(description, layers) == EVERY else names[:1]
 
 
 def dsmi(evidence: Evidence) -> Relevance:
@@ -147,6 +149,21 @@ def rollout(evidence: Evidence) -> Relevance:
     return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
 
 
+def _joint(kind: str) -> Callable[[Evidence], Relevance]:
+    """What the answer reads, of every stream that it reads, of one matrix over all streams: `rollout` of attention, R += C R of C."""
+
+    def relevance(evidence: Evidence) -> Relevance:
+        description = evidence.description
+        like = evidence[f"{description.sites[0].name}/{kind}"]
+        first = {stream.name: start(stream, like, evidence.length(stream.name)) for stream in description.streams}
+        rows = read_jointly(description, first, lambda site: evidence[f"{site.name}/{kind}"], normalised=kind == "attention")
+        if kind == "product":
+            rows = {name: row - first[name] for name, row in rows.items()}
+        return finish(evidence, {m: rows[description.stream_of(m).name][evidence.part(m)] for m in (TEXT, IMAGE)})
+
+    return relevance
+
+
 def transformer_attribution(evidence: Evidence) -> Relevance:
     """R = I; R += C R over a stream's layers; of a stream that the answer does not read, C of the last attention to it
     (`transformer_attr`)."""
@@ -213,55 +230,6 @@ def random(evidence: Evidence) -> Relevance:
     return Relevance(text, image)
 
 
-Needs = Callable[[Description], list[str]]
-
-
-def _need_fiedler(description: Description) -> list[str]:
-    return [fiedler_name(graph_name(description, description.stream_of(m).layers[-1], m)) for m in (TEXT, IMAGE)]
-
-
-def _need_weighted(kind: str, layers: str) -> Needs:
-    def needs(description: Description) -> list[str]:
-        found = []
-        for modality in (TEXT, IMAGE):
-            for layer in weighted_layers(description, modality, layers):
-                found += [fiedler_name(graph_name(description, layer, modality)), f"{layer}/self/{kind}"]
-        return list(dict.fromkeys(found))
-
-    return needs
-
-
-def _need_reading(description: Description) -> list[str]:
-    return list(dict.fromkeys(f"{reading(description, m).name}/attention" for m in (TEXT, IMAGE)))
-
-
-def _need_grad_cam(description: Description) -> list[str]:
-    return list(dict.fromkeys(f"{crossing(description, description.stream_of(m)).name}/grad-cam" for m in (TEXT, IMAGE)))
-
-
-def _need_chains(kind: str) -> Needs:
-    """Everything within a stream that the answer reads or hands on to another, and the last attention to one that it does not read."""
-
-    def needs(description: Description) -> list[str]:
-        found: list[str] = []
-        for stream in description.streams:
-            if stream.read or kind == "attention":
-                found += [site.name for site in self_sites(description, stream)]
-            if not stream.read:
-                found.append(crossing(description, stream).name)
-        return [f"{name}/{kind}" for name in found]
-
-    return needs
-
-
-def _need_every_product(description: Description) -> list[str]:
-    return [f"{site.name}/product" for site in description.sites if site.reached]
-
-
-def _need_nothing(description: Description) -> list[str]:
-    return []
-
-
 @dataclass(frozen=True)
 class Method:
     """A way to turn evidence into relevance; `needs` names the evidence it reads, and no more leaves the graph."""
@@ -273,6 +241,9 @@ class Method:
     layers: str | None = None
     """`FIRST` (as published for the model, which is all layers of some) or `EVERY` of a method that has one row for either; None of
     the others."""
+
+    published: bool = True
+    """Whether it is one of the methods that were published, or the floor `random`; else its reference name is its own."""
 
     @property
     def base(self) -> str:
@@ -286,29 +257,34 @@ class Method:
 
 def _weighted(name: str, reference_name: str, kind: str, layers: str) -> Method:
     suffix = "@all" if layers == EVERY else ""
-    return Method(name + suffix, reference_name + suffix, _weighted_fiedler(kind, layers), _need_weighted(kind, layers), layers)
+    return Method(name + suffix, reference_name + suffix, _weighted_fiedler(kind, layers), need_weighted(kind, layers), layers)
 
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("dsmi", "dsm", dsmi, _need_fiedler),
+        Method("dsmi", "dsm", dsmi, need_fiedler),
         _weighted("dsmi-grad", "dsm_grad", "gradient", FIRST),
         _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", FIRST),
-        Method("relevance-maps", "rm", relevance_maps, _need_every_product),
-        Method("transformer-attribution", "transformer_attr", transformer_attribution, _need_chains("product")),
-        Method("raw-attention", "raw_attn", raw_attention, _need_reading),
-        Method("grad-cam", "attn_gradcam", grad_cam, _need_grad_cam),
-        Method("rollout", "rollout", rollout, _need_chains("attention")),
-        Method("random", "random", random, _need_nothing),
+        Method("relevance-maps", "rm", relevance_maps, need_every("product")),
+        Method("joint-relevance-maps", "joint-relevance-maps", _joint("product"), need_every("product"), published=False),
+        Method("transformer-attribution", "transformer_attr", transformer_attribution, need_chains("product")),
+        Method("raw-attention", "raw_attn", raw_attention, need_reading("attention")),
+        Method("grad-cam", "attn_gradcam", grad_cam, need_grad_cam),
+        Method("rollout", "rollout", rollout, need_chains("attention")),
+        Method("joint-rollout", "joint-rollout", _joint("attention"), need_every("attention"), published=False),
+        Method("random", "random", random, need_nothing),
         _weighted("dsmi-grad", "dsm_grad", "gradient", EVERY),
         _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", EVERY),
     )
 }
 """Every method by name."""
 
-AS_PUBLISHED = tuple(name for name, method in METHODS.items() if method.layers != EVERY)
-"""What `all` stands for: the methods as they were published, and the floor `random`."""
+ALL_METHODS = tuple(name for name, method in METHODS.items() if method.layers != EVERY)
+"""What `all` stands for: every method, those that choose layers as they were published."""
+
+AS_PUBLISHED = tuple(name for name in ALL_METHODS if METHODS[name].published)
+"""The methods as they were published, and the floor `random`."""
 
 DEFAULT_METHOD = "dsmi-grad"
 
@@ -322,7 +298,7 @@ def find_method(name: str) -> Method:
 
 
 def find_methods(asked: str | Iterable[str]) -> tuple[Method, ...]:
-    """The methods asked for, by one name or several, each once; `all` stands for `AS_PUBLISHED`.
+    """The methods asked for, by one name or several, each once; `all` stands for `ALL_METHODS`.
 
     Raises `BadInput` on an unknown name, with the valid ones, and on none.
     """
@@ -331,5 +307,5 @@ def find_methods(asked: str | Iterable[str]) -> tuple[Method, ...]:
     names = [asked] if isinstance(asked, str) else list(asked)
     if not names:
         raise BadInput("no method is named: name some, or all")
-    wanted = [name for given in names for name in (AS_PUBLISHED if given == "all" else (given,))]
+    wanted = [name for given in names for name in (ALL_METHODS if given == "all" else (given,))]
     return tuple({method.name: method for method in map(find_method, wanted)}.values())

@@ -70,7 +70,7 @@ class CrossCheck:
 
 
 def cross_check(explainer: Explainer, reference: Explainer, samples: Sequence[Sample], request: Request) -> CrossCheck:
-    """Run `samples` both ways. `reference` must run in eager PyTorch; the floor is not part of the published procedure.
+    """Run `samples` both ways. `reference` must run in eager PyTorch; the published procedure has neither the floor nor our own methods.
 
     Raises `XaiError` where a sample cannot be used or `reference` runs otherwise.
     """
@@ -86,7 +86,7 @@ def cross_check(explainer: Explainer, reference: Explainer, samples: Sequence[Sa
     start = time.perf_counter()
     ours = run_chunk(explainer.session, prepared, request)
     checked.seconds = time.perf_counter() - start
-    methods = [(i, method) for i, method in enumerate(request.methods) if method.name != FLOOR]
+    methods = [(i, method) for i, method in enumerate(request.methods) if method.published and method.name != FLOOR]
     for measured in ours:
         pixels, ids = (torch.from_numpy(a)[None] for a in (measured.prepared.pixels, measured.prepared.ids))
         for (i, method), modality, sign in product(methods, request.modalities, request.signs):

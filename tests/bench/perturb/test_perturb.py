@@ -125,7 +125,7 @@ def test_every_output_is_written_and_says_the_same(run, tiny, tmp_path) -> None:
     assert table["methods"][-1]["method"] == "random"
     text = (out / "table.md").read_text()
     assert result.stdout == text
-    rows = {line.split(" | ")[0].removeprefix("| "): line.rstrip(" |").split(" | ") for line in text.splitlines()[2:13]}
+    rows = {line.split(" | ")[0].removeprefix("| "): line.rstrip(" |").split(" | ") for line in text.splitlines()[2:15]}
     for row in table["methods"]:
         assert rows[row["method"]][1].startswith(f"{row['auc']['image+']['mean']:.2f} [")
         assert rows[row["method"]][2::2] == [f"{v:.2f}" for v in PUBLISHED.get(row["method"], ())] or ["-"] * 4

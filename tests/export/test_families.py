@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from tokenizers import Tokenizer
 
 from xai.base.description import TOP_ANSWER
-from xai.export.bundle import Exported, export_bundle
 from xai.models.eager import EagerSession
-from xai.models.families import read_answers
 from xai.models.load import load
-from xai.runtime.answers import Answers, numbered_answers
 from xai.runtime.bundle.manifest import FORMATS, TORCHSCRIPT, onnx_file
 from xai.runtime.engine import explain_tokens
 from xai.runtime.inputs.encode import encode_images, pad_tokens
@@ -35,25 +29,9 @@ RELEVANCE = 1e-4
 """Of relevance, which divides by sums that nearly cancel: float64 leaves 1e-6 to 1e-5 of random tokens."""
 
 
-@pytest.fixture(scope="session")
-def exported(family_goldens, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A golden network exported in both formats, once for all tests."""
-
-    @functools.cache
-    def export(name: str) -> Exported:
-        golden: FamilyGolden = family_goldens(name)
-        names = read_answers(golden.folder)
-        answers = Answers(names) if names else numbered_answers(golden.family.description.answers)
-        tokenizer = Tokenizer.from_file(str(golden.folder / "tokenizer.json"))
-        folder = tmp_path_factory.mktemp(name) / "bundle"
-        return export_bundle(golden.family, tokenizer, answers, folder, formats=FORMATS, with_maps=True)
-
-    return export
-
-
 @pytest.fixture(params=FORMATS)
-def session(request: pytest.FixtureRequest, exported, family_golden: FamilyGolden) -> Session:
-    return open_session(exported(family_golden.name).bundle, request.param, trust=True, threads=1)
+def session(request: pytest.FixtureRequest, family_bundles, family_golden: FamilyGolden) -> Session:
+    return open_session(family_bundles(family_golden.name), request.param, trust=True, threads=1)
 
 
 def arrays(golden: FamilyGolden, shape: tuple[int, int, int], padded: bool, seed: int = 0) -> dict[str, np.ndarray]:
@@ -61,15 +39,15 @@ def arrays(golden: FamilyGolden, shape: tuple[int, int, int], padded: bool, seed
     return found | {name: found[name].astype(golden.family.description.token_type) for name in ("image_tokens", "text_embeddings")}
 
 
-def test_a_bundle_is_certified_and_describes_itself(exported, family_golden: FamilyGolden) -> None:
-    bundle = exported(family_golden.name).bundle
+def test_a_bundle_is_certified_and_describes_itself(family_bundles, family_golden: FamilyGolden) -> None:
+    bundle = family_bundles(family_golden.name)
     assert bundle.manifest.model == family_golden.family.description
     assert set(bundle.manifest.parity["formats"]) == set(FORMATS)
     assert not bundle.manifest.parity["forced"]
 
 
-def test_onnx_files_are_valid_and_their_axes_are_those_of_the_manifest(exported, family_golden: FamilyGolden) -> None:
-    bundle = exported(family_golden.name).bundle
+def test_onnx_files_are_valid_and_their_axes_are_those_of_the_manifest(family_bundles, family_golden: FamilyGolden) -> None:
+    bundle = family_bundles(family_golden.name)
     for name, spec in bundle.manifest.graphs.items():
         path = bundle.file(onnx_file(name))
         onnx.checker.check_model(path, full_check=True)
@@ -80,8 +58,8 @@ def test_onnx_files_are_valid_and_their_axes_are_those_of_the_manifest(exported,
                 assert found == list(tensor.axes), (name, value.name)
 
 
-def test_torchscript_runs_where_it_was_not_traced(exported, family_golden: FamilyGolden) -> None:
-    bundle = exported(family_golden.name).bundle
+def test_torchscript_runs_where_it_was_not_traced(family_bundles, family_golden: FamilyGolden) -> None:
+    bundle = family_bundles(family_golden.name)
     with pytest.warns(DeprecationWarning):
         module = torch.jit.load(bundle.file(TORCHSCRIPT))
     for name in bundle.manifest.graphs:
@@ -143,12 +121,12 @@ def test_golden_relevances_in_one_padded_batch(session: Session, family_golden: 
                     assert error(getattr(a, stream), wanted) < 1e-4, (c, method.name, stream)
 
 
-def test_no_box_at_all_is_one_that_is_masked(exported, family_goldens) -> None:
+def test_no_box_at_all_is_one_that_is_masked(family_bundles, family_goldens) -> None:
     golden: FamilyGolden = family_goldens("lxmert_tiny")
     wanted = golden.expected["3/rm/perturb/image/positive/logits"][-1]
     assert not golden.expected["3/rm/perturb/image/positive/kept"][-1].any()
     for form in FORMATS:
-        session = open_session(exported("lxmert_tiny").bundle, form, trust=True, threads=1)
+        session = open_session(family_bundles("lxmert_tiny"), form, trust=True, threads=1)
         inputs = {
             "image_tokens": np.ones((1, 1, 64)),
             "image_mask": np.zeros((1, 1), bool),
@@ -159,9 +137,9 @@ def test_no_box_at_all_is_one_that_is_masked(exported, family_goldens) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_vilt_bundle_explains_pictures_of_any_shape(exported, family_goldens, form: str) -> None:
+def test_a_vilt_bundle_explains_pictures_of_any_shape(family_bundles, family_goldens, form: str) -> None:
     golden: FamilyGolden = family_goldens("vilt_tiny")
-    explainer = load(exported("vilt_tiny").bundle.folder, session=form, trust=True, threads=1)
+    explainer = load(family_bundles("vilt_tiny").folder, session=form, trust=True, threads=1)
     pairs: list[tuple[Path, str]] = [(golden.folder / case["image"], case["question"]) for case in golden.cases]
     for c, (found,) in enumerate(explainer.explain_batch(pairs, ["relevance-maps"])):
         assert found.answer.text == golden.cases[c]["answer"]

@@ -10,7 +10,7 @@ import pytest
 
 from xai.runtime.explanation import Explanation
 from xai.runtime.show.boxes import LISTED, MARKED, box_lines, marks, spread_boxes
-from xai.runtime.show.page import html
+from xai.runtime.show.document import html
 from xai.runtime.show.theme import FLAT, map_image, paint
 from xai.tests.runtime.show.explanations import Page, explanation
 

@@ -41,13 +41,13 @@ class Relevance(NamedTuple):
     image: Array
 
 
-def start(stream: Stream, like: Array, length: int) -> Array:
-    """The weights (length,) with which the answer reads a stream's tokens: of its first one, or of all alike."""
-    xp = namespace(like)
+def start(evidence: Evidence, stream: Stream, like: Array) -> Array:
+    """The weights (tokens,) with which the answer reads a stream's tokens: one of them, or all alike."""
+    xp, length = namespace(like), evidence.length(stream.name)
     if stream.read == "mean":
         return xp.full(length, 1 / length, like.dtype)
     row = xp.zeros(length, like.dtype)
-    row[0] = 1
+    row[evidence.read_row(stream)] = 1
     return row
 
 
@@ -107,11 +107,12 @@ def raw_attention(evidence: Evidence) -> Relevance:
 
 def _read(evidence: Evidence, site: Site, matrix: Array) -> Array:
     """The row of a site's matrix that the answer reads, or the mean of all."""
-    return matrix.mean(0) if evidence.description.stream(site.queries).read == "mean" else matrix[0]
+    stream = evidence.description.stream(site.queries)
+    return matrix.mean(0) if stream.read == "mean" else matrix[evidence.read_row(stream)]
 
 
 def grad_cam(evidence: Evidence) -> Relevance:
-    """Row 0 of relu(mean_h(A * mean_qk(G))) of the last attention from the first stream to each modality (`attn_gradcam`)."""
+    """The row of relu(mean_h(A * mean_qk(G))) that the answer reads, of the last attention from the first stream to each modality (`attn_gradcam`)."""
 
     def row(modality: str) -> Array:
         site = crossing(evidence.description, evidence.description.stream_of(modality))
@@ -140,10 +141,10 @@ def rollout(evidence: Evidence) -> Relevance:
         stream = description.stream_of(modality)
         layers = matrices(stream)
         if stream.read:
-            return chain(start(stream, layers[0], evidence.length(stream.name)), layers)[evidence.part(modality)]
+            return chain(start(evidence, stream, layers[0]), layers)[evidence.part(modality)]
         site, first = crossing(description, stream), description.streams[0]
         between = evidence[f"{site.name}/attention"]
-        column = start(first, between, evidence.length(first.name))
+        column = start(evidence, first, between)
         for attention in matrices(first, before=site):
             column = (attention @ column + column) / (attention.sum(-1) + 1)
         return chain(column @ between, layers)[evidence.part(modality)]
@@ -164,7 +165,7 @@ def _attribution(kind: str) -> Callable[[Evidence], Relevance]:
                 site = crossing(description, stream)
                 return _read(evidence, site, evidence[f"{site.name}/{kind}"])[evidence.part(modality)]
             products = [evidence[f"{site.name}/{kind}"] for site in self_sites(description, stream)]
-            first = found = start(stream, products[0], evidence.length(stream.name))
+            first = found = start(evidence, stream, products[0])
             for product in reversed(products):
                 found = found + found @ product
             return (found - first)[evidence.part(modality)]
@@ -217,7 +218,7 @@ def relevance_maps(evidence: Evidence) -> Relevance:
     def row(modality: str) -> Array:
         stream, first = description.stream_of(modality), description.streams[0]
         read = stream if stream.read else first
-        weights = start(read, like, evidence.length(read.name))
+        weights = start(evidence, read, like)
         found = own[stream.name].read(weights) if stream.read else weights @ other[first.name, stream.name]
         return found[evidence.part(modality)]
 

@@ -70,7 +70,7 @@ def change(*path: Any, value: Any) -> Any:
         (change("sites", 1, "heads", value=1.5), r"model.sites\[1\].heads is missing or not of type int"),
         (change("sites", 1, "keys", value="sound"), "two: attention text0/cross joins streams that are not described"),
         (change("sites", 1, "kind", value="self"), "two attentions have the same name"),
-        (change("streams", 0, "read", value="last"), r"model.streams\[0\].read is 'last', not one of first, mean"),
+        (change("streams", 0, "read", value="some"), r"model.streams\[0\].read is 'some', not one of first, mean, last"),
         (change("streams", 0, "read", value=None), "the first stream must be one that the answer is read from"),
         (change("streams", 0, "layers", value=["text1"]), "layer text1 has features and no self-attention"),
         (change("streams", 1, "parts", value=["text"]), "text and image must each lie in one stream"),

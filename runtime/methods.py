@@ -112,7 +112,8 @@ def _read(evidence: Evidence, site: Site, matrix: Array) -> Array:
 
 
 def grad_cam(evidence: Evidence) -> Relevance:
-    """The row of relu(mean_h(A * mean_qk(G))) that the answer reads, of the last attention from the first stream to each modality (`attn_gradcam`)."""
+    """The row of relu(mean_h(A * mean_qk(G))) that the answer reads, of the last attention from the first stream to each modality
+    (`attn_gradcam`)."""
 
     def row(modality: str) -> Array:
         site = crossing(evidence.description, evidence.description.stream_of(modality))

@@ -19,7 +19,7 @@ from transformers import VisualBertConfig, VisualBertForQuestionAnswering
 DATA = Path(__file__).parent / "data"
 FOLDER = DATA / "visualbert_tiny"
 ANSWERS, WIDTH = 11, 16
-QUESTIONS = [("t31", 9), ("t5 t6 t7 t8", 12), ("t64 t32 t98 t12 t45 t77 t20", 7), ("t9 t90 t17", 10)]
+QUESTIONS = [("t31", 9), ("t15 t16 t27 t18", 12), ("t64 t32 t98 t12 t45 t77 t20", 7), ("t9 t90 t17", 10)]
 """Words, and boxes."""
 STEPS = (0, 0.25, 0.5, 0.75, 0.8, 0.85, 0.9, 0.95, 1)
 Values = NDArray[np.float64]

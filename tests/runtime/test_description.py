@@ -72,6 +72,7 @@ def change(*path: Any, value: Any) -> Any:
         (change("sites", 1, "kind", value="self"), "two attentions have the same name"),
         (change("streams", 0, "read", value="some"), r"model.streams\[0\].read is 'some', not one of first, mean, last"),
         (change("streams", 0, "read", value=None), "the first stream must be one that the answer is read from"),
+        (change("streams", 1, "read", value="last"), "the last word is read from a stream that begins with text, not from image"),
         (change("streams", 0, "layers", value=["text1"]), "layer text1 has features and no self-attention"),
         (change("streams", 1, "parts", value=["text"]), "text and image must each lie in one stream"),
         (change("special", value={"text": {"before": 1, "behind": 1}}), "their special tokens counted"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from xai.models.contract import Family, choose, stream_masks
+from xai.models.contract import Family, choose, read_rows, stream_masks
 from xai.models.derive.propagate import propagate
 from xai.models.derive.tape import Tape
 from xai.models.reduce import LRP, REDUCTIONS, WHOLE, Attended
@@ -44,7 +44,8 @@ class DerivedGraph(nn.Module):
             found = {"logits": fused.logits}
             found |= {f"{layer}/features": x for layer, x in fused.features.items()}
             for site, a, g in zip(self.family.description.sites, fused.attention, gradients, strict=True):
-                attended = Attended(a, torch.zeros_like(a) if g is None else g, masks[site.queries], masks[site.keys])
+                read = read_rows(self.family.description, site, text_mask)
+                attended = Attended(a, torch.zeros_like(a) if g is None else g, masks[site.queries], masks[site.keys], read)
                 for kind, reduce in (REDUCTIONS | WHOLE).items():
                     if f"{site.name}/{kind}" in self.outputs:
                         found[f"{site.name}/{kind}"] = reduce(attended)

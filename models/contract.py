@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.base.description import Heads
-from xai.runtime.description import IMAGE, TEXT, Description
+from xai.runtime.description import IMAGE, TEXT, Description, Site
 
 
 class Fused(NamedTuple):
@@ -79,6 +79,16 @@ def stream_masks(description: Description, image_mask: Tensor, text_mask: Tensor
     """The mask (B, N) of each stream's tokens, from those of the modalities in it."""
     masks = {TEXT: text_mask, IMAGE: image_mask}
     return {stream.name: torch.cat([masks[part] for part in stream.parts], 1) for stream in description.streams}
+
+
+def last_words(description: Description, text_mask: Tensor) -> Tensor:
+    """Where the last word of each question (B, T) stands, (B,): before the special tokens behind it. Without a word, the first token."""
+    return (text_mask.sum(1) - 1 - description.special[TEXT].behind).clamp(min=0)
+
+
+def read_rows(description: Description, site: Site, text_mask: Tensor) -> Tensor | None:
+    """The queries (B,) of an attention that the answer reads, where that is the last word's; None where the first one's stands for it."""
+    return last_words(description, text_mask) if description.stream(site.queries).read == "last" else None
 
 
 def choose(logits: Tensor, direction: Tensor) -> Tensor:

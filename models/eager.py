@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from xai.models.contract import Family, choose, stream_masks
+from xai.models.contract import Family, choose, read_rows, stream_masks
 from xai.models.derive.propagate import propagate
 from xai.models.derive.wide import embed_text, encode_image
 from xai.models.reduce import LRP, REDUCTIONS, WHOLE, Attended
@@ -52,7 +52,13 @@ def find_sites(family: Family, explained: Explained, image_mask: Tensor, text_ma
     """Every attention by its site's name; a gradient that does not exist is 0."""
     masks = stream_masks(family.description, image_mask, text_mask)
     return {
-        site.name: Attended(a, torch.zeros_like(a) if g is None else g, masks[site.queries], masks[site.keys])
+        site.name: Attended(
+            a,
+            torch.zeros_like(a) if g is None else g,
+            masks[site.queries],
+            masks[site.keys],
+            read_rows(family.description, site, text_mask),
+        )
         for site, a, g in zip(family.description.sites, explained.attention, explained.gradients, strict=True)
     }
 

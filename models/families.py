@@ -12,7 +12,7 @@ from typing import NamedTuple
 from xai.base.errors import BadInput, XaiError
 from xai.meter import hub
 from xai.meter.config import LayerOrder
-from xai.models import lxmert, meter, vilt
+from xai.models import lxmert, meter, vilt, visual_bert
 from xai.models.contract import Family
 from xai.models.pretrained import read_architecture
 from xai.models.selfcheck import check_family
@@ -35,6 +35,7 @@ class FamilyRow(NamedTuple):
 FAMILIES: dict[str, FamilyRow] = {
     "ViltForQuestionAnswering": FamilyRow(vilt.load_vilt, vilt.read_answers),
     "LxmertForQuestionAnswering": FamilyRow(lxmert.load_lxmert, None),
+    "VisualBertForQuestionAnswering": FamilyRow(visual_bert.load_visual_bert, None),
     "MeterForQuestionAnswering": FamilyRow(meter.load_hub_family, None, hub.find_tokenizer, meter.load_hub_family),
 }
 

@@ -22,6 +22,15 @@ class Attended(NamedTuple):
     """(B, Nq), true where the token is real"""
     keys: Tensor
     """(B, Nk)"""
+    read: Tensor | None
+    """The query (B,) that the answer reads, None for the first."""
+
+    def read_attention(self) -> Tensor:
+        """A of that query, (B, H, Nk)."""
+        if self.read is None:
+            return self.attention[:, :, 0]
+        rows = self.read[:, None, None, None].expand(-1, self.attention.shape[1], 1, self.attention.shape[3])
+        return self.attention.gather(2, rows)[:, :, 0]
 
 
 def mean_attention(site: Attended) -> Tensor:
@@ -40,11 +49,11 @@ def mean_product(site: Attended) -> Tensor:
 
 
 def grad_cam(site: Attended) -> Tensor:
-    """Row 0 of relu(mean_h(A * mean_qk(G))), (B, Nk); padding does not count in the mean."""
+    """The row of relu(mean_h(A * mean_qk(G))) that the answer reads, (B, Nk); padding does not count in the mean."""
     keys = site.keys.to(site.gradient.dtype)
     pairs = (site.queries.sum(1) * site.keys.sum(1)).clamp(min=1).to(site.gradient.dtype)  # (B,)
     weight = (site.gradient.sum(2) * keys[:, None, :]).sum(-1) / pairs[:, None]  # (B, H)
-    return (site.attention[:, :, 0] * weight[:, :, None]).mean(1).relu()
+    return (site.read_attention() * weight[:, :, None]).mean(1).relu()
 
 
 def whole_attention(site: Attended) -> Tensor:

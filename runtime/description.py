@@ -42,8 +42,8 @@ class Stream(NamedTuple):
     name: str
     parts: tuple[str, ...]
     """Its modalities in their order."""
-    read: Literal["first", "mean"] | None
-    """What of its last features the answer is read from: the first token, the mean of all, or nothing."""
+    read: Literal["first", "mean", "last"] | None
+    """What of its last features the answer is read from: the first token, the mean of all, the question's last word, or nothing."""
     layers: tuple[str, ...]
     """Layers whose features a spectral method may cut, in their order: cross-modal ones that the answer depends on."""
 
@@ -147,6 +147,8 @@ class Description:
             raise XaiError(f"{self.family}: layer {missing[0]} has features and no self-attention")
         if self.streams[0].read is None:
             raise XaiError(f"{self.family}: the first stream must be one that the answer is read from")
+        if wordless := [stream.name for stream in self.streams if stream.read == "last" and stream.parts[0] != TEXT]:
+            raise XaiError(f"{self.family}: the last word is read from a stream that begins with text, not from {wordless[0]}")
         sizes = ("max_text_tokens", "vocab_size", "answers", "image_width", "text_width", "width")
         if wrong := [name for name in sizes if getattr(self, name) < 1]:
             raise XaiError(f"{self.family}: {wrong[0]} is not a positive number")

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from xai.runtime.description import Description, Site, Stream
+from xai.runtime.description import TEXT, Description, Site, Stream
 from xai.spectral.arrays import Array, namespace
 
 FIEDLER, FEATURES = "fiedler", "features"
@@ -111,6 +111,10 @@ class Evidence:
     def length(self, stream: str) -> int:
         """Tokens of a stream."""
         return sum(self.lengths[modality] for modality in self.description.stream(stream).parts)
+
+    def read_row(self, stream: Stream) -> int:
+        """The token of a stream that the answer reads, where it is one: the first, or the question's last word."""
+        return max(self.lengths[TEXT] - 1 - self.description.special[TEXT].behind, 0) if stream.read == "last" else 0
 
 
 def part(description: Description, modality: str, lengths: Mapping[str, int]) -> slice:

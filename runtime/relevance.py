@@ -25,14 +25,14 @@ class Relevance(NamedTuple):
     image: Array
 
 
-def start(stream: Stream, like: Array, length: int) -> Array:
-    """The weights (length,) with which the answer reads a stream's tokens: of its first one, of all alike, or of none."""
-    xp = namespace(like)
+def start(evidence: Evidence, stream: Stream, like: Array) -> Array:
+    """The weights (tokens,) with which the answer reads a stream's tokens: of one of them, of all alike, or of none."""
+    xp, length = namespace(like), evidence.length(stream.name)
     if stream.read == "mean":
         return xp.full(length, 1 / length, like.dtype)
     row = xp.zeros(length, like.dtype)
     if stream.read:
-        row[0] = 1
+        row[evidence.read_row(stream)] = 1
     return row
 
 
@@ -92,7 +92,8 @@ def raw_attention(evidence: Evidence) -> Relevance:
 
 def _read(evidence: Evidence, site: Site, matrix: Array) -> Array:
     """The row of a site's matrix that the answer reads, or the mean of all."""
-    return matrix.mean(0) if evidence.description.stream(site.queries).read == "mean" else matrix[0]
+    stream = evidence.description.stream(site.queries)
+    return matrix.mean(0) if stream.read == "mean" else matrix[evidence.read_row(stream)]
 
 
 def grad_cam(evidence: Evidence) -> Relevance:
@@ -125,10 +126,10 @@ def rollout(evidence: Evidence) -> Relevance:
         stream = description.stream_of(modality)
         layers = matrices(stream)
         if stream.read:
-            return chain(start(stream, layers[0], evidence.length(stream.name)), layers)[evidence.part(modality)]
+            return chain(start(evidence, stream, layers[0]), layers)[evidence.part(modality)]
         site, first = crossing(description, stream), description.streams[0]
         between = evidence[f"{site.name}/attention"]
-        column = start(first, between, evidence.length(first.name))
+        column = start(evidence, first, between)
         for attention in matrices(first, before=site):
             column = (attention @ column + column) / (attention.sum(-1) + 1)
         return chain(column @ between, layers)[evidence.part(modality)]
@@ -142,7 +143,7 @@ def joint(kind: str) -> Callable[[Evidence], Relevance]:
     def relevance(evidence: Evidence) -> Relevance:
         description = evidence.description
         like = evidence[f"{description.sites[0].name}/{kind}"]
-        first = {stream.name: start(stream, like, evidence.length(stream.name)) for stream in description.streams}
+        first = {stream.name: start(evidence, stream, like) for stream in description.streams}
         rows = read_jointly(description, first, lambda site: evidence[f"{site.name}/{kind}"], normalised=kind == "attention")
         if kind == "product":
             rows = {name: row - first[name] for name, row in rows.items()}
@@ -164,7 +165,7 @@ def attribution(kind: str) -> Callable[[Evidence], Relevance]:
                 site = crossing(description, stream)
                 return _read(evidence, site, evidence[f"{site.name}/{kind}"])[evidence.part(modality)]
             products = [evidence[f"{site.name}/{kind}"] for site in self_sites(description, stream)]
-            first = found = start(stream, products[0], evidence.length(stream.name))
+            first = found = start(evidence, stream, products[0])
             for product in reversed(products):
                 found = found + found @ product
             return (found - first)[evidence.part(modality)]
@@ -217,7 +218,7 @@ def relevance_maps(evidence: Evidence) -> Relevance:
     def row(modality: str) -> Array:
         stream, first = description.stream_of(modality), description.streams[0]
         read = stream if stream.read else first
-        weights = start(read, like, evidence.length(read.name))
+        weights = start(evidence, read, like)
         found = own[stream.name].read(weights) if stream.read else weights @ other[first.name, stream.name]
         return found[evidence.part(modality)]
 

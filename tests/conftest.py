@@ -202,7 +202,7 @@ def family_goldens() -> Callable[[str], FamilyGolden]:
     return functools.cache(lambda name: FamilyGolden(name, DATA / name))
 
 
-@pytest.fixture(scope="session", params=["vilt_tiny", "lxmert_tiny"])
+@pytest.fixture(scope="session", params=["vilt_tiny", "lxmert_tiny", "visualbert_tiny"])
 def family_golden(request: pytest.FixtureRequest, family_goldens: Callable[[str], FamilyGolden]) -> FamilyGolden:
     """Each of them in turn."""
     return family_goldens(request.param)

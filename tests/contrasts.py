@@ -29,12 +29,12 @@ DEPENDENT = [method for method in METHODS.values() if method.dependence != "none
 
 def _grad_cam(site: Attended) -> Tensor:
     weight = site.gradient.mean((2, 3))
-    return (site.attention[:, :, 0] * weight[:, :, None]).mean(1)
+    return (site.read_attention() * weight[:, :, None]).mean(1)
 
 
 def _terms_of_grad_cam(site: Attended) -> Tensor:
     weight = site.gradient.mean((2, 3)).abs()
-    return (site.attention[:, :, 0] * weight[:, :, None]).mean(1)
+    return (site.read_attention() * weight[:, :, None]).mean(1)
 
 
 Reductions = Mapping[str, Callable[[Attended], Tensor]]

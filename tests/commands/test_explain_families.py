@@ -51,6 +51,26 @@ def test_the_command_explains_a_vilt(family_goldens) -> None:
         assert compared >= 13
 
 
+def test_the_command_explains_a_visual_bert_by_its_boxes(family_goldens, tmp_path: Path) -> None:
+    """The corners are drawn and not looked at; a map of every method beside the golden one."""
+    golden: FamilyGolden = family_goldens("visualbert_tiny")
+    (tmp_path / "answers.json").write_text(json.dumps(golden.content["labels"]))
+    options = ["--model", str(golden.folder), "--answers", str(tmp_path / "answers.json")]
+    for c, case in enumerate(golden.cases):
+        found = run(str(golden.folder / f"case{c}.npz"), case["question"], *options, "--method", "relevance-maps")
+        assert found["answer"]["text"] == case["answer"] and found["token_ids"] == case["ids"]
+        assert abs(found["answer"]["logit"] - golden.expected[f"{c}/logits"].max()) < 1e-4
+        for stream in ("text", "image"):
+            assert error(np.array(found["explanations"][0][f"{stream}_relevance"]), golden.expected[f"{c}/rm/{stream}"]) < 1e-4
+    with np.load(golden.folder / "case0.npz") as arrays:
+        features = arrays["features"]
+    np.savez(tmp_path / "wide.npz", features=features[:, 1:], boxes=np.zeros((len(features), 4), np.float32))
+    wide = CliRunner().invoke(main, ["explain", str(tmp_path / "wide.npz"), "t5", *options])
+    assert wide.exit_code != 0 and wide.output.count("\n") == 1, wide.output
+    pixels = CliRunner().invoke(main, ["explain", str(DATA / "vilt_tiny" / "case0.png"), "t5", *options])
+    assert "takes boxes with features" in pixels.output and pixels.output.count("\n") == 1
+
+
 def test_pictures_of_several_shapes_are_explained_in_one_batch(family_goldens) -> None:
     golden: FamilyGolden = family_goldens("vilt_tiny")
     explainer = xai.load(golden.folder)

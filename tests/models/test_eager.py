@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from xai.models.eager import EagerSession, differentiate
+from xai.runtime.masked.masking import Kept, answer_kept, kept_places
 from xai.tests.families import FamilyGolden, error, make_inputs
 
 TOLERANCES = {"logits": 1e-5, "features": 1e-5, "attn": 1e-5, "grad": 1e-5}
@@ -95,6 +96,21 @@ def test_attention_to_no_box_gives_nothing(family_goldens) -> None:
     none_kept = np.flatnonzero(~golden.expected["3/rm/perturb/image/positive/kept"].any(1))
     assert len(none_kept)
     assert error(logits[0], golden.expected["3/rm/perturb/image/positive/logits"][none_kept[0]]) < 1e-5
+
+
+@pytest.mark.parametrize("method", ["rm", "raw_attn"])
+def test_the_last_word_that_stays_is_read(family_goldens, method: str) -> None:
+    """Words left out behind it, down to none at all, where the first token is read: as the library's own forward pass gives."""
+    golden = family_goldens("visualbert_tiny")
+    session = EagerSession(golden.family)
+    for c, case in enumerate(golden.cases):
+        inputs = {name: x.numpy() for name, x in golden.inputs([c]).items()}
+        image = Kept(inputs["image_tokens"], np.array([0]), np.arange(case["boxes"])[None])
+        stored = golden.expected[f"{c}/{method}/perturb/text/positive/kept"]
+        for kept, wanted in zip(stored, golden.expected[f"{c}/{method}/perturb/text/positive/logits"], strict=True):
+            places = kept_places(np.flatnonzero(kept), golden.family.description.special["text"], len(case["ids"]))
+            found = answer_kept(session, image, Kept(inputs["text_embeddings"], np.array([0]), places[None]))
+            assert error(found[0], wanted) < 1e-5
 
 
 @pytest.mark.parametrize("method", ["rm", "raw_attn"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import VisualBertConfig, VisualBertForQuestionAnswering
 
 from xai.base.errors import XaiError
 from xai.models.families import FAMILIES, load_family
@@ -85,6 +86,15 @@ def test_weights_that_are_missing_broken_or_not_finite_are_refused(folder: Path)
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(XaiError, match="not a readable ViltForQuestionAnswering"):
         load_family(folder)
+
+
+def test_a_visual_bert_whose_boxes_bypass_the_encoder_is_refused(tmp_path: Path) -> None:
+    config = VisualBertConfig(
+        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, bypass_transformer=True
+    )
+    VisualBertForQuestionAnswering(config).save_pretrained(tmp_path)
+    with pytest.raises(XaiError, match="boxes bypass its encoder"):
+        load_family(tmp_path)
 
 
 def test_loading_says_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

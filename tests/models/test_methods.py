@@ -1,4 +1,4 @@
-"""Every method on ViLT and LXMERT against the golden relevances, through the engine and the eager session."""
+"""Every method on ViLT, VisualBERT and LXMERT against the golden relevances, through the engine and the eager session."""
 
 from __future__ import annotations
 
@@ -68,8 +68,9 @@ def check(golden: FamilyGolden, case: int, key: str, answered: Answered, number:
 
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("layers", ["first", "all"])
-def test_vilt(family_goldens, layers: Literal["first", "all"], together: bool) -> None:
-    golden = family_goldens("vilt_tiny")
+@pytest.mark.parametrize("name", ["vilt_tiny", "visualbert_tiny"])
+def test_one_stream(family_goldens, name: str, layers: Literal["first", "all"], together: bool) -> None:
+    golden = family_goldens(name)
     cases = list(range(len(golden.cases)))
     found = run(golden, cases, layers, TOP_ANSWER) if together else [run(golden, [c], layers, TOP_ANSWER)[0] for c in cases]
     for c in cases:

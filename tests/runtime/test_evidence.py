@@ -16,7 +16,7 @@ from xai.runtime.sessions.protocol import Session
 from xai.tests.families import FamilyGolden
 
 
-@pytest.fixture(params=["meter", "vilt_tiny", "lxmert_tiny"])
+@pytest.fixture(params=["meter", "vilt_tiny", "lxmert_tiny", "visualbert_tiny"])
 def session(request, tiny, family_goldens) -> Session:
     from xai.models.eager import EagerSession
 

@@ -239,7 +239,7 @@ def test_a_wrong_value_of_an_explanation_is_refused(explained, path, value) -> N
         (("version",), VERSION + 1),
         (("model", "vocab_size"), 0),
         (("model", "sites", 0, "kind"), "other"),
-        (("model", "streams", 0, "read"), "last"),
+        (("model", "streams", 0, "read"), "some"),
         (("model", "special", "text", "before"), -1),
         (("model", "picture", "kind"), "circle"),
         (("model", "picture", "std"), [0.2, 0.2]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -52,6 +53,12 @@ def kept_of(golden, name: str, n: int) -> list[np.ndarray]:
     """The tokens that stay at each step, as the golden cases mark them or number them."""
     stored = golden.expected[f"{name}/kept"]
     return [np.flatnonzero(row) for row in stored] if stored.shape == (len(STEPS), n) else [row[row >= 0] for row in stored]
+
+
+@pytest.fixture(scope="session", params=["vilt_tiny", "lxmert_tiny"])
+def family_golden(request: pytest.FixtureRequest, family_goldens: Callable[[str], FamilyGolden]) -> FamilyGolden:
+    """Each family whose procedure is written out."""
+    return family_goldens(request.param)
 
 
 @pytest.mark.parametrize("kind", ["eager", *FORMATS])
@@ -167,7 +174,7 @@ def run(tmp_path, monkeypatch):
             (data / "questions.jsonl").write_text("\n".join(entries))
             Path("answers.json").write_text(json.dumps(golden.content["labels"]))
         named = ["--model", str(golden.folder), "--answers", "answers.json"]
-        given = ["--boxes", "boxes"] if golden.name == "lxmert_tiny" else []
+        given = [] if golden.name == "vilt_tiny" else ["--boxes", "boxes"]
         return CliRunner().invoke(main, ["bench", "perturb", "--data", "data", *named, *given, *map(str, arguments)])
 
     return run
@@ -188,6 +195,16 @@ def test_the_command_runs_checks_and_reports(family_golden, run) -> None:
     assert ("published" in Path("out/table.md").read_text()) == (family_golden.name == "lxmert_tiny")
     examples = json.loads(Path("out/examples.json").read_text())["examples"]
     assert examples and all(set(example["maps"]) == {*methods.split(","), "random"} for example in examples)
+
+
+def test_a_family_without_a_procedure_is_run_and_not_checked(family_goldens, run) -> None:
+    golden = family_goldens("visualbert_tiny")
+    refused = run(golden, "--methods", "relevance-maps", "--cross-check", 1, "-o", "out")
+    assert refused.exit_code != 0 and "no published procedure is written out for visualbert" in refused.stderr
+    result = run(golden, "--methods", "relevance-maps", "-o", "out")
+    assert result.exit_code == 0, result.output
+    table = json.loads(Path("out/table.json").read_text())
+    assert table["skipped"] == 0 and table["settings"]["family"] == "visualbert"
 
 
 def test_shards_and_resumed_runs_give_the_same_bytes(family_golden, run) -> None:

@@ -18,7 +18,7 @@ from xai.runtime.methods import Method, Relevance
 from xai.runtime.sessions.protocol import Session
 from xai.runtime.solver import Solved, SolverReport, solve
 from xai.runtime.target import Target, directions, explained_answers
-from xai.spectral.arrays import Array, namespace
+from xai.spectral.arrays import Array, namespace, to_numpy
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,17 @@ class Answered:
     target: int
     relevances: tuple[Relevance, ...]
     solver: tuple[SolverReport, ...]
+    word_regions: tuple[Array, ...] = ()
+    """One (T, P) per method, what goes with each text token of the picture; none where nobody asked."""
+    before: NDArray[np.float32] | None = None
+    """The logits with nothing left out, where something was."""
+
+
+class Places(NamedTuple):
+    """The tokens that stay of one question, special ones included, by place."""
+
+    image: NDArray[np.int64]
+    text: NDArray[np.int64]
 
 
 class Read(NamedTuple):
@@ -39,6 +50,8 @@ class Read(NamedTuple):
     description: Description
     masks: Mapping[str, NDArray[np.bool_]]  # by modality (B, tokens), true where a token is real
     targets: list[int]
+    word_regions: bool
+    before: NDArray[np.float32] | None
 
 
 def explain_tokens(
@@ -50,29 +63,50 @@ def explain_tokens(
     clock: Clock | None = None,
     seeds: Sequence[int] | None = None,
     image_mask: NDArray[np.bool_] | None = None,
+    word_regions: bool = False,
+    stay: Places | None = None,
 ) -> list[Answered]:
     """Answer a batch of questions and explain each answer by every method, in one pass of the evidence graph.
 
     `image_tokens` (B, N, width), one row per question, and `image_mask` (B, N), false behind the tokens of a row that has fewer; `targets`
     as `runtime.target` says; `seeds` (B,) feed the method `random`, 0 where none are given.
+    With `word_regions` each method also says what goes with each text token. Of a single question, all tokens but those that `stay` may be
+    left out: what is found is then of these, and `before` is what the whole says.
     Raises `XaiError` where the model's output is not finite.
     """
     clock = clock or Clock()
     description = session.description
-    needs = list(dict.fromkeys(name for method in methods for name in method.needs(description)))
+    readers = [read for method in methods for read in (method.needs, *([method.between.needs] if word_regions else []))]
+    needs = list(dict.fromkeys(name for read in readers for name in read(description)))
+    before = None
     with clock.time("embed_text"):
         texts = embed_texts(session, questions)
     with clock.time("evidence"):
+        if stay is not None:
+            before = _answer(session, image_tokens, texts)
+            xp = namespace(image_tokens)
+            image_tokens = image_tokens[:, xp.asarray(stay.image)]
+            texts = EncodedTexts(texts.embeddings[:, xp.asarray(stay.text)], texts.mask[:, stay.text])
         masks = {TEXT: texts.mask, IMAGE: np.ones(image_tokens.shape[:2], dtype=bool) if image_mask is None else image_mask}
         found = _evidence(session, image_tokens, masks[IMAGE], texts, targets, from_model(needs))
     with clock.time("solver"):
         solved = [solve(graph, found[features_name(graph)], description, masks) for graph in solved_graphs(needs)]
     with clock.time("methods"):
-        read = Read(found, solved, description, masks, explained_answers(targets, found["logits"]))
+        read = Read(found, solved, description, masks, explained_answers(targets, found["logits"]), word_regions, before)
         return [
             _answered(session, b, _of_one(b, needs, read, seeds[b] if seeds is not None else 0), methods, read)
             for b in range(len(questions))
         ]
+
+
+def _answer(session: Session, image_tokens: Array, texts: EncodedTexts) -> NDArray[np.float32]:
+    """The logits (answers,) of a single question."""
+    masks = {"image_mask": np.ones(image_tokens.shape[:2], dtype=bool), "text_mask": texts.mask}
+    inputs = {name: place(session, mask) for name, mask in masks.items()}
+    logits = session.run("answer", {**inputs, "image_tokens": image_tokens, "text_embeddings": texts.embeddings}, ["logits"])["logits"]
+    check_logits(session, logits)
+    found: NDArray[np.float32] = to_numpy(logits[0])
+    return found
 
 
 def _evidence(
@@ -113,8 +147,9 @@ def _of_one(b: int, needs: Sequence[str], read: Read, seed: int) -> Evidence:
 def _answered(session: Session, b: int, evidence: Evidence, methods: Sequence[Method], read: Read) -> Answered:
     """Question b, by every method."""
     relevances = tuple(method.relevance(evidence) for method in methods)
-    for method, relevance in zip(methods, relevances, strict=True):
-        if not all(bool(namespace(part).isfinite(part).all()) for part in relevance):
+    regions = tuple(method.between.regions(evidence) for method in methods) if read.word_regions else ()
+    for method, *found in zip(methods, relevances, *([regions] if regions else []), strict=True):
+        if not all(bool(namespace(part).isfinite(part).all()) for part in (*found[0], *found[1:])):
             raise XaiError(f"the relevance by {method.name} is not a number: the evidence of {session.source} holds NaN or infinity")
     reports = tuple(one.report(b) for one in read.solved)
-    return Answered(read.arrays["logits"][b], read.targets[b], relevances, reports)
+    return Answered(read.arrays["logits"][b], read.targets[b], relevances, reports, regions, read.before)

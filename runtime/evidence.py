@@ -44,8 +44,8 @@ def solved_graphs(names: Iterable[str]) -> list[str]:
 def from_model(names: Iterable[str]) -> list[str]:
     """What a model must give for the evidence of these names: features in place of each |v|, which come last."""
     names = list(names)
-    features = dict.fromkeys(features_name(graph) for graph in solved_graphs(names))
-    return [name for name in names if not name.endswith(f"/{FIEDLER}")] + list(features)
+    features = [features_name(graph) for graph in solved_graphs(names)]
+    return list(dict.fromkeys([name for name in names if not name.endswith(f"/{FIEDLER}")] + features))
 
 
 def self_sites(description: Description, stream: Stream) -> list[Site]:
@@ -72,6 +72,7 @@ class Evidence:
     - `SITE/KIND` (queries, keys), SITE as `Site.name` says, KIND `attention` (mean_h A), `gradient` (mean_h relu(G)) or `product`
       (mean_h relu(A * G));
     - `SITE/grad-cam` (keys,): the one row that Grad-CAM reads;
+    - `LAYER/features` (tokens, width);
     - `GRAPH/fiedler`: |v| of a layer's features (`graph_name`) without special tokens.
 
     `lengths` counts the tokens of each modality, special ones included.

@@ -25,6 +25,7 @@ from xai.runtime.inputs.encode import embed_texts, encode_distinct
 from xai.runtime.inputs.kept import KeptImages
 from xai.runtime.inputs.prepare import PreparedImage, prepare, prepare_all
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
+from xai.runtime.masked.left_out import Leaving
 from xai.runtime.masked.masking import Kept, answer_kept, kept_places
 from xai.runtime.masked.prediction import Asked, Prediction, places
 from xai.runtime.methods import AS_PUBLISHED, DEFAULT_METHOD, Method, find_method, find_methods
@@ -111,13 +112,17 @@ class Explainer:
         top_k: int = 5,
         truncate: bool = False,
         seed: int | list[int] = 0,
+        word_regions: bool = False,
+        without_patches: NDArray[np.bool_] | None = None,
+        without_words: NDArray[np.bool_] | None = None,
     ) -> list[list[Explanation]]:
         """Explain many (image, question) pairs in one batch; one list of explanations per pair, in order.
 
         Questions may differ in length. Images that are equal are encoded once. `methods` is one name or several, each of which
         counts once; `all` stands for the methods as published. `top_k` answers are listed, one at least, `truncate` cuts a
         question that is too long, `seed` + i, 0 or more, feeds the method `random` for pair i. A list of targets or of seeds
-        has one for each pair. Raises `BadInput` on an input that cannot be used.
+        has one for each pair. `word_regions` also asks what goes with each word. Of a single pair, patches (h, w) and words (words,) that
+        are True are left out, as `answer` does. Raises `BadInput` on an input that cannot be used.
         """
         chosen = find_methods(methods)
         top_k, pairs = whole_number(top_k, "top_k", 1), _checked(pairs)
@@ -132,19 +137,30 @@ class Explainer:
             return []
         if not len(targets) == len(seeds) == len(pairs):
             raise BadInput(f"{len(targets)} targets and {len(seeds)} seeds are given for {len(pairs)} pairs: give one for each")
+        if len(pairs) > 1 and not (without_patches is None and without_words is None):
+            raise BadInput(f"patches and words are left out of one pair at a time, not of {len(pairs)}: ask one by one")
         clock = Clock()
         with clock.time("preprocess"):
             questions = [q if isinstance(q, EncodedQuestion) else self.encoder.encode(q, truncate) for _, q in pairs]
         images, tokens, mask = self._encode([image for image, _ in pairs], clock)
         ids = [question.ids for question in questions]
-        answered = explain_tokens(self.session, tokens, ids, targets, chosen, clock, seeds, mask)
+        leaving = None
+        if without_patches is not None or without_words is not None:
+            asked = Asked(images[0], questions[0], without_patches, without_words)
+            leaving = Leaving(asked, images[0], questions[0], self.session.description)
+        stay = leaving.stay if leaving else None
+        answered = explain_tokens(self.session, tokens, ids, targets, chosen, clock, seeds, mask, word_regions, stay)
+        left_out = None
         with clock.time("assemble"):
+            if leaving:
+                left_out = leaving.told(self._top_answer(answered[0].before))
+                answered = [leaving.restored(answered[0])]
             found = [
                 self._explanations(image, question, result, chosen, top_k)
                 for image, question, result in zip(images, questions, answered, strict=True)
             ]
         timings = clock.timings()
-        return [[explanation(timings_ms=timings) for explanation in each] for each in found]
+        return [[explanation(timings_ms=timings, left_out=left_out) for explanation in each] for each in found]
 
     def answer(
         self,
@@ -217,6 +233,9 @@ class Explainer:
         shares = softmax(logits)
         return lambda i: Answer(i, self.answers.names[i], float(logits[i]), float(shares[i]))
 
+    def _top_answer(self, logits: NDArray[np.floating]) -> Answer:
+        return self._answers(np.asarray(logits, dtype=np.float64))(int(logits.argmax()))
+
     def _encode(
         self, images: Sequence[ImageSource | PreparedImage], clock: Clock
     ) -> tuple[list[PreparedImage], Array, NDArray[np.bool_] | None]:
@@ -258,7 +277,8 @@ class Explainer:
         remark = self.remark(image.picture) if self.remark else None
         notes = ([remark] if remark else []) + _truncation(question)
         found = []
-        for method, relevance in zip(methods, result.relevances, strict=True):
+        regions = [question.word_regions(to_numpy(one)).reshape(-1, *image.grid) for one in result.word_regions]
+        for i, (method, relevance) in enumerate(zip(methods, result.relevances, strict=True)):
             used = solved_graphs(method.needs(model))
             solver = tuple(report for report in result.solver if report.graph in used)
             found.append(
@@ -279,6 +299,8 @@ class Explainer:
                     session=self.session.name,
                     precision=self.session.precision,
                     notes=(*notes, *(report.note for report in solver if report.note)),
+                    word_regions=regions[i] if regions else None,
+                    word_regions_kind=method.between.kind if regions else None,
                 )
             )
         return found

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from xai.base.errors import BadInput
 from xai.runtime.description import IMAGE, TEXT, Description, Site, Stream
 from xai.runtime.evidence import Evidence, crossing, fiedler_name, graph_name, reading, self_sites
-from xai.runtime.propagation import Normalised, Propagated, steps
+from xai.runtime.propagation import alike_to_words, handed_to_words, need_alike, propagate
 from xai.spectral.arrays import Array, namespace
 
 FIRST, EVERY = "first", "all"
@@ -167,37 +167,16 @@ def transformer_attribution(evidence: Evidence) -> Relevance:
 
 
 def relevance_maps(evidence: Evidence) -> Relevance:
-    """Relevance propagated within and between the streams (`rm`; docs/methods.md, Baselines).
-
-    Unless it is normalised, what a stream gathers of itself is only ever multiplied by a thin matrix and read in one row, so it is
-    not formed; what it gathers of another stream is thin.
-    """
+    """Relevance propagated within and between the streams (`rm`; docs/methods.md, Baselines)."""
     description = evidence.description
-    kind = Normalised if description.published.normalised else Propagated
-    own: dict[str, Any] = {stream.name: kind(evidence.length(stream.name)) for stream in description.streams}
-    other: dict[tuple[str, str], Array] = {}  # absent while it is 0
+    own, other = propagate(evidence)
     like = evidence[f"{description.sites[0].name}/product"]
-    for step in steps(description.sites):
-        added: dict[tuple[str, str], Array] = {}
-        outer: list[tuple[str, Array, Array]] = []
-        for site in step:
-            c, q, k = evidence[f"{site.name}/product"], site.queries, site.keys
-            if q == k:
-                own[q].add_product(c)
-                added |= {pair: c @ x for pair, x in other.items() if pair[0] == q}
-                continue
-            added[q, k] = own[q].transposed(own[k].rows(c))
-            if (k, q) in other:
-                outer.append((q, c, other[k, q]))
-        other |= {pair: other[pair] + x if pair in other else x for pair, x in added.items()}
-        for q, left, right in outer:
-            own[q].add_outer(left, right)
 
     def row(modality: str) -> Array:
         stream, first = description.stream_of(modality), description.streams[0]
         read = stream if stream.read else first
         weights = start(read, like, evidence.length(read.name))
-        found = own[stream.name].read(weights) if stream.read else weights @ other[first.name, stream.name]
+        found = own[stream.name].read(weights[None])[0] if stream.read else weights @ other[first.name, stream.name]
         return found[evidence.part(modality)]
 
     return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
@@ -262,6 +241,19 @@ def _need_nothing(description: Description) -> list[str]:
     return []
 
 
+class Between(NamedTuple):
+    """What goes with each text token of the picture, (T, P), and the evidence that it reads, for who asks for it only."""
+
+    kind: Literal["relevance", "affinity"]
+    """The method's own relevance between the streams, or an affinity of features that knows nothing of method and answer."""
+    regions: Callable[[Evidence], Array]
+    needs: Needs
+
+
+AFFINITY = Between("affinity", alike_to_words, need_alike)
+"""Of methods that hand no relevance from one modality to the other."""
+
+
 @dataclass(frozen=True)
 class Method:
     """A way to turn evidence into relevance; `needs` names the evidence it reads, and no more leaves the graph."""
@@ -273,6 +265,8 @@ class Method:
     layers: str | None = None
     """`FIRST` (as published for the model, which is all layers of some) or `EVERY` of a method that has one row for either; None of
     the others."""
+    between: Between = AFFINITY
+    """What goes with a word of the picture, for who asks."""
 
     @property
     def base(self) -> str:
@@ -289,13 +283,15 @@ def _weighted(name: str, reference_name: str, kind: str, layers: str) -> Method:
     return Method(name + suffix, reference_name + suffix, _weighted_fiedler(kind, layers), _need_weighted(kind, layers), layers)
 
 
+_HANDED = Between("relevance", handed_to_words, _need_every_product)
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method("dsmi", "dsm", dsmi, _need_fiedler),
         _weighted("dsmi-grad", "dsm_grad", "gradient", FIRST),
         _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", FIRST),
-        Method("relevance-maps", "rm", relevance_maps, _need_every_product),
+        Method("relevance-maps", "rm", relevance_maps, _need_every_product, between=_HANDED),
         Method("transformer-attribution", "transformer_attr", transformer_attribution, _need_chains("product")),
         Method("raw-attention", "raw_attn", raw_attention, _need_reading),
         Method("grad-cam", "attn_gradcam", grad_cam, _need_grad_cam),

@@ -130,13 +130,18 @@ def _json(explanations: Sequence[Explanation]) -> bytes:
 
 
 def _npz(explanations: Sequence[Explanation]) -> bytes:
-    """`image_relevance` (methods, h, w), `text_relevance` (methods, T), `methods`, `token_ids`, `tokens`; the rest in `json`."""
+    """`image_relevance` (methods, h, w), `text_relevance` (methods, T), `methods`, `token_ids`, `tokens`; the rest in `json`.
+
+    `word_regions` (methods, words, h, w) and `region_words` (methods, h, w, words) where they were asked for.
+    """
     from xai.runtime.explanation import to_json
 
     rest = to_json(explanations)
     token_ids, tokens = rest.pop("token_ids"), rest.pop("tokens")
     for explanation in rest["explanations"]:
         del explanation["image_relevance"], explanation["text_relevance"]
+        explanation.pop("word_regions", None)
+    names = ("word_regions", "region_words") if explanations[0].word_regions is not None else ()
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -145,6 +150,7 @@ def _npz(explanations: Sequence[Explanation]) -> bytes:
         methods=np.array([e.method for e in explanations]),
         token_ids=np.array(token_ids, dtype=np.int64),
         tokens=np.array(tokens),
+        **{name: np.stack([getattr(e, name) for e in explanations]) for name in names},
         json=np.array(json.dumps(rest)),
     )
     return buffer.getvalue()

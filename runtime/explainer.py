@@ -152,8 +152,8 @@ class Explainer:
         answered = explain_tokens(self.session, tokens, ids, targets, chosen, clock, seeds, mask, word_regions, stay)
         left_out = None
         with clock.time("assemble"):
-            if leaving:
-                left_out = leaving.told(self._top_answer(answered[0].before))
+            if leaving and (before := answered[0].before) is not None:
+                left_out = leaving.told(self._top_answer(before))
                 answered = [leaving.restored(answered[0])]
             found = [
                 self._explanations(image, question, result, chosen, top_k)

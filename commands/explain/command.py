@@ -14,6 +14,7 @@ from xai.base.wording import one_line
 from xai.commands.completion import complete_file, complete_method
 from xai.commands.explain.asked import Asked, method_names
 from xai.commands.explain.images import find_images, image_source, split_question
+from xai.commands.explain.leaving import Region, pixel_regions, word_numbers, words_mask
 from xai.commands.explain.outputs import (
     check_paths,
     json_lines_path,
@@ -47,6 +48,21 @@ if TYPE_CHECKING:
 @click.option("--layers", type=click.Choice(["first", "all"]), default="first", show_default=True, help="`all` is short for NAME@all.")
 @click.option("--target", metavar="ANSWER", help="Explain this answer (name or id) instead of the model's own.")
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Answers to list.")
+@click.option("--words", is_flag=True, help="Also say what goes with each word of the picture: a map a word, `word_regions` in --json.")
+@click.option(
+    "--without-words",
+    callback=word_numbers,
+    metavar="N,N...",
+    help="Answer and explain without these words of the question, by number from 0.",
+)
+@click.option(
+    "--without-region",
+    "without_regions",
+    callback=pixel_regions,
+    multiple=True,
+    metavar="X,Y,W,H",
+    help="Answer and explain without the patches that this part of the picture touches, in its pixels; may be repeated.",
+)
 @click.option("--truncate", is_flag=True, help="Cut a question that is longer than the model takes.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the method `random`.")
 @click.option(
@@ -80,6 +96,9 @@ def explain(
     layers: str,
     target: str | None,
     top_k: int,
+    words: bool,
+    without_words: tuple[int, ...],
+    without_regions: tuple[Region, ...],
     truncate: bool,
     seed: int,
     pairs: str | None,
@@ -91,8 +110,10 @@ def explain(
 
     IMAGE is a file, a folder of images, or - for standard input.
     """
-    asked = Asked(method_names(methods, layers), target, top_k, truncate, seed)
+    asked = Asked(method_names(methods, layers), target, top_k, truncate, seed, words, without_words, without_regions)
     if pairs is not None:
+        if asked.leaves_out:
+            raise click.UsageError("--without-words and --without-region are about one question: leave out --pairs")
         from xai.commands.explain.pairs import check_usage, explain_pairs
 
         check_usage(given, shown)
@@ -129,6 +150,7 @@ def _explain_images(
 
     explainer = model.open()
     encoded = explainer.check(question, asked.target, asked.truncate)
+    words_mask(asked.without_words, encoded)  # refused once, not with every image
     one = len(images) == 1
     objects: list[bytes] = []
     images_ahead = ahead(explainer.prepare, [image_source(name) for name in images])

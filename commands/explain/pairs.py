@@ -59,7 +59,7 @@ def explain_pairs(model: ModelOptions, file: str, asked: Asked, json_file: str, 
         explainer = model.open()
         own = explainer.session
         run = [identify(model.model, own.name), own.name, own.precision, own.provider, asked.methods, asked.top_k]
-        keys = [pair.key([*run, asked.target, asked.truncate, asked.seed]) for pair in pairs]
+        keys = [pair.key([*run, asked.target, asked.truncate, asked.seed, *(["words"] if asked.words else [])]) for pair in pairs]
         done = _check_done(lines, pairs, keys)
         refused = _check_questions(explainer, pairs, asked)
         for pair in pairs[done:] if not skip_broken else ():

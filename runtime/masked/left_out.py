@@ -28,7 +28,8 @@ class Leaving:
         self.stays: Stays = asked.kept(question, self.patches, model.special[TEXT])
         for stays, what in ((self.stays.words, "word"), (self.stays.patches, "patch")):
             if not len(stays):
-                raise BadInput(f"every {what} is left out, so that none is left to explain: leave one in, or ask for the answer alone")
+                way = "leave one in; Explainer.answer and POST /v1/answer give the answer alone"
+                raise BadInput(f"every {what} is left out, so that none is left to explain: {way}")
         whole = self.patches + sum(model.special[IMAGE])
         self.stay = Places(
             kept_places(self.stays.patches, model.special[IMAGE], whole), kept_places(self.stays.words, model.special[TEXT], self.tokens)

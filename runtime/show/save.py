@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -142,6 +142,7 @@ def _npz(explanations: Sequence[Explanation]) -> bytes:
         del explanation["image_relevance"], explanation["text_relevance"]
         explanation.pop("word_regions", None)
     names = ("word_regions", "region_words") if explanations[0].word_regions is not None else ()
+    asked: dict[str, Any] = {name: np.stack([getattr(e, name) for e in explanations]) for name in names}
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -150,7 +151,7 @@ def _npz(explanations: Sequence[Explanation]) -> bytes:
         methods=np.array([e.method for e in explanations]),
         token_ids=np.array(token_ids, dtype=np.int64),
         tokens=np.array(tokens),
-        **{name: np.stack([getattr(e, name) for e in explanations]) for name in names},
+        **asked,
         json=np.array(json.dumps(rest)),
     )
     return buffer.getvalue()

@@ -15,7 +15,8 @@ from xai.runtime.show.agreement import agreements
 from xai.runtime.show.fonts import lacking_note
 from xai.runtime.show.paper import GREY, Box, Paper, Style, grey, hatch, outline, reduced, show_image
 from xai.runtime.show.scale import bar_labels, is_flat, legend, notes, score_label, word_range
-from xai.runtime.show.theme import FADED, FLAT, answer_lines, cut_away, heat, ink, layers_label, outside, paint, window
+from xai.runtime.show.theme import FADED, FLAT, answer_lines, cut_away, heat, ink, layers_label, left_out_boxes, outside, paint, window
+from xai.runtime.show.word_maps import draw_word_maps
 
 MARGIN = 0.45
 GAP = 0.35
@@ -57,6 +58,7 @@ def draw(explanations: Sequence[Explanation]) -> Figure:
         side, columns = _columns(first, len(explanations))
         paper = Paper(2 * MARGIN + columns * side + (columns - 1) * GAP)
         y = _comparison(paper, _header(paper, MARGIN, first), explanations, views, side, columns)
+    y = draw_word_maps(paper, MARGIN, y, paper.width - 2 * MARGIN, explanations, views.faded)
     if paper.lacking:
         y = _small_print(paper, MARGIN, y, paper.width - 2 * MARGIN, [f"Note: {lacking_note(paper.lacking)}."])
     return paper.finish(y + MARGIN)
@@ -267,6 +269,8 @@ def _picture(paper: Paper, x: float, y: float, height: float, shown: Box, explan
     show_image(axes, views.faded if overlay else views.seen, box)
     if overlay:
         show_image(axes, heat(explanation.image_relevance, 720), box)
+    for left_out in left_out_boxes(explanation) if overlay else ():
+        hatch(axes, left_out)
     outline(axes, box)
     axes.set(xlim=(shown[0], shown[2]), ylim=(shown[3], shown[1]), aspect="auto")
 

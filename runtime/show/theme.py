@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -87,6 +90,8 @@ def cut_away(explanation: Explanation) -> str:
 def answer_lines(explanation: Explanation) -> list[tuple[str, Answer]]:
     """Give the answers to show above an explanation, each with what it is called."""
     lines = [("Answer", explanation.answer)]
+    if explanation.left_out:
+        lines.append(("With nothing left out", explanation.left_out.before))
     if explanation.target.id != explanation.answer.id:
         lines.append(("Explained instead", explanation.target))
     return lines
@@ -95,3 +100,61 @@ def answer_lines(explanation: Explanation) -> list[tuple[str, Answer]]:
 def layers_label(explanation: Explanation) -> str:
     """Say which layers a method took; empty for the methods that choose none."""
     return f"layers: {explanation.layers}" if explanation.layers else ""
+
+
+class WordMaps(NamedTuple):
+    """What goes with each word of the picture, as the first of the explanations that say the same has it."""
+
+    explanation: Explanation
+    maps: NDArray[np.floating]
+    title: str
+    caption: str
+
+
+def word_maps(explanations: Sequence[Explanation]) -> list[WordMaps]:
+    """Give each set of maps once, whichever methods it belongs to; none where nobody asked for them."""
+    found: list[tuple[NDArray[np.floating], list[Explanation]]] = []
+    for explanation in explanations:
+        if (regions := explanation.word_regions) is None:
+            continue
+        same = next((members for maps, members in found if np.array_equal(maps, regions)), None)
+        if same is None:
+            found.append((regions, [explanation]))
+        else:
+            same.append(explanation)
+    return [WordMaps(members[0], maps, *_word_maps_said(members)) for maps, members in found]
+
+
+def _word_maps_said(members: Sequence[Explanation]) -> tuple[str, str]:
+    if members[0].word_regions_kind == "relevance":
+        names = ", ".join(e.full_name for e in members)
+        return f"What goes with each word, by {names}", "Relevance that each word gathers of the picture. Each map is scaled by itself."
+    return "What goes with each word, by features", (
+        "No relevance, and the same for every answer: how alike the features of word and place are at their last layer (cosine). "
+        "Of the methods, relevance-maps has a relevance of its own between words and places. Each map is scaled by itself."
+    )
+
+
+def place_name(values: NDArray[np.floating]) -> str:
+    """Name the highest place of a map: row and column of a patch, or a box, from 1."""
+    place = [int(i) + 1 for i in np.unravel_index(int(values.argmax()), values.shape)]
+    return f"row {place[0]}, column {place[1]}" if len(place) == 2 else f"box {place[0]}"
+
+
+def left_out_boxes(explanation: Explanation) -> list[tuple[int, int, int, int]]:
+    """Give the parts of the picture that were left out by hand; patches beside each other are one."""
+    if explanation.left_out is None:
+        return []
+    rows, columns = explanation.image_relevance.shape
+    left, top, right, bottom = explanation.crop.box
+    across, down = (right - left) / columns, (bottom - top) / rows
+    runs: list[list[int]] = []  # row, first column, column behind the last
+    for row, column in (divmod(patch, columns) for patch in explanation.left_out.patches):
+        if runs and runs[-1][0] == row and runs[-1][2] == column:
+            runs[-1][2] += 1
+        else:
+            runs.append([row, column, column + 1])
+    return [
+        (round(left + first * across), round(top + row * down), round(left + behind * across), round(top + (row + 1) * down))
+        for row, first, behind in runs
+    ]

@@ -51,6 +51,7 @@ class Work:
     methods: tuple[str, ...]
     target: str | int | None
     top_k: int
+    word_regions: bool = False
 
 
 class Result(NamedTuple):
@@ -88,7 +89,7 @@ class Served:
         self.ready = True
 
     async def explain(
-        self, picture: Picture, question: str, methods: Sequence[str], target: str | int | None, top_k: int
+        self, picture: Picture, question: str, methods: Sequence[str], target: str | int | None, top_k: int, word_regions: bool = False
     ) -> Passed[Result]:
         """The explanations of one answer. Raises `Refusal` on an input that cannot be used."""
         with _refusing():
@@ -96,7 +97,7 @@ class Served:
             encoded = self.explainer.check(question, target)
         image = await self._decode(picture)
         with self._timed(self._gauges.explain):
-            return await self.batcher.submit(Work(Asked(image, encoded), names, target, top_k), names)
+            return await self.batcher.submit(Work(Asked(image, encoded), names, target, top_k, word_regions), (names, word_regions))
 
     async def answer(
         self, picture: Picture, question: str, without_patches: Sequence[int], without_words: Sequence[int], top_k: int
@@ -135,7 +136,8 @@ class Served:
         if methods := works[0].methods:
             pairs = [(work.asked.image, work.asked.question) for work in works]
             targets = [work.target for work in works]
-            explained = self.explainer.explain_batch(pairs, methods, targets, top_k=most, seed=[0] * len(works))
+            asked = {"top_k": most, "seed": [0] * len(works), "word_regions": works[0].word_regions}
+            explained = self.explainer.explain_batch(pairs, methods, targets, **asked)
             found, timings = [*explained], explained[0][0].timings_ms
         else:
             predictions = self.explainer.answer_batch([work.asked for work in works], top_k=most)

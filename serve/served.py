@@ -136,8 +136,8 @@ class Served:
         if methods := works[0].methods:
             pairs = [(work.asked.image, work.asked.question) for work in works]
             targets = [work.target for work in works]
-            asked = {"top_k": most, "seed": [0] * len(works), "word_regions": works[0].word_regions}
-            explained = self.explainer.explain_batch(pairs, methods, targets, **asked)
+            seeds, regions = [0] * len(works), works[0].word_regions
+            explained = self.explainer.explain_batch(pairs, methods, targets, top_k=most, seed=seeds, word_regions=regions)
             found, timings = [*explained], explained[0][0].timings_ms
         else:
             predictions = self.explainer.answer_batch([work.asked for work in works], top_k=most)

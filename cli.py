@@ -72,8 +72,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
-            error.message = one_line(error.message)
-            raise
+            raise click.UsageError(one_line(error.format_message()), error.ctx) from error
         except XaiError as error:
             cause = error.__cause__
             while cause is not None:

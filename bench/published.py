@@ -1,4 +1,4 @@
-"""The published procedure, step by step, to compare with: slow on purpose, and sharing no formula with `xai.runtime`.
+"""The published procedure on METER, step by step, to compare with: slow on purpose, and sharing no formula with `xai.runtime`.
 
 One question, method, modality and sign at a time: the image is encoded, the answer's gradient is taken by autograd with
 every parameter's gradient beside it, matrices are dense, the Fiedler vector comes from `scipy`'s `eigs`, the image is
@@ -7,9 +7,10 @@ encoded again and the model answers each of the nine steps. Needs PyTorch; impor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,35 @@ def with_parameter_gradients(model: Any) -> Iterator[None]:
         model.zero_grad(set_to_none=True)
 
 
+class Hooks:
+    """Records in `found` what leaves these modules while the block runs, in the order of the calls; with `retain` its gradient is kept."""
+
+    def __init__(self, modules: Iterable[torch.nn.Module], retain: bool = False) -> None:
+        self.found: list[Any] = []
+        self._modules, self._retain, self._handles = list(modules), retain, []  # type: ignore[var-annotated]  # torch's handles
+
+    def __enter__(self) -> Hooks:
+        self._handles = [module.register_forward_hook(self._keep) for module in self._modules]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _keep(self, _module: torch.nn.Module, _inputs: object, out: Any) -> None:
+        if self._retain:
+            out.retain_grad()
+        self.found.append(out)
+
+
+def run_steps(scores: Tensor, sign: str, answer: Callable[[Tensor], Tensor]) -> PublishedRun:
+    """Answer each of the nine steps; `scores` (n,) are those of the tokens that can be removed, `answer` takes the tokens kept."""
+    with torch.no_grad():
+        kept = [keep_tokens(scores, sign, step) for step in STEPS]
+        logits = [answer(tokens) for tokens in kept]
+    return PublishedRun(scores.numpy(), tuple(tokens.numpy() for tokens in kept), torch.stack(logits).numpy())
+
+
 def run_published(model: Any, pixels: Tensor, ids: Tensor, method: str, layers: str | None, modality: str, sign: str) -> PublishedRun:
     """Do one of the published table's runs on one question; `model` is an `xai.meter.model.Meter`, `method` a reference name.
 
@@ -73,9 +103,7 @@ def run_published(model: Any, pixels: Tensor, ids: Tensor, method: str, layers: 
     scores = image if modality == "image" else text[1:-1]
     with torch.no_grad():
         image_tokens, embeddings = model.encode_image(pixels), model.embed_text(ids)
-        kept = [keep_tokens(scores, sign, step) for step in STEPS]
-        logits = [answer_kept(model, image_tokens, embeddings, modality, tokens) for tokens in kept]
-    return PublishedRun(scores.numpy(), tuple(tokens.numpy() for tokens in kept), torch.stack(logits).numpy())
+    return run_steps(scores, sign, partial(answer_kept, model, image_tokens, embeddings, modality))
 
 
 def record(model: Any, pixels: Tensor, ids: Tensor) -> Recorded:
@@ -190,9 +218,14 @@ def _self_attentions(found: Recorded) -> tuple[list[str], list[str]]:
 
 def _rows(text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
     """Row 0 of both: of the text with entry 0 set to 0, of the image without it."""
-    row = text[0].clone()
+    return set_first_to_zero(text[0]), image[0, 1:]
+
+
+def set_first_to_zero(row: Tensor) -> Tensor:
+    """A copy of the row of text (T,) with entry 0 set to 0."""
+    row = row.clone()
     row[0] = 0
-    return row, image[0, 1:]
+    return row
 
 
 def _mean_gradient(found: Recorded, site: str) -> Tensor:
@@ -221,6 +254,9 @@ _METHODS: dict[str, Callable[[Recorded], tuple[Tensor, Tensor]]] = {
     "rm": _relevance_maps,
 }
 _WEIGHTS: dict[str, Callable[[Recorded, str], Tensor]] = {"dsm_grad": _mean_gradient, "dsm_grad_cam": Recorded.product}
+
+REFERENCE_NAMES = ("dsm", *_WEIGHTS, *(f"{name}@all" for name in _WEIGHTS), *_METHODS)
+"""Of the methods; `@all` sums over all layers, the others of that name take the first."""
 
 
 def arpack_fiedler(features: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ from xai.models.meter import MeterFamily, load_meter_family
 from xai.runtime.answers import numbered_answers
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.inputs.decode import open_image
-from xai.runtime.inputs.resize import preprocess
+from xai.runtime.inputs.resize import patch_grid, preprocess
 from xai.runtime.sessions.open import open_session
 from xai.runtime.sessions.protocol import Session
 
@@ -68,7 +68,7 @@ def full_size(folder: Path) -> tuple[EagerSession, list[PreparedQuestion]]:
     for i, case in enumerate(json.loads((folder / "cases.json").read_text())["cases"]):
         pixels, _ = preprocess(open_image(folder / case["image"]), session.description)
         sample = Sample(str(i), case["image"], case["question"], case["label"], partial(Path, folder, case["image"]))
-        prepared.append(PreparedQuestion(i, sample, pixels, np.array(case["ids"])))
+        prepared.append(PreparedQuestion(i, sample, (pixels,), np.array(case["ids"]), patch_grid(pixels, session.description)))
     return session, prepared
 
 
@@ -91,7 +91,7 @@ def seconds(work: Callable[[], object]) -> float:
 def reference_parts(session: EagerSession, prepared: PreparedQuestion) -> dict[str, float]:
     """Seconds of the published procedure's 32 runs on one question, added up from parts that are measured once."""
     model = cast(MeterFamily, session.family).model
-    pixels, ids = torch.from_numpy(prepared.pixels)[None], torch.from_numpy(prepared.ids)[None]
+    pixels, ids = torch.from_numpy(prepared.picture[0])[None], torch.from_numpy(prepared.ids)[None]
     names = [method.reference_name for method in table_methods(["all"]) if method.name != FLOOR]
     with with_parameter_gradients(model):
         start = time.perf_counter()

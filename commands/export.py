@@ -28,6 +28,7 @@ def export(
     answers: Path | None,
     image_size: int | None,
     heads: int | None,
+    layer_order: str | None,
     form: str | None,
     precision: str,
     with_maps: bool,
@@ -48,7 +49,9 @@ def export(
         raise XaiError(f"exporting needs {error.name}: pip install 'xai-vqa[cpu,export]'") from error
 
     check_place(output, overwrite)
-    explainer = load(model, tokenizer=tokenizer, answers=answers, image_size=image_size, heads=heads, session="eager")
+    explainer = load(
+        model, tokenizer=tokenizer, answers=answers, image_size=image_size, heads=heads, layer_order=layer_order, session="eager"
+    )
     if not isinstance(explainer.session, EagerSession):
         raise XaiError(f"{model} is not a checkpoint: export from the checkpoint that it was made of")
     formats = FORMATS if form == "both" else (form or FORMATS_OF[precision][0],)

@@ -52,7 +52,7 @@ def inspect(model: str) -> None:
     click.echo("\nFiles, all as the manifest describes them")
     for name, record in manifest.files.items():
         click.echo(f"  {name:<20} {record.bytes / 1e6:10.2f} MB  {record.sha256[:16]}")
-    click.echo("\nParity with float32 METER when it was exported (largest relative error, smallest cosine)")
+    click.echo("\nParity with the float32 model when it was exported (largest relative error, smallest cosine)")
     for name, groups in manifest.parity.get("formats", {}).items():
         for kind in ("logits", "evidence", "relevance"):
             measures = [measure for group, measure in groups.items() if group.partition(" ")[0] == kind]

@@ -13,7 +13,7 @@ import click
 from xai.base.arguments import MAX_THREADS
 from xai.base.messages import LOG
 from xai.commands.completion import complete_file, complete_model
-from xai.models.load import MODEL_VARIABLE, ONLY_CHECKPOINTS, ModelOptions, default_model
+from xai.models.load import LAYER_ORDERS, MODEL_VARIABLE, ONLY_CHECKPOINTS, ModelOptions, default_model
 
 MODEL_METAVAR = "demo|BUNDLE|CHECKPOINT"
 CHECKPOINT_ONLY = "Only with a checkpoint:"
@@ -63,6 +63,11 @@ _OPTIONS = {
         metavar="N",
         help=f"{CHECKPOINT_ONLY} cross-modal attention heads, where it does not say how many.",
     ),
+    "layer_order": click.option(
+        "--layer-order",
+        type=click.Choice(LAYER_ORDERS),
+        help="Only with a METER in the layout of Hugging Face: how a pair's two layers run. Default: sequential, with a warning.",
+    ),
     "session": click.option(
         "--session", type=click.Choice(["onnx", "torchscript", "eager"]), help="What runs the model. Default: what fits the model."
     ),
@@ -104,7 +109,7 @@ def model_options(without: Collection[str] = (), reference: bool = False) -> Cal
                 given["reference"] = None
             if beside is not None:
                 given["reference"] = replace(model, model=beside, session="eager", provider="cpu", allow_fallback=False, trust=False)
-                model = replace(model, tokenizer=None, answers=None, image_size=None, heads=None)
+                model = replace(model, tokenizer=None, answers=None, image_size=None, heads=None, layer_order=None)
             return command(model=model, **given)
 
         for option in reversed(options):
@@ -115,8 +120,8 @@ def model_options(without: Collection[str] = (), reference: bool = False) -> Cal
 
 
 def checkpoint_options(command: Command) -> Command:
-    """Gives a command the options of a checkpoint, each as an argument of its own."""
-    for name in reversed(ONLY_CHECKPOINTS):
+    """Gives a command the options of a checkpoint or a folder, each as an argument of its own."""
+    for name in reversed((*ONLY_CHECKPOINTS, "layer_order")):
         command = _OPTIONS[name](command)
     return command
 

@@ -13,6 +13,7 @@ from xai.commands.options import model_argument
 from xai.models.load import find_model, load_bundle
 
 if TYPE_CHECKING:
+    from xai.models.contract import Family
     from xai.runtime.bundle.manifest import Manifest
     from xai.runtime.bundle.parity import Observed, Trial
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(1, MAX_THREADS), metavar="N", help="Threads of one operator.")
 @click.option("--trust", is_flag=True, help="Also run the bundle's TorchScript, which is code.")
 def verify(model: str, checkpoint: str | None, provider: str, threads: int | None, trust: bool) -> None:
-    """Run a bundle's own questions through its graphs and compare with what float32 METER gave when it was exported."""
+    """Run a bundle's own questions through its graphs and compare with what the float32 model gave when it was exported."""
     from xai.runtime.bundle.manifest import PARITY
     from xai.runtime.bundle.parity import check_session, failures, load_trial, parity_table
     from xai.runtime.sessions.open import open_session
@@ -60,17 +61,25 @@ def verify(model: str, checkpoint: str | None, provider: str, threads: int | Non
 
 
 def _observe_checkpoint(name: str, manifest: Manifest, trial: Trial) -> list[Observed]:
-    """What a checkpoint gives for the bundle's questions. Raises `XaiError` where it is another model than the bundle's."""
+    """What a checkpoint or a folder of transformers gives for the bundle's questions.
+
+    Raises `XaiError` where it is another model than the bundle's.
+    """
     try:
         from xai.meter import demo
         from xai.models.eager import EagerSession
-        from xai.models.meter import load_meter_family
+        from xai.models.families import find_family, load_family
+        from xai.models.meter import find_order, load_meter_family
     except ModuleNotFoundError as error:
         raise XaiError(f"running a checkpoint needs {error.name}: pip install 'xai-vqa[export]'") from error
     from xai.runtime.bundle.parity import observe
 
     path = find_model(name).path or demo.WEIGHTS
-    session = EagerSession(load_meter_family(path, manifest.model.image_size, manifest.heads.cross_modal), str(path))
+    if path.is_dir():
+        family: Family = load_family(path, find_order(manifest.model) if find_family(path).load_in_order else None)
+    else:
+        family = load_meter_family(path, manifest.model.image_size, manifest.heads.cross_modal)
+    session = EagerSession(family, str(path))
     if others := session.description.differences(manifest.model):
         raise XaiError(f"{path} is another model than that of the bundle ({', '.join(others)}): name the checkpoint that it was made of")
     return observe(session, trial, with_maps="maps" in manifest.graphs)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from xai.export.derive import Tape
-from xai.models.contract import Family, stream_masks
-from xai.models.eager import choose
-from xai.models.reduce import REDUCTIONS, WHOLE, Attended
+from xai.models.contract import Family, choose, stream_masks
+from xai.models.derive.propagate import propagate
+from xai.models.derive.tape import Tape
+from xai.models.reduce import LRP, REDUCTIONS, WHOLE, Attended
 
 
 class DerivedGraph(nn.Module):
@@ -32,7 +32,8 @@ class DerivedGraph(nn.Module):
     def forward(
         self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor, direction: Tensor
     ) -> tuple[Tensor, ...]:
-        tape = Tape()
+        tape, dtype = Tape(), self.family.dtype
+        image_tokens, text_embeddings = image_tokens.to(dtype), text_embeddings.to(dtype)
         with torch.no_grad():
             with tape:
                 tape.watch(image_tokens, text_embeddings)
@@ -48,3 +49,19 @@ class DerivedGraph(nn.Module):
                     if f"{site.name}/{kind}" in self.outputs:
                         found[f"{site.name}/{kind}"] = reduce(attended)
         return tuple(found[name] for name in self.outputs)
+
+
+class RelevanceGraph(nn.Module):
+    """The inputs of `DerivedGraph` -> `SITE/lrp` and `SITE/lrp-product` as named, float32, computed in float64."""
+
+    def __init__(self, family: Family, outputs: Sequence[str]) -> None:
+        super().__init__()
+        self.family = family
+        self.outputs = tuple(outputs)
+
+    def forward(
+        self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor, direction: Tensor
+    ) -> tuple[Tensor, ...]:
+        _, sites = propagate(self.family, image_tokens, image_mask, text_embeddings, text_mask, direction)
+        found = {f"{name}/{kind}": reduce(site) for name, site in sites.items() for kind, reduce in LRP.items()}
+        return tuple(found[name].float() for name in self.outputs)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from xai.meter.attention import key_bias, merge_heads, split_heads
 from xai.meter.layer import Attention, TransformerLayer
 from xai.meter.model import Meter, Pooler
-from xai.models.eager import choose
+from xai.models.contract import choose
 
 
 class Norm(NamedTuple):
@@ -253,7 +253,7 @@ class EvidenceGraph(nn.Module):
         types = model.token_type_embeddings.weight
         encoder_layers = typed_layers(model.text_transformer.encoder.layer)
         text_layers, image_layers = typed_layers(model.cross_modal_text_layers), typed_layers(model.cross_modal_image_layers)
-        first, hidden_layer_norm, _, last = cast(tuple[nn.Linear, nn.LayerNorm, nn.GELU, nn.Linear], tuple(model.vqa_classifier))
+        first, hidden_layer_norm, _, last = cast(tuple[nn.Linear, nn.LayerNorm, nn.GELU, nn.Linear], tuple(model.head.children()))
         text_bias, image_bias = key_bias(text_mask, types.dtype), key_bias(image_mask, types.dtype)
 
         encoder: list[Record] = []

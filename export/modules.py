@@ -9,9 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from xai.export.derived import DerivedGraph
+from xai.export.derived import DerivedGraph, RelevanceGraph
 from xai.export.meter_evidence import EvidenceGraph
 from xai.models.contract import Family
+from xai.models.derive.wide import embed_text, encode_image
 from xai.models.meter import MeterFamily
 from xai.runtime.bundle.manifest import GraphSpec
 from xai.runtime.bundle.signatures import BATCH, COLUMNS, IMAGE, ROWS, TEXT, describe_graphs, evidence_names
@@ -33,14 +34,19 @@ def list_graphs(family: Family, with_maps: bool) -> list[Graph]:
     image = BoxesGraph if isinstance(family.description.picture, Boxes) else PixelsGraph
     modules: dict[str, nn.Module] = {"encode_image": image(family), "embed_text": TextGraph(family), "answer": AnswerGraph(family)}
     specs = describe_graphs(family.description, default_evidence(family.description), with_maps)
+    if "lrp" in specs:
+        modules["lrp"] = RelevanceGraph(family, list(specs["lrp"].outputs))
     return [
         Graph(name, modules[name] if name in modules else evidence_graph(family, list(spec.outputs)), spec) for name, spec in specs.items()
     ]
 
 
 def evidence_graph(family: Family, outputs: Sequence[str]) -> EvidenceGraph | DerivedGraph:
-    """The graph that explains. METER's gradient is written by hand: it saves all but one row of the last layer, and can be lowered."""
-    return EvidenceGraph(family.model, outputs) if isinstance(family, MeterFamily) else DerivedGraph(family, outputs)
+    """The graph that explains. METER's gradient is written by hand: it saves all but one row of the last layer, and can be lowered.
+    Those of its variants with another encoder, order or head are derived."""
+    if isinstance(family, MeterFamily) and family.written_out:
+        return EvidenceGraph(family.model, outputs)
+    return DerivedGraph(family, outputs)
 
 
 def default_evidence(model: Description) -> list[str]:
@@ -74,7 +80,7 @@ class PixelsGraph(nn.Module):
 
 
 class BoxesGraph(nn.Module):
-    """`Family.encode_image` of boxes, float32 in and out."""
+    """`Family.encode_image` of boxes, float32 in, out in the type of the description's tokens."""
 
     def __init__(self, family: Family) -> None:
         super().__init__()
@@ -82,22 +88,23 @@ class BoxesGraph(nn.Module):
 
     def forward(self, features: Tensor, boxes: Tensor) -> tuple[Tensor]:
         dtype = wide(self.family)
-        return (self.family.encode_image(features.to(dtype), boxes.to(dtype)).to(features.dtype),)
+        tokens = encode_image(self.family, features.to(dtype), boxes.to(dtype))
+        return (tokens.to(getattr(torch, self.family.description.token_type)),)
 
 
 class TextGraph(nn.Module):
-    """`Family.embed_text`, float32 out."""
+    """`Family.embed_text`, out in the type of the description's tokens."""
 
     def __init__(self, family: Family) -> None:
         super().__init__()
         self.family = family
 
     def forward(self, ids: Tensor) -> tuple[Tensor]:
-        return (self.family.embed_text(ids).to(torch.float32),)
+        return (embed_text(self.family, ids).to(getattr(torch, self.family.description.token_type)),)
 
 
 class AnswerGraph(nn.Module):
-    """The answer alone, float32 in and out; products in bfloat16 where the weights are."""
+    """The answer alone, float32 out; products in bfloat16 where the weights are."""
 
     def __init__(self, family: Family) -> None:
         super().__init__()
@@ -107,7 +114,7 @@ class AnswerGraph(nn.Module):
         dtype = wide(self.family)
         with mixed(self.family):
             fused = self.family.fuse(image_tokens.to(dtype), image_mask, text_embeddings.to(dtype), text_mask, record=False)
-        return (fused.logits.to(image_tokens.dtype),)
+        return (fused.logits.to(torch.float32),)
 
 
 def axis_length(axis: int | str) -> int:
@@ -125,6 +132,8 @@ def example_inputs(spec: GraphSpec) -> dict[str, Tensor]:
     for name, tensor in spec.inputs.items():
         shape = [axis_length(axis) for axis in tensor.axes]
         found[name] = (
-            torch.randn(shape, generator=generator) if tensor.dtype == "float32" else torch.ones(shape, dtype=getattr(torch, tensor.dtype))
+            torch.randn(shape, generator=generator, dtype=getattr(torch, tensor.dtype))
+            if tensor.dtype.startswith("float")
+            else torch.ones(shape, dtype=getattr(torch, tensor.dtype))
         )
     return found

@@ -17,6 +17,7 @@ from torch import nn
 from torch.export import Dim
 
 from xai.export.derived import DerivedGraph
+from xai.export.float64 import widen_erf
 from xai.export.meter_evidence import EvidenceGraph
 from xai.export.modules import Graph, example_inputs
 from xai.runtime.bundle.manifest import WEIGHTS, GraphSpec, onnx_file
@@ -69,6 +70,7 @@ def export_module(module: nn.Module, spec: GraphSpec) -> ir.Model:
     # PyTorch would do this, and store the weights that only this graph uses transposed, which other graphs then cannot share.
     optimize_ir(model, should_fold=lambda node: False if any(is_weight(value) for value in node.inputs) else None)
     passes.ClearMetadataAndDocStringPass()(model)
+    widen_erf(model, OPSET)
     _name_axes(model, spec)
     return model
 

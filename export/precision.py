@@ -20,8 +20,11 @@ def lower(family: Family, precision: str) -> Family:
     if precision == "float16":
         return copy.deepcopy(family).half()
     if precision == "bfloat16":
-        if not isinstance(family, MeterFamily):
-            raise XaiError(f"precision bfloat16 exists for METER only, not for {family.description.family}")
+        if not isinstance(family, MeterFamily) or not family.written_out:
+            raise XaiError(
+                f"precision bfloat16 exists for METER with CLIP's encoder and a VQA or SNLI-VE head only, not for this "
+                f"{family.description.family}: choose another"
+            )
         lowered = copy.deepcopy(family)
         model = lowered.model
         for part in (

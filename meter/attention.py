@@ -26,12 +26,15 @@ def key_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
     return ((~mask.bool()).to(dtype) * MASKED)[:, None, None, :]
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Attention that also returns its probabilities (B, H, Tq, Tk), so that they can be differentiated."""
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Attention that also returns its probabilities (B, H, Tq, Tk), so that they can be differentiated; `present` (B, 1, 1, 1) is
+    their factor, 0 where there is no key."""
     scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
     if bias is not None:
         scores = scores + bias
     probabilities = scores.softmax(-1)
+    if present is not None:
+        probabilities = probabilities * present
     return probabilities @ v, probabilities
 
 

@@ -1,18 +1,16 @@
 """Checkpoint files -> a ready `Meter`, without executing anything in them.
 
-Tensor names in memory are those of the published file, so nothing is renamed here. Sizes come from the tensors.
+Tensor names in memory are those of the published file, but for a Swin encoder's (`swin.fit_swin`). Sizes come from the tensors.
 """
 
 from __future__ import annotations
 
-import math
 import pickle
 import re
 import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
@@ -23,25 +21,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from xai.base.errors import XaiError, first_line
-from xai.meter.config import PUBLISHED_HEADS, MeterConfig
+from xai.meter.config import MeterConfig
 from xai.meter.model import Meter
+from xai.meter.sizes import POSITIONS, Checkpoint, read_config
+from xai.meter.swin import fit_swin
 from xai.meter.vision import resize_positions
 
-POSITIONS = "vit_model.visual.positional_embedding"
-MIN_POSITIONS = 5
-"""Text positions for one word between two special tokens; RoBERTa's first is 2."""
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """What weights may be stored as. An integer is half of a quantised weight: its scale is not read here."""
 
 _LISTED = 5  # names shown in a message before "and n more"
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Tensors by name, and what the file gives as the number of cross-modal heads, None where nothing; it may be nonsense."""
-
-    tensors: dict[str, Tensor]
-    heads: object
 
 
 def load_meter(path: Path, image_size: int | None = None, heads: int | None = None) -> Meter:
@@ -55,7 +44,11 @@ def load_meter(path: Path, image_size: int | None = None, heads: int | None = No
     are not finite or no floating-point numbers.
     """
     checkpoint = read_checkpoint(path)
-    config = read_config(checkpoint, path, image_size, heads)
+    return build_meter(checkpoint, read_config(checkpoint, path, image_size, heads), path)
+
+
+def build_meter(checkpoint: Checkpoint, config: MeterConfig, path: Path) -> Meter:
+    """The network of those sizes with the weights of a file, which `path` names in messages. Raises and warns as `load_meter`."""
     with torch.device("meta"):
         model = Meter(config)
     wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
@@ -63,7 +56,10 @@ def load_meter(path: Path, image_size: int | None = None, heads: int | None = No
         stored = str(checkpoint.tensors[others[0]].dtype).removeprefix("torch.")
         raise XaiError(f"{path} holds {others[0]} as {stored}, not as floating-point weights: take the checkpoint that was not quantised")
     tensors = {name: t.float() if name in wanted else t for name, t in checkpoint.tensors.items()}
-    tensors[POSITIONS] = resize_positions(tensors[POSITIONS], config.grid)
+    if config.swin is None:
+        tensors[POSITIONS] = resize_positions(tensors[POSITIONS], config.grid)
+    else:
+        tensors = fit_swin(tensors, config.grid)
     if missing := [name for name in wanted if name not in tensors]:
         raise XaiError(f"{path} is not a complete METER checkpoint: it lacks {_names(missing)}")
     if wrong := [name for name, shape in wanted.items() if tuple(tensors[name].shape) != shape]:
@@ -72,7 +68,7 @@ def load_meter(path: Path, image_size: int | None = None, heads: int | None = No
     if broken := [name for name in wanted if not torch.isfinite(tensors[name]).all()]:
         raise XaiError(f"{path} has weights that are NaN or infinite: {_names(broken)}; download or export it again")
     if unused := [name for name in tensors if name not in wanted]:
-        warnings.warn(f"{path}: {len(unused)} tensors are not METER's and were left out: {_names(unused)}", stacklevel=2)
+        warnings.warn(f"{path}: {len(unused)} tensors are not METER's and were left out: {_names(unused)}", stacklevel=3)
     model.load_state_dict({name: tensors[name] for name in wanted}, assign=True)
     return model.requires_grad_(False).eval()
 
@@ -108,7 +104,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         stored = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors.values()}
         if Counter(stored.values()) - parts:  # PyTorch would read on into what follows
             raise XaiError(f"{path} is damaged: a part of it is shorter or longer than its tensor; download or copy it again")
-    return Checkpoint(tensors, _heads(content))
+    return Checkpoint(tensors, _setting(content, "num_heads"), _setting(content, "val_transform_keys"))
 
 
 def _is_plain(value: object) -> bool:
@@ -133,86 +129,12 @@ def _read_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(tensors, int(heads) if heads is not None and re.fullmatch("[0-9]{1,9}", heads) else heads)
 
 
-def _heads(content: Mapping[str, Any]) -> object:
-    """`hyper_parameters["config"]["num_heads"]`, if it is there."""
+def _setting(content: Mapping[str, Any], name: str) -> object:
+    """`hyper_parameters["config"][name]`, if it is there."""
     value: Any = content
-    for key in ("hyper_parameters", "config", "num_heads"):
+    for key in ("hyper_parameters", "config", name):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
-
-
-def _count_heads(stored: object, given: int | None, hidden: int, path: Path) -> tuple[int, str]:
-    """The number of cross-modal heads, and who says it (`base.description.HEADS_FROM`). Raises `XaiError` where nobody can."""
-    if type(stored) is int and 1 <= stored <= hidden:
-        if given not in (None, stored):
-            raise XaiError(f"{path} has {stored} cross-modal heads, as it says itself, not the {given} that are asked for")
-        return stored, "checkpoint"
-    if given is not None:
-        return given, "option"
-    if stored is not None:
-        kind = "an integer out of range" if type(stored) is int else f"of the type {type(stored).__name__}"
-        raise XaiError(f"{path} has a num_heads that is no number of heads but {kind}: say how many with --heads N")
-    if hidden not in PUBLISHED_HEADS:
-        raise XaiError(
-            f"{path} does not say how many heads attend across modalities, and no METER of width {hidden} was published: "
-            "say how many with --heads N"
-        )
-    heads = PUBLISHED_HEADS[hidden]
-    warnings.warn(
-        f"{path} does not say how many heads attend across modalities: {heads} are assumed, as the published METER of width {hidden} "
-        "has; --heads N says another number",
-        stacklevel=4,
-    )
-    return heads, "published"
-
-
-def read_config(checkpoint: Checkpoint, path: Path, image_size: int | None, heads: int | None = None) -> MeterConfig:
-    """Sizes from the shapes of the tensors (docs/methods.md, Model); head counts are not in the tensors."""
-    tensors = checkpoint.tensors
-
-    def shape(name: str, rank: int) -> tuple[int, ...]:
-        if name not in tensors:
-            raise XaiError(f"{path} is not a METER checkpoint: it lacks {name}")
-        if tensors[name].dim() != rank:
-            raise XaiError(f"{path} is not a METER checkpoint: {name} has shape {list(tensors[name].shape)}")
-        return tuple(tensors[name].shape)
-
-    def count(pattern: str) -> int:
-        return len({m[1] for m in (re.match(pattern, name) for name in tensors) if m})
-
-    vision, text = "vit_model.visual.", "text_transformer."
-    patch_size, rows = shape(f"{vision}conv1.weight", 4)[2], shape(POSITIONS, 2)[0]
-    grid = math.isqrt(max(rows - 1, 0))
-    positions = shape(f"{text}embeddings.position_embeddings.weight", 2)[0]
-    if patch_size < 1 or grid < 1 or rows != 1 + grid**2 or positions < MIN_POSITIONS:
-        raise XaiError(
-            f"{path} is not a METER checkpoint: patches of {patch_size} pixels, {rows} image positions and {positions} text positions "
-            "are no square grid with a class token and a question"
-        )
-    vocab_size, text_width = shape(f"{text}embeddings.word_embeddings.weight", 2)
-    hidden = shape("cross_modal_text_transform.weight", 2)[0]
-    cross_modal, heads_from = _count_heads(checkpoint.heads, heads, hidden, path)
-    try:
-        return MeterConfig(
-            image_size=grid * patch_size if image_size is None else image_size,
-            patch_size=patch_size,
-            vision_width=shape(f"{vision}conv1.weight", 4)[0],
-            vision_layers=count(r"vit_model\.visual\.transformer\.resblocks\.(\d+)\."),
-            vision_mlp=shape(f"{vision}transformer.resblocks.0.mlp.c_fc.weight", 2)[0],
-            vocab_size=vocab_size,
-            max_positions=positions,
-            text_width=text_width,
-            text_layers=count(r"text_transformer\.encoder\.layer\.(\d+)\."),
-            text_mlp=shape(f"{text}encoder.layer.0.intermediate.dense.weight", 2)[0],
-            hidden=hidden,
-            heads=cross_modal,
-            heads_from=heads_from,
-            layers=count(r"cross_modal_image_layers\.(\d+)\."),
-            mlp=shape("cross_modal_image_layers.0.intermediate.dense.weight", 2)[0],
-            answers=shape("vqa_classifier.3.weight", 2)[0],
-        )
-    except ValueError as error:
-        raise XaiError(f"{path}: {error}") from error
 
 
 class _Inert(dict[object, object]):

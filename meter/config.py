@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from xai.base.description import Heads
 
@@ -15,17 +16,36 @@ PUBLISHED_HEADS = {768: 12}
 MAX_GRID = 128
 """Patches along a side; attention over more would need hundreds of gigabytes."""
 
+MAX_WINDOW = 32
+"""The same of a Swin encoder, which keeps a table of its window's pairs for every block."""
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+LayerOrder = Literal["parallel", "sequential"]
+"""What the image layer of a pair reads of the text: what the pair before gave, as its text layer does, or what its text layer gave."""
+
+
+class SwinSizes(NamedTuple):
+    """Sizes of a Swin encoder: width and pixels of its first patches, and of each stage the blocks and heads."""
+
+    width: int
+    patch: int
+    depths: tuple[int, ...]
+    heads: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class MeterConfig:
-    """Every size that the network needs; `checkpoint.read_config` reads them from a file's tensors.
+    """Every size that the network needs; `sizes.read_config` reads them from a file's tensors.
 
     Widths and lengths count channels, tokens or pixels. Layer counts are those that run: `vision_layers`
     is CLIP's count less one, because METER leaves CLIP's last block out (docs/methods.md, Model). `heads` are those across
-    modalities, `heads_from` is who said how many (`base.description.HEADS_FROM`).
+    modalities, `heads_from` is who said how many (`base.description.HEADS_FROM`). With `swin`, patches are those of its last stage,
+    `vision_mlp` is the first stage's, and the answer reads the mean of the image's tokens, of which none is a class token. `head` is
+    one of `heads.HEADS`; `bert` says that the text encoder is BERT's, not RoBERTa's.
     """
 
     image_size: int
@@ -45,7 +65,12 @@ class MeterConfig:
     answers: int
     image_mean: tuple[float, float, float] = CLIP_MEAN
     image_std: tuple[float, float, float] = CLIP_STD
+    fit: Literal["crop", "squash"] = "crop"
     heads_from: str = "option"
+    head: str = "vqa"
+    swin: SwinSizes | None = None
+    bert: bool = False
+    order: LayerOrder = "parallel"
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
@@ -53,9 +78,12 @@ class MeterConfig:
             raise ValueError(
                 f"image size {self.image_size} is not a multiple of the patch size {self.patch_size}: use {below}, for example"
             )
-        if self.grid > MAX_GRID:
-            raise ValueError(f"image size {self.image_size} gives {self.grid} patches a side; {MAX_GRID * self.patch_size} is the largest")
+        most = MAX_GRID if self.swin is None else MAX_WINDOW
+        if self.grid > most:
+            raise ValueError(f"image size {self.image_size} gives {self.grid} patches a side; {most * self.patch_size} is the largest")
         for name, width in (("vision", self.vision_width), ("text", self.text_width)):
+            if name == "vision" and self.swin is not None:
+                continue  # its heads are known
             if width < 1 or width % HEAD_WIDTH:
                 raise ValueError(f"{name} width {width} does not divide into attention heads of {HEAD_WIDTH}")
         if self.heads < 1 or self.hidden % self.heads:
@@ -76,8 +104,13 @@ class MeterConfig:
 
     @property
     def max_text_tokens(self) -> int:
-        """Longest question in tokens, special tokens included; RoBERTa's first position is 2."""
-        return self.max_positions - 2
+        """Longest question in tokens, special tokens included."""
+        return self.max_positions - self.first_position
+
+    @property
+    def first_position(self) -> int:
+        """Of a question's first token: RoBERTa's is its padding_idx + 1, BERT's is 0."""
+        return 0 if self.bert else 2
 
     @property
     def head_count(self) -> Heads:

@@ -18,6 +18,8 @@ class Stream(NamedTuple):
 
     x: Tensor
     bias: Tensor | None
+    present: Tensor | None = None
+    """(B, 1, 1, 1), 0 where no token is real, which the bias alone makes an even attention to padding; None where one always is."""
 
 
 class LayerOutput(NamedTuple):
@@ -60,9 +62,10 @@ class Attention(nn.Module):
         k = split_heads(self.self.key(keys.x), self.heads)
         v = split_heads(self.self.value(keys.x), self.heads)
         if with_maps:
-            mixed, probabilities = attend(q, k, v, keys.bias)
+            mixed, probabilities = attend(q, k, v, keys.bias, keys.present)
         else:
             mixed, probabilities = attend_fused(q, k, v, keys.bias), None
+            mixed = mixed if keys.present is None else mixed * keys.present
         return self.output(merge_heads(mixed), x), probabilities
 
 

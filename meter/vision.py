@@ -88,6 +88,9 @@ class VisionModel(nn.Module):
         super().__init__()
         self.visual = VisionTransformer(config)
 
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.visual(pixels)
+
 
 def resize_positions(positions: Tensor, grid: int) -> Tensor:
     """Interpolate position rows (1 + g^2, width) to (1 + grid^2, width): bicubic, class row kept (docs/methods.md, Model)."""

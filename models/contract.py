@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -31,6 +31,10 @@ class Family(nn.Module):
     """
 
     description: Description
+    answer_names: Sequence[str] | None = None
+    """What the answers are called, where the network's kind says it and no list is needed."""
+    sorts_answers: bool = False
+    """Whether answers stand in the order of their names, whatever the order of a list."""
 
     def encode_image(self, *picture: Tensor) -> Tensor:
         """The picture's tensors, in the order of `picture_inputs` -> image tokens (B, N, image width)."""
@@ -67,6 +71,13 @@ def stream_masks(description: Description, image_mask: Tensor, text_mask: Tensor
     """The mask (B, N) of each stream's tokens, from those of the modalities in it."""
     masks = {TEXT: text_mask, IMAGE: image_mask}
     return {stream.name: torch.cat([masks[part] for part in stream.parts], 1) for stream in description.streams}
+
+
+def choose(logits: Tensor, direction: Tensor) -> Tensor:
+    """What is explained, in the space of answers (B, answers): the direction asked for, or that of the top answer where it is all 0."""
+    # Not by `arange`: a traced graph would keep the device that it was traced on.
+    top = torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
+    return torch.where((direction != 0).any(-1, keepdim=True), direction, top)
 
 
 @contextmanager

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from xai.models.contract import Family, stream_masks
-from xai.models.reduce import REDUCTIONS, WHOLE, Attended
+from xai.models.contract import Family, choose, stream_masks
+from xai.models.derive.propagate import propagate
+from xai.models.derive.wide import embed_text, encode_image
+from xai.models.reduce import LRP, REDUCTIONS, WHOLE, Attended
 from xai.runtime.description import picture_inputs
+from xai.runtime.sessions.tensors import check_device, to_array, to_tensor
+from xai.spectral.arrays import Array
 
 
 class Explained(NamedTuple):
@@ -23,13 +25,6 @@ class Explained(NamedTuple):
     gradients: list[Tensor | None]
     """None where the answer does not depend on a site."""
     features: dict[str, Tensor]
-
-
-def choose(logits: Tensor, direction: Tensor) -> Tensor:
-    """What is explained, in the space of answers (B, answers): the direction asked for, or that of the top answer where it is all 0."""
-    # Not by `arange`: a traced graph would keep the device that it was traced on.
-    top = torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
-    return torch.where((direction != 0).any(-1, keepdim=True), direction, top)
 
 
 def differentiate(
@@ -70,38 +65,52 @@ class EagerSession:
     - `answer`: image_tokens, image_mask, text_embeddings, text_mask -> logits
     - `evidence`: the same and direction (B, answers) -> logits, `LAYER/features` and `SITE/REDUCTION`
     - `maps`: the same -> logits, `LAYER/features`, `SITE/attn` and `SITE/grad` (B, H, Nq, Nk) in full
+    - `lrp`: the same -> `SITE/lrp` and `SITE/lrp-product`, of a model that has relevance propagation
 
-    `source` is what messages call the model: the name of its file.
+    `source` is what messages call the model: the name of its file. `provider` is where it runs, `cpu` or `cuda`: the family is moved
+    there, and arrays come as they were given, NumPy's or CuPy's. Raises `XaiError` where PyTorch or CuPy cannot use that device.
     """
 
     name = "eager"
-    provider = "cpu"
     precision = "float32"
-    device = "cpu"
 
-    def __init__(self, family: Family, source: str = "the model") -> None:
-        self.family = family
+    def __init__(self, family: Family, source: str = "the model", provider: str = "cpu") -> None:
+        check_device(self.name, provider)
+        self.device = self.provider = provider
+        self.family = family.to(provider)
         self.source = source
         self.model = cast(Any, family).model  # the network that is adapted
         self.description = family.description
 
-    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+    def run(self, graph: str, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Run a graph; `outputs` names what to return, all of it where None."""
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}
-        with torch.no_grad():
+        tensors = {name: to_tensor(value, self.device) for name, value in inputs.items()}
+        # By default cuDNN would round the factors of float32 convolutions to TF32.
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             match graph:
                 case "encode_image":
                     picture = [tensors[name] for name in picture_inputs(self.description.picture)]
-                    found = {"image_tokens": self.family.encode_image(*picture)}
+                    found = {"image_tokens": encode_image(self.family, *picture)}
                 case "embed_text":
-                    found = {"text_embeddings": self.family.embed_text(tensors["ids"])}
+                    found = {"text_embeddings": embed_text(self.family, tensors["ids"])}
                 case "answer":
-                    found = {"logits": self.family.fuse(**tensors, record=False).logits}
+                    found = {"logits": self.family.fuse(**self._own(tensors), record=False).logits}
                 case "evidence" | "maps":
-                    found = self._explain(tensors, outputs, whole=graph == "maps")
+                    found = self._explain(self._own(tensors), outputs, whole=graph == "maps")
+                case "lrp" if self.description.published.lrp:
+                    found = self._propagate(tensors)
                 case _:
                     raise ValueError(f"no graph is called {graph}")
-        return {name: found[name].numpy() for name in (outputs if outputs is not None else found)}
+        return {name: to_array(found[name], inputs.values()) for name in (outputs if outputs is not None else found)}
+
+    def _own(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Tokens in the network's own type."""
+        tokens = ("image_tokens", "text_embeddings")
+        return {name: x.to(self.family.dtype) if name in tokens else x for name, x in tensors.items()}
+
+    def _propagate(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        _, sites = propagate(self.family, **tensors)
+        return {f"{name}/{kind}": reduce(site).float() for name, site in sites.items() for kind, reduce in LRP.items()}
 
     def _explain(self, tensors: dict[str, Tensor], outputs: Sequence[str] | None, whole: bool) -> dict[str, Tensor]:
         explained = differentiate(self.family, **tensors)

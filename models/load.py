@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from xai.base.arguments import MAX_THREADS, whole_number
 from xai.base.errors import BadInput, XaiError
@@ -18,6 +19,8 @@ from xai.pull.cache import Located, locate
 from xai.pull.catalogue import find_entry, near
 
 if TYPE_CHECKING:
+    from xai.meter.config import LayerOrder
+    from xai.models.contract import Family
     from xai.runtime.bundle.manifest import Bundle
     from xai.runtime.explainer import Explainer, Remark
     from xai.runtime.sessions.protocol import Session
@@ -33,6 +36,9 @@ DEFAULT_TOKENIZER = "roberta-base"
 
 ONLY_CHECKPOINTS = ("tokenizer", "answers", "image_size", "heads")
 """Options of a checkpoint: a bundle and the demo model bring these with them."""
+
+LAYER_ORDERS = ("sequential", "parallel")
+"""In which the two layers of a pair run (`xai.meter.config.LayerOrder`)."""
 
 OF_FOLDERS = ("tokenizer", "answers")
 """Of these, what may also take the place of what a folder of transformers holds."""
@@ -101,6 +107,7 @@ class ModelOptions:
     answers: Path | None = None
     image_size: int | None = None
     heads: int | None = None
+    layer_order: str | None = None
     session: str | None = None
     provider: str = "cpu"
     allow_fallback: bool = False
@@ -126,6 +133,7 @@ class ModelOptions:
         for name in ONLY_CHECKPOINTS if found.kind != "checkpoint" else ():
             if getattr(self, name) is not None and not (found.kind == "folder" and name in OF_FOLDERS):
                 raise BadInput(f"{option_name(name)} is for a checkpoint: {_described(found)} brings its own")
+        _check_order(self.layer_order, found)
         if self.answers is not None and not self.answers.exists():
             raise BadInput(f"answer file {self.answers} does not exist")
         return found
@@ -152,6 +160,7 @@ def load(
     answers: str | Path | None = None,
     image_size: int | None = None,
     heads: int | None = None,
+    layer_order: str | None = None,
     session: str | None = None,
     provider: str = "cpu",
     threads: int | None = None,
@@ -168,7 +177,7 @@ def load(
     Face cache (default `roberta-base`); `answers` a JSON list, a JSON object id -> answer or a `.txt` file (default: numbered
     names); `image_size` in pixels, a multiple of the patch size (default: the checkpoint's); `heads` across modalities, where the
     checkpoint does not say how many. Bundles and the demo bring their own; of a folder, `tokenizer` and `answers` take the place of what
-    it holds.
+    it holds. `layer_order`, `sequential` or `parallel`, is for a METER in the layout of Hugging Face, which does not say it.
 
     `session` is `onnx` or `torchscript` for a bundle (default: what it has, ONNX first) and `eager` for a checkpoint or a folder; the
     demo comes as both. `provider` says where it runs: `cpu`, `cuda`, or for `onnx` another of ONNX Runtime's providers; `allow_fallback`
@@ -186,9 +195,10 @@ def load(
         raise BadInput(f"{_described(found)} brings its own tokenizer, answers, image size and heads: name a checkpoint to set them")
     if found.pulled is not None:
         tokenizer, answers = tokenizer or found.pulled.tokenizer, answers or found.pulled.answers
+    _check_order(layer_order, found)
     start = time.perf_counter()
     if session == "eager" or found.kind in ("checkpoint", "folder"):
-        explainer = _load_eager(found, tokenizer, answers, image_size, heads, session, provider, threads)
+        explainer = _load_eager(found, tokenizer, answers, image_size, heads, layer_order, session, provider, threads)
     else:
         explainer = _load_bundle(found, session, provider=provider, threads=threads, trust=trust, allow_fallback=allow_fallback)
     running = explainer.session
@@ -210,6 +220,14 @@ def _check_types(model: object, tokenizer: object, answers: object, session: obj
     for name, value in zip(("trust", "allow_fallback"), switches, strict=True):
         if not isinstance(value, int) or value not in (0, 1):
             raise BadInput(f"{name} is {value!r}, not True or False")
+
+
+def _check_order(order: str | None, found: FoundModel) -> None:
+    """Raises `BadInput` for an order of layers that is none, and for a model that has one of its own."""
+    if order is not None and order not in LAYER_ORDERS:
+        raise BadInput(f"layer_order is {order!r}: choose from {', '.join(LAYER_ORDERS)}")
+    if order is not None and found.kind != "folder":
+        raise BadInput(f"--layer-order is for a METER in the layout of Hugging Face: {_described(found)} has its own")
 
 
 def load_bundle(found: FoundModel) -> Bundle:
@@ -240,6 +258,7 @@ def _load_eager(
     answers: str | Path | None,
     image_size: int | None,
     heads: int | None,
+    layer_order: str | None,
     session: str | None,
     provider: str,
     threads: int | None,
@@ -251,8 +270,6 @@ def _load_eager(
         raise BadInput(f"a {found.kind} runs in the session eager, not {session}: export it first (xai export)")
     if found.kind == "bundle":
         raise BadInput(f"bundle {found.name} does not run in the session eager: name the checkpoint that it was made of")
-    if provider != "cpu":
-        raise BadInput(f"the session eager runs on the cpu, not on {provider}: export the model to run it there")
     try:
         import torch
 
@@ -265,15 +282,25 @@ def _load_eager(
     if threads is not None:
         torch.set_num_threads(threads)
     if found.path is None:
-        running = EagerSession(load_meter_family(demo.WEIGHTS, None), str(demo.WEIGHTS))
+        running = EagerSession(load_meter_family(demo.WEIGHTS, None), str(demo.WEIGHTS), provider)
         return _explainer(running, demo.TOKENIZER, demo.ANSWERS, demo.remark)
     if found.kind == "folder":
-        from xai.models.families import load_family, read_answers
+        from xai.models.families import find_tokenizer, load_family, read_answers
 
-        running = EagerSession(load_family(found.path), str(found.path))
-        return _explainer(running, tokenizer or found.path, answers or read_answers(found.path), None)
-    running = EagerSession(load_meter_family(found.path, image_size, heads), str(found.path))
-    return _explainer(running, tokenizer or DEFAULT_TOKENIZER, answers, None)
+        tokenizer = tokenizer or find_tokenizer(found.path)
+        running = EagerSession(load_family(found.path, cast("LayerOrder | None", layer_order)), str(found.path), provider)
+        return _explainer(running, tokenizer, _answers(running.family, answers or read_answers(found.path)), None)
+    running = EagerSession(load_meter_family(found.path, image_size, heads), str(found.path), provider)
+    return _explainer(running, tokenizer or DEFAULT_TOKENIZER, _answers(running.family, answers), None)
+
+
+def _answers(family: Family, answers: str | Path | Sequence[str] | None) -> str | Path | Sequence[str] | None:
+    """The answers' names, or the file that has them: those given, sorted where the network has them so, or the network's own."""
+    if answers is None or not family.sorts_answers or family.answer_names is not None:
+        return family.answer_names if answers is None else answers
+    from xai.runtime.answers import load_answers
+
+    return sorted(load_answers(Path(answers), family.description.answers).names if isinstance(answers, str | os.PathLike) else answers)
 
 
 def _explainer(session: Session, tokenizer: str | Path, answers: str | Path | Sequence[str] | None, remark: Remark | None) -> Explainer:
@@ -287,20 +314,32 @@ def _explainer(session: Session, tokenizer: str | Path, answers: str | Path | Se
         names = load_answers(Path(answers), size.answers)
     else:
         names = numbered_answers(size.answers) if answers is None else Answers(answers)
-    return Explainer(session, QuestionEncoder(load_tokenizer(tokenizer), size.max_text_tokens, size.vocab_size), names, remark)
+    return Explainer(
+        session,
+        QuestionEncoder(load_tokenizer(tokenizer), size.max_text_tokens, size.vocab_size, f"the tokenizer {tokenizer}"),
+        names,
+        remark,
+    )
+
+
+def _hash_saved(folder: Path) -> str:
+    """SHA-256 over the name and hash of each file that a folder of transformers is loaded from."""
+    digest = hashlib.sha256()
+    for file in sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".bin", ".txt") and file.is_file()):
+        digest.update(f"{file.name} {hash_file(file)}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def identify(model: str | Path, session: str) -> dict[str, str]:
-    """What is run, by name and hash: of a checkpoint, or of a bundle's manifest, which holds those of its files."""
+    """What is run, by name and hash: of a checkpoint, of a bundle's manifest, which holds those of its files, or of a folder's files."""
     from xai.meter import demo
 
     found = find_model(model)
     if found.path is None:
         file, name = (demo.WEIGHTS if session == "eager" else demo.BUNDLE / "manifest.json"), DEMO
     else:
-        inside = {"bundle": "manifest.json", "folder": "config.json"}
-        file, name = (found.path / inside[found.kind] if found.kind in inside else found.path), found.path.name
+        file, name = (found.path / "manifest.json" if found.kind == "bundle" else found.path), found.path.name
     try:
-        return {"name": name, "sha256": hash_file(file)}
+        return {"name": name, "sha256": _hash_saved(file) if found.kind == "folder" else hash_file(file)}
     except OSError as error:
         raise XaiError(f"{file} cannot be read: {error.strerror}") from error

@@ -49,7 +49,7 @@ class Lxmert(Family):
             image_width=config.hidden_size,
             text_width=config.hidden_size,
             width=config.hidden_size,
-            published=Published(layers="all", target="all", normalised=True),
+            published=Published(layers="all", target="all", normalised=True, lrp=True, positions="anew"),
         )
 
     def encode_image(self, *picture: Tensor) -> Tensor:

@@ -10,15 +10,23 @@ from torch import Tensor
 from xai.base.description import Heads
 from xai.meter.answer import answer
 from xai.meter.checkpoint import load_meter
-from xai.meter.config import MeterConfig
+from xai.meter.config import LayerOrder, MeterConfig
+from xai.meter.heads import HEADS
+from xai.meter.hub import load_hub_meter
 from xai.meter.layer import LayerOutput
 from xai.meter.model import Meter
 from xai.models.contract import Family, Fused
 from xai.runtime.description import Description, Published, Site, Special, Square, Stream
 
+ORDERS: tuple[LayerOrder, ...] = ("parallel", "sequential")
+
 
 def describe(config: MeterConfig) -> Description:
-    """What the runtime must know of a METER; sites in the order of the reference's relevance maps."""
+    """What the runtime must know of a METER; sites in the order of the reference's relevance maps.
+
+    A Swin encoder has no class token: its image stream is read by the mean of all its tokens.
+    """
+    classed = config.swin is None
     sites = [Site(f"encoder{i}", "self", "text", "text", config.text_heads) for i in range(config.text_layers)]
     for i in range(config.layers):
         sites += [
@@ -27,19 +35,34 @@ def describe(config: MeterConfig) -> Description:
             for kind in ("self", "cross")
         ]
     return Description(
-        family="meter",
+        family=family_name(config.order),
         sites=tuple(sites),
-        streams=tuple(Stream(name, (name,), "first", tuple(f"{name}{i}" for i in range(config.layers))) for name in ("text", "image")),
-        special={"text": Special(1, 1), "image": Special(1, 0)},
-        picture=Square(config.image_size, config.patch_size, "crop", config.image_mean, config.image_std),
+        streams=tuple(
+            Stream(name, (name,), "first" if classed or name == "text" else "mean", tuple(f"{name}{i}" for i in range(config.layers)))
+            for name in ("text", "image")
+        ),
+        special={"text": Special(1, 1), "image": Special(int(classed), 0)},
+        picture=Square(config.image_size, config.patch_size, config.fit, config.image_mean, config.image_std),
         max_text_tokens=config.max_text_tokens,
         vocab_size=config.vocab_size,
         answers=config.answers,
         image_width=config.vision_width,
         text_width=config.text_width,
         width=config.hidden,
-        published=Published(layers="first", target="answer", normalised=False),
+        published=Published(layers="first", target="answer", normalised=False, lrp=False),
+        shown="score" if HEADS[config.head].score else None,
     )
+
+
+def find_order(description: Description) -> LayerOrder | None:
+    """The order of layers of a description that `describe` made, None of another family's."""
+    orders: dict[str, LayerOrder] = {family_name(order): order for order in ORDERS}
+    return orders.get(description.family)
+
+
+def family_name(order: LayerOrder) -> str:
+    """What a METER is called whose pairs run in that order."""
+    return "meter" if order == "parallel" else f"meter ({order} layers)"
 
 
 class MeterFamily(Family):
@@ -49,18 +72,21 @@ class MeterFamily(Family):
         super().__init__()
         self.model = model
         self.description = describe(model.config)
+        self.answer_names = HEADS[model.config.head].answers
 
     def encode_image(self, *picture: Tensor) -> Tensor:
-        """Normalised pixels (B, 3, S, S) -> (B, 1 + patches, vision width), class token first."""
+        """Normalised pixels (B, 3, S, S) -> (B, 1 + patches, vision width), class token first; of Swin the patches alone."""
         return self.model.encode_image(*picture)
 
     def embed_text(self, ids: Tensor) -> Tensor:
         return self.model.embed_text(ids)
 
     def fuse(self, image_tokens: Tensor, image_mask: Tensor, text_embeddings: Tensor, text_mask: Tensor, record: bool) -> Fused:
-        if not record:
+        if not record and self.written_out:
             return Fused(answer(self.model, image_tokens, image_mask, text_embeddings, text_mask), [], {})
-        fusion = self.model.fuse(image_tokens, image_mask, text_embeddings, text_mask, with_maps=True)
+        fusion = self.model.fuse(image_tokens, image_mask, text_embeddings, text_mask, with_maps=record)
+        if not record:
+            return Fused(fusion.logits, [], {})
         layers: dict[str, LayerOutput] = {}
         for name, outputs in (("encoder", fusion.encoder), ("text", fusion.text), ("image", fusion.image)):
             layers |= {f"{name}{i}": output for i, output in enumerate(outputs)}
@@ -71,6 +97,13 @@ class MeterFamily(Family):
             assert found is not None
             attention.append(found)
         return Fused(fusion.logits, attention, {name: output.x for name, output in layers.items() if not name.startswith("encoder")})
+
+    @property
+    def written_out(self) -> bool:
+        """Whether this is the METER whose answer (`meter/answer.py`) and gradient (`export/meter_evidence.py`) are written out by hand;
+        those of the other variants are derived."""
+        config = self.model.config
+        return config.swin is None and config.order == "parallel" and HEADS[config.head].is_classifier
 
     @property
     def heads(self) -> Heads:
@@ -87,3 +120,10 @@ class MeterFamily(Family):
 def load_meter_family(path: Path, image_size: int | None = None, heads: int | None = None) -> MeterFamily:
     """The network of a checkpoint (`xai.meter.checkpoint.load_meter`)."""
     return MeterFamily(load_meter(path, image_size, heads))
+
+
+def load_hub_family(folder: Path, order: LayerOrder | None = None) -> MeterFamily:
+    """The network of a folder of Hugging Face (`xai.meter.hub.load_hub_meter`)."""
+    family = MeterFamily(load_hub_meter(folder, order))
+    family.sorts_answers = True
+    return family

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,19 +13,27 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import logging as library_logging
 
 from xai.base.errors import XaiError
+from xai.base.reading import read_json
 
 M = TypeVar("M", bound=PreTrainedModel)
 
 
-def read_architecture(folder: Path) -> str:
-    """The class of the network that a folder holds. Raises `XaiError` where it says none."""
+def read_architecture(folder: Path, foreign: Collection[str] = ()) -> str:
+    """The class of the network that a folder holds; `foreign` are types of networks that transformers does not know.
+
+    Raises `XaiError` where it says none.
+    """
     if not (folder / "config.json").is_file():
         raise XaiError(f"{folder} has no config.json: a model is a folder as transformers' save_pretrained writes it")
+    config = read_json(folder / "config.json")
     try:
-        names = AutoConfig.from_pretrained(folder, local_files_only=True).architectures
+        if isinstance(config, dict) and config.get("model_type") in foreign:
+            names = config.get("architectures")
+        else:
+            names = AutoConfig.from_pretrained(folder, local_files_only=True).architectures
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise XaiError(f"{folder / 'config.json'} is of no network that transformers knows: {_first_line(error)}") from error
-    if not names:
+    if not names or not isinstance(names, list) or not isinstance(names[0], str):
         raise XaiError(f"{folder / 'config.json'} does not say which network it describes: it has no 'architectures'")
     return names[0]
 

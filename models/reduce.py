@@ -67,3 +67,26 @@ REDUCTIONS: dict[str, Callable[[Attended], Tensor]] = {
 
 WHOLE: dict[str, Callable[[Attended], Tensor]] = {"attn": whole_attention, "grad": whole_gradient}
 """Kinds of evidence that keep the heads apart."""
+
+
+class Relevant(NamedTuple):
+    """One attention's relevance, with its gradient."""
+
+    relevance: Tensor
+    """R (B, H, Nq, Nk)"""
+    gradient: Tensor
+    """G (B, H, Nq, Nk)"""
+
+
+def mean_relevance(site: Relevant) -> Tensor:
+    """mean_h R, (B, Nq, Nk)."""
+    return site.relevance.mean(1)
+
+
+def mean_relevance_product(site: Relevant) -> Tensor:
+    """mean_h relu(R * G), (B, Nq, Nk)."""
+    return (site.relevance * site.gradient).relu().mean(1)
+
+
+LRP: dict[str, Callable[[Relevant], Tensor]] = {"lrp": mean_relevance, "lrp-product": mean_relevance_product}
+"""Kinds of evidence that layer-wise relevance propagation gives."""

@@ -44,7 +44,7 @@ class Vilt(Family):
             image_width=config.hidden_size,
             text_width=config.hidden_size,
             width=config.hidden_size,
-            published=Published(layers="all", target="answer", normalised=False),
+            published=Published(layers="all", target="answer", normalised=False, lrp=False),
         )
 
     def encode_image(self, *picture: Tensor) -> Tensor:

@@ -42,17 +42,22 @@ def _agreement(one: NDArray[np.floating], other: NDArray[np.floating], top: int)
 
 def spearman(one: NDArray[np.floating], other: NDArray[np.floating]) -> float | None:
     """Compute Spearman's rank correlation of two (n,), equal scores sharing their mean rank; None where all of one are equal."""
+    if not len(one):
+        return None
     a, b = _ranks(one), _ranks(other)
     a, b = a - a.mean(), b - b.mean()
     size = math.sqrt(float(a @ a) * float(b @ b))
     return round(float(a @ b) / size, 6) if size else None
 
 
-def overlap(one: NDArray[np.floating], other: NDArray[np.floating], top: int) -> float:
-    """Compute the share of the `top` highest of two (n,) that is common to both: 1 for equal scores, about top / n for unrelated ones.
+def overlap(one: NDArray[np.floating], other: NDArray[np.floating], top: int) -> float | None:
+    """Compute the share of the `top` highest of two (n,) that is common to both: 1 for equal scores, about top / n for unrelated ones;
+    None where there is nothing to compare.
 
     Where scores tie for the last places, they share them: each counts as the part of a place that it gets.
     """
+    if not top:
+        return None
     return round(float(np.minimum(_membership(one, top), _membership(other, top)).sum()) / top, 6)
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from xai.base.errors import BadInput, XaiError
 from xai.base.records import parse, plain
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TEXT, IMAGE = "text", "image"
 """The two modalities: tokens of the question, and tokens of the picture (patches or boxes)."""
@@ -99,6 +103,10 @@ class Published(NamedTuple):
     """What spectral methods differentiate: the answer's logit, or the sum of all logits."""
     normalised: bool
     """Whether relevance maps normalise what one modality hands to the other (Chefer et al. 2021, eq. 8 and 9)."""
+    lrp: bool
+    """Whether methods with layer-wise relevance propagation are; where not, the model does not give what they read."""
+    positions: Literal["anew"] | None = None
+    """How the perturbation test numbers the words that stay: anew, from the first on, or (None) as in the whole question."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,8 @@ class Description:
     width: int
     """Numbers of a feature."""
     published: Published
+    shown: Literal["score"] | None = None
+    """What is said of an answer: its share of the softmax, or where `score` its logit, a number to rank pairs by and no probability."""
 
     def __post_init__(self) -> None:
         """Raise `XaiError` where the parts do not fit each other."""
@@ -144,6 +154,13 @@ class Description:
             raise XaiError(f"{self.family}: picture.std is not above zero")
         if wrong := [name for name, (before, behind) in self.special.items() if min(before, behind) < 0]:
             raise XaiError(f"{self.family}: special tokens of {wrong[0]} are counted below 0")
+
+    def image_tokens(self, *picture: NDArray[np.float32]) -> int:
+        """How many tokens a picture becomes, special ones included: pixels (3, h, w), or features (N, D) and boxes (N, 4)."""
+        if isinstance(self.picture, Boxes):
+            return len(picture[0]) + sum(self.special[IMAGE])
+        _, height, width = picture[0].shape
+        return (height // self.picture.patch) * (width // self.picture.patch) + sum(self.special[IMAGE])
 
     def depended_on(self) -> set[str]:
         """The attentions that the answer depends on, as the order of `sites` has it: backwards from the streams that it is read from."""
@@ -172,6 +189,12 @@ class Description:
     def stream_of_layer(self, layer: str) -> str:
         """The stream whose tokens a layer puts out."""
         return next(site.queries for site in self.sites if site.layer == layer)
+
+    @property
+    def token_type(self) -> str:
+        """NumPy's name of the type of tokens where the graphs are cut: relevance propagation would make a few per mille of its values
+        of what float32 rounds there."""
+        return "float64" if self.published.lrp else "float32"
 
     @property
     def square(self) -> Square:
@@ -203,8 +226,9 @@ class Description:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Every size that is one number, by name. Raises `BadInput` where the model takes no square."""
-        names = ("image_size", "grid", "max_text_tokens", "vocab_size", "text_layers", "layers", "answers")
+        """Every size that is one number, by name; side and grid of a picture only where the model takes squares."""
+        square = ("image_size", "grid") if isinstance(self.picture, Square) else ()
+        names = (*square, "max_text_tokens", "vocab_size", "text_layers", "layers", "answers")
         return {name: getattr(self, name) for name in names}
 
     def differences(self, other: Description) -> list[str]:

@@ -14,6 +14,9 @@ from xai.spectral.arrays import Array, namespace
 FIEDLER, FEATURES = "fiedler", "features"
 """Of a graph: |v|, which no model gives, and what it is made of."""
 
+LRP = ("lrp", "lrp-product")
+"""Kinds of evidence that layer-wise relevance propagation gives, by a graph of its own."""
+
 
 def graph_name(description: Description, layer: str, modality: str) -> str:
     """What the feature graph of one modality at one layer is called: `text3`, or `joint3/text` where a layer holds both."""
@@ -41,11 +44,21 @@ def solved_graphs(names: Iterable[str]) -> list[str]:
     return [name.removesuffix(f"/{FIEDLER}") for name in names if name.endswith(f"/{FIEDLER}")]
 
 
+def of_gradients(names: Iterable[str]) -> list[str]:
+    """What of these names depends on the answer that is explained."""
+    return [name for name in names if name.endswith(("/gradient", "/product", "/grad-cam", *(f"/{kind}" for kind in LRP)))]
+
+
 def from_model(names: Iterable[str]) -> list[str]:
     """What a model must give for the evidence of these names: features in place of each |v|, which come last."""
     names = list(names)
     features = [features_name(graph) for graph in solved_graphs(names)]
     return list(dict.fromkeys([name for name in names if not name.endswith(f"/{FIEDLER}")] + features))
+
+
+def propagated(names: Iterable[str]) -> list[str]:
+    """Of evidence that a model gives, what needs layer-wise relevance propagation."""
+    return [name for name in names if name.rpartition("/")[2] in LRP]
 
 
 def self_sites(description: Description, stream: Stream) -> list[Site]:
@@ -70,7 +83,7 @@ class Evidence:
     """Arrays of one question, without padding, under the names of the evidence graph's outputs:
 
     - `SITE/KIND` (queries, keys), SITE as `Site.name` says, KIND `attention` (mean_h A), `gradient` (mean_h relu(G)) or `product`
-      (mean_h relu(A * G));
+      (mean_h relu(A * G)), or `lrp` (mean_h R) and `lrp-product` (mean_h relu(R * G)) with the attention's relevance R;
     - `SITE/grad-cam` (keys,): the one row that Grad-CAM reads;
     - `LAYER/features` (tokens, width);
     - `GRAPH/fiedler`: |v| of a layer's features (`graph_name`) without special tokens.

@@ -18,8 +18,9 @@ from xai.base.wording import one_line, percent
 from xai.runtime.comparison import compare
 from xai.runtime.inputs.question import EncodedQuestion, Token
 from xai.runtime.inputs.resize import Crop
-from xai.runtime.methods import EVERY
+from xai.runtime.needs import EVERY
 from xai.runtime.solver import SolverReport
+from xai.runtime.target import Explains
 
 SCHEMA_VERSION = 1
 
@@ -29,12 +30,17 @@ LONGEST = 60
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer; `probability` is its share of the softmax over all answers."""
+    """An answer; `probability` is its share of the softmax over all answers, None of a model that gives a score, which is the logit."""
 
     id: int
     text: str
     logit: float
-    probability: float
+    probability: float | None
+
+    @property
+    def shown(self) -> str:
+        """What is written beside its name: its probability, or its score where it has none."""
+        return f"score {self.logit:.3f}" if self.probability is None else percent(self.probability)
 
 
 class LeftOut(NamedTuple):
@@ -72,7 +78,7 @@ class Explanation:
     layers: str | None
     """`first` or `all` for the methods that choose layers, None for the others."""
     image_relevance: NDArray[np.floating]
-    """(rows, columns) of patches, row 0 at the top of the crop."""
+    """(rows, columns) of patches, row 0 at the top of the crop, or (N,) of `boxes`."""
     text_relevance: NDArray[np.floating]
     """(tokens,), special tokens included."""
     solver: tuple[SolverReport, ...]
@@ -83,6 +89,14 @@ class Explanation:
     """Milliseconds by stage; stages that ran for several questions or methods at once are counted whole."""
     notes: tuple[str, ...]
     """What a reader should know before trusting this, such as a graph in several pieces."""
+    versus: Answer | None = None
+    """The answer that `target` is held against; None where there is no contrast."""
+    explains: Explains | None = "answer"
+    """Whose score the relevance speaks of: the target's, the difference of two, the sum of all; None where it depends on no answer."""
+    signed: bool = False
+    """Whether scores have signs: above 0 they speak for `target`, below for `versus`."""
+    boxes: NDArray[np.float32] | None = None
+    """(N, 4): x0, y0, x1, y1 as shares of the picture's width and height, of a model that takes boxes; None for patches."""
     word_regions: NDArray[np.floating] | None = None
     """(words, rows, columns), or (words, boxes): what goes with each word of the picture, its most relevant token's part; None where
     nobody asked."""
@@ -121,7 +135,7 @@ class Explanation:
         return pictures and self._said() == other._said()
 
     def __hash__(self) -> int:
-        return hash((self.image_name, self.question, self.target, self.method, self.layers))
+        return hash((self.image_name, self.question, self.target, self.versus, self.method, self.layers))
 
     def _said(self) -> dict[str, Any]:
         return {key: value for key, value in self.to_json().items() if key != "timings_ms"}
@@ -130,8 +144,9 @@ class Explanation:
         """One line: what was asked, what the model answered, which answer is explained and how."""
         asked = self.question.text if len(self.question.text) <= LONGEST else f"{self.question.text[: LONGEST - 3]}..."
         explained = "" if self.target == self.answer else f", explained: {self.target.text!r}"
+        explained += f", versus {self.versus.text!r}" if self.versus else ""
         method = f"{self.method}, {self.layers} layers" if self.layers == EVERY else self.method
-        answer = f"{self.answer.text!r} ({percent(self.answer.probability)})"
+        answer = f"{self.answer.text!r} ({self.answer.shown})"
         return one_line(f"<Explanation of {self.image_name}, {asked!r}: {answer}{explained}, by {method}>")
 
     def save(self, path: str | Path) -> None:
@@ -161,7 +176,6 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
     Only with several methods it has a `comparison` of them.
     """
     first = explanations[0]
-    rows, columns = first.image_relevance.shape
     return {
         "schema_version": SCHEMA_VERSION,
         "image": first.image_name,
@@ -170,17 +184,20 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
         "question": first.question.text,
         "answer": asdict(first.answer),
         "target": asdict(first.target),
+        "versus": asdict(first.versus) if first.versus else None,
         "top": [asdict(answer) for answer in first.top],
         "tokens": [token.text for token in first.tokens],
         "raw_tokens": [token.raw for token in first.tokens],
         "token_ids": [token.id for token in first.tokens],
         "words": [{"text": word.text, "tokens": list(word.tokens)} for word in first.question.words],
-        "grid": [rows, columns],
+        **scored_places(first.image_relevance.shape, first.boxes),
         **({} if first.left_out is None else _left_out(first.left_out)),
         "explanations": [
             {
                 "method": e.method,
                 "layers": e.layers,
+                "explains": e.explains,
+                "signed": e.signed,
                 "image_relevance": [float(v) for v in e.image_relevance.ravel()],
                 "text_relevance": [float(v) for v in e.text_relevance],
                 "solver": [{key: _finite(value) for key, value in asdict(report).items()} for report in e.solver],
@@ -199,6 +216,11 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
 def _left_out(left_out: LeftOut) -> dict[str, Any]:
     words, patches, before = left_out
     return {"without_words": list(words), "without_patches": list(patches), "answer_before": asdict(before)}
+
+
+def scored_places(grid: Sequence[int] | None, boxes: NDArray[np.float32] | None) -> dict[str, Any]:
+    """The key that says where the scores of a picture lie: in a grid, or in boxes (N, 4)."""
+    return {"grid": list(grid or ())} if boxes is None else {"boxes": [[float(corner) for corner in box] for box in boxes]}
 
 
 def _finite(value: Any) -> Any:

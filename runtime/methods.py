@@ -16,11 +16,23 @@ import numpy as np
 from xai.base.errors import BadInput
 from xai.runtime.description import IMAGE, TEXT, Description, Site, Stream
 from xai.runtime.evidence import Evidence, crossing, fiedler_name, graph_name, reading, self_sites
-from xai.runtime.propagation import alike_to_words, handed_to_words, need_alike, propagate
+from xai.runtime.needs import (
+    EVERY,
+    FIRST,
+    Needs,
+    need_alike,
+    need_chains,
+    need_every_product,
+    need_fiedler,
+    need_grad_cam,
+    need_nothing,
+    need_reading,
+    need_weighted,
+    summed,
+    weighted_layers,
+)
+from xai.runtime.propagation import alike_to_words, handed_to_words, propagate
 from xai.spectral.arrays import Array, namespace
-
-FIRST, EVERY = "first", "all"
-"""The layers that a weighted spectral method sums over: the first with features, or all."""
 
 
 class Relevance(NamedTuple):
@@ -57,17 +69,6 @@ def finish_content(evidence: Evidence, text: Array, image: Array) -> Relevance:
     return Relevance(xp.concatenate([zeros[0], text, zeros[1]]), image)
 
 
-def summed(description: Description, layers: str) -> str:
-    """The layers that a weighted spectral method sums over, `FIRST` standing for what was published for the model."""
-    return EVERY if layers == EVERY else description.published.layers
-
-
-def weighted_layers(description: Description, modality: str, layers: str) -> tuple[str, ...]:
-    """The names of these layers."""
-    names = description.stream_of(modality).layers
-    return names if summed(description, layers) == EVERY else names[:1]
-
-
 def dsmi(evidence: Evidence) -> Relevance:
     """|v| of the last layer's features, per modality (reference name `dsm`)."""
     description = evidence.description
@@ -76,7 +77,11 @@ def dsmi(evidence: Evidence) -> Relevance:
 
 
 def _weighted_fiedler(kind: str, layers: str) -> Callable[[Evidence], Relevance]:
-    """Sum over layers of | M |v| |, M the evidence of that kind within a modality, without the special tokens' rows and columns."""
+    """Sum over layers of M |v|, M the evidence of that kind within a modality, without the special tokens' rows and columns.
+
+    The reference takes the absolute value of each layer's product, which changes nothing: M is not negative, unless it is the
+    difference of two for a contrast, which has signs.
+    """
 
     def relevance(evidence: Evidence) -> Relevance:
         found: dict[str, Any] = {TEXT: 0, IMAGE: 0}
@@ -84,7 +89,7 @@ def _weighted_fiedler(kind: str, layers: str) -> Callable[[Evidence], Relevance]
             inner = evidence.content(modality)
             for layer in weighted_layers(evidence.description, modality, layers):
                 vector = evidence[fiedler_name(graph_name(evidence.description, layer, modality))]
-                found[modality] = found[modality] + abs(evidence[f"{layer}/self/{kind}"][inner, inner] @ vector)
+                found[modality] = found[modality] + evidence[f"{layer}/self/{kind}"][inner, inner] @ vector
         return finish_content(evidence, found[TEXT], found[IMAGE])
 
     return relevance
@@ -147,21 +152,38 @@ def rollout(evidence: Evidence) -> Relevance:
     return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
 
 
-def transformer_attribution(evidence: Evidence) -> Relevance:
-    """R = I; R += C R over a stream's layers; of a stream that the answer does not read, C of the last attention to it
-    (`transformer_attr`)."""
-    description = evidence.description
+def _attribution(kind: str) -> Callable[[Evidence], Relevance]:
+    """R = I; R += C R over a stream's layers, C the evidence of that kind; of a stream that the answer does not read, C of the last
+    attention to it."""
+
+    def relevance(evidence: Evidence) -> Relevance:
+        description = evidence.description
+
+        def row(modality: str) -> Array:
+            stream = description.stream_of(modality)
+            if not stream.read:
+                site = crossing(description, stream)
+                return _read(evidence, site, evidence[f"{site.name}/{kind}"])[evidence.part(modality)]
+            products = [evidence[f"{site.name}/{kind}"] for site in self_sites(description, stream)]
+            first = found = start(stream, products[0], evidence.length(stream.name))
+            for product in reversed(products):
+                found = found + found @ product
+            return (found - first)[evidence.part(modality)]
+
+        return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
+
+    return relevance
+
+
+def partial_lrp(evidence: Evidence) -> Relevance:
+    """What the answer reads of the last attention's relevance, head mean, after the whole matrix was scaled to [0, 1] (`partial_lrp`)."""
 
     def row(modality: str) -> Array:
-        stream = description.stream_of(modality)
-        if not stream.read:
-            site = crossing(description, stream)
-            return _read(evidence, site, evidence[f"{site.name}/product"])[evidence.part(modality)]
-        products = [evidence[f"{site.name}/product"] for site in self_sites(description, stream)]
-        first = found = start(stream, products[0], evidence.length(stream.name))
-        for product in reversed(products):
-            found = found + found @ product
-        return (found - first)[evidence.part(modality)]
+        site = reading(evidence.description, modality)
+        matrix = evidence[f"{site.name}/lrp"]
+        low, high = matrix.min(), matrix.max()
+        scaled = (matrix - low) / (high - low) if high > low else matrix * 0
+        return _read(evidence, site, scaled)[evidence.part(modality)]
 
     return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})
 
@@ -192,53 +214,9 @@ def random(evidence: Evidence) -> Relevance:
     return Relevance(text, image)
 
 
-Needs = Callable[[Description], list[str]]
-
-
-def _need_fiedler(description: Description) -> list[str]:
-    return [fiedler_name(graph_name(description, description.stream_of(m).layers[-1], m)) for m in (TEXT, IMAGE)]
-
-
-def _need_weighted(kind: str, layers: str) -> Needs:
-    def needs(description: Description) -> list[str]:
-        found = []
-        for modality in (TEXT, IMAGE):
-            for layer in weighted_layers(description, modality, layers):
-                found += [fiedler_name(graph_name(description, layer, modality)), f"{layer}/self/{kind}"]
-        return list(dict.fromkeys(found))
-
-    return needs
-
-
-def _need_reading(description: Description) -> list[str]:
-    return list(dict.fromkeys(f"{reading(description, m).name}/attention" for m in (TEXT, IMAGE)))
-
-
-def _need_grad_cam(description: Description) -> list[str]:
-    return list(dict.fromkeys(f"{crossing(description, description.stream_of(m)).name}/grad-cam" for m in (TEXT, IMAGE)))
-
-
-def _need_chains(kind: str) -> Needs:
-    """Everything within a stream that the answer reads or hands on to another, and the last attention to one that it does not read."""
-
-    def needs(description: Description) -> list[str]:
-        found: list[str] = []
-        for stream in description.streams:
-            if stream.read or kind == "attention":
-                found += [site.name for site in self_sites(description, stream)]
-            if not stream.read:
-                found.append(crossing(description, stream).name)
-        return [f"{name}/{kind}" for name in found]
-
-    return needs
-
-
-def _need_every_product(description: Description) -> list[str]:
-    return [f"{site.name}/product" for site in description.sites if site.reached]
-
-
-def _need_nothing(description: Description) -> list[str]:
-    return []
+Dependence = Literal["none", "clamped", "linear"]
+"""How a method's scores depend on the answer that is explained: not at all; by gradients whose negative parts it leaves out where
+they cannot be put back; or by a sum that is linear in the gradients but for one such clamp, so that a contrast has signs."""
 
 
 class Between(NamedTuple):
@@ -265,6 +243,9 @@ class Method:
     layers: str | None = None
     """`FIRST` (as published for the model, which is all layers of some) or `EVERY` of a method that has one row for either; None of
     the others."""
+    dependence: Dependence = "clamped"
+    lrp: bool = False
+    """Whether it reads what layer-wise relevance propagation gives."""
     between: Between = AFFINITY
     """What goes with a word of the picture, for who asks."""
 
@@ -273,6 +254,10 @@ class Method:
         """The name without the choice of layers, for whoever gives `layers` beside it."""
         return self.name.partition("@")[0]
 
+    def offered(self, description: Description) -> bool:
+        """Whether a model gives what it reads."""
+        return description.published.lrp or not self.lrp
+
     def summed(self, description: Description) -> str | None:
         """`FIRST` or `EVERY`: which layers it sums over for a model; None where it has no choice."""
         return None if self.layers is None else summed(description, self.layers)
@@ -280,31 +265,36 @@ class Method:
 
 def _weighted(name: str, reference_name: str, kind: str, layers: str) -> Method:
     suffix = "@all" if layers == EVERY else ""
-    return Method(name + suffix, reference_name + suffix, _weighted_fiedler(kind, layers), _need_weighted(kind, layers), layers)
+    return Method(name + suffix, reference_name + suffix, _weighted_fiedler(kind, layers), need_weighted(kind, layers), layers, "linear")
 
 
-_HANDED = Between("relevance", handed_to_words, _need_every_product)
+_HANDED = Between("relevance", handed_to_words, need_every_product)
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("dsmi", "dsm", dsmi, _need_fiedler),
+        Method("dsmi", "dsm", dsmi, need_fiedler, dependence="none"),
         _weighted("dsmi-grad", "dsm_grad", "gradient", FIRST),
         _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", FIRST),
-        Method("relevance-maps", "rm", relevance_maps, _need_every_product, between=_HANDED),
-        Method("transformer-attribution", "transformer_attr", transformer_attribution, _need_chains("product")),
-        Method("raw-attention", "raw_attn", raw_attention, _need_reading),
-        Method("grad-cam", "attn_gradcam", grad_cam, _need_grad_cam),
-        Method("rollout", "rollout", rollout, _need_chains("attention")),
-        Method("random", "random", random, _need_nothing),
+        Method("relevance-maps", "rm", relevance_maps, need_every_product, between=_HANDED),
+        Method("transformer-attribution", "transformer_attr", _attribution("product"), need_chains("product")),
+        Method("transformer-attribution-lrp", "transformer_att", _attribution("lrp-product"), need_chains("lrp-product"), lrp=True),
+        Method("partial-lrp", "partial_lrp", partial_lrp, need_reading("lrp"), lrp=True),
+        Method("raw-attention", "raw_attn", raw_attention, need_reading("attention"), dependence="none"),
+        Method("grad-cam", "attn_gradcam", grad_cam, need_grad_cam, dependence="linear"),
+        Method("rollout", "rollout", rollout, need_chains("attention"), dependence="none"),
+        Method("random", "random", random, need_nothing, dependence="none"),
         _weighted("dsmi-grad", "dsm_grad", "gradient", EVERY),
         _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", EVERY),
     )
 }
 """Every method by name."""
 
-AS_PUBLISHED = tuple(name for name, method in METHODS.items() if method.layers != EVERY)
-"""What `all` stands for: the methods as they were published, and the floor `random`."""
+AS_PUBLISHED = tuple(name for name, method in METHODS.items() if method.layers != EVERY and not method.lrp)
+"""What `all` stands for with every model: the methods as they were published, and the floor `random`."""
+
+ALL = ("all", "all@all")
+"""Names that stand for several methods: as published, or with all layers where they choose layers."""
 
 DEFAULT_METHOD = "dsmi-grad"
 
@@ -317,15 +307,33 @@ def find_method(name: str) -> Method:
     raise BadInput(f"unknown method {name!r}: choose from {', '.join(METHODS)}")
 
 
-def find_methods(asked: str | Iterable[str]) -> tuple[Method, ...]:
-    """The methods asked for, by one name or several, each once; `all` stands for `AS_PUBLISHED`.
+def find_methods(asked: str | Iterable[str], description: Description | None = None) -> tuple[Method, ...]:
+    """The methods asked for, by one name or several, each once; `all` stands for `AS_PUBLISHED` and what else a model offers, `all@all`
+    for the same with all layers.
 
-    Raises `BadInput` on an unknown name, with the valid ones, and on none.
+    Raises `BadInput` on an unknown name, with the valid ones, on none, and on one that needs what the model does not give.
     """
     if not isinstance(asked, Iterable):
         raise BadInput(f"methods is {asked!r}: name one, or several in a list")
     names = [asked] if isinstance(asked, str) else list(asked)
     if not names:
         raise BadInput("no method is named: name some, or all")
-    wanted = [name for given in names for name in (AS_PUBLISHED if given == "all" else (given,))]
-    return tuple({method.name: method for method in map(find_method, wanted)}.values())
+    found = [method for name in names for method in (_find_all(name, description) if name in ALL else (find_method(name),))]
+    if description:
+        check_offered(found, description)
+    return tuple({method.name: method for method in found}.values())
+
+
+def check_offered(methods: Iterable[Method], description: Description) -> None:
+    """Raises `BadInput` for the first method that needs what the model does not give."""
+    if missing := [method.name for method in methods if not method.offered(description)]:
+        raise BadInput(
+            f"method {missing[0]} needs layer-wise relevance propagation, which {description.family} does not give: "
+            "choose another method, such as transformer-attribution"
+        )
+
+
+def _find_all(name: str, description: Description | None) -> list[Method]:
+    """The methods that one of `ALL` stands for."""
+    offered = [m.name for m in METHODS.values() if m.name in AS_PUBLISHED or (m.lrp and description and m.offered(description))]
+    return [METHODS.get(f"{each}@all", METHODS[each]) if name == "all@all" else METHODS[each] for each in offered]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from xai.runtime.description import IMAGE, TEXT, Description, Site
+from xai.runtime.description import IMAGE, TEXT, Site
 from xai.runtime.evidence import Evidence, features_name, graph_name
 from xai.spectral.affinity import unit_rows
 from xai.spectral.arrays import Array, namespace
@@ -147,12 +147,6 @@ def handed_to_words(evidence: Evidence) -> Array:
         like = evidence[f"{description.sites[0].name}/product"]
         found = handed.own[text.name].read(namespace(like).eye(evidence.length(text.name), dtype=like.dtype)[evidence.part(TEXT)])
     return found[:, evidence.content(IMAGE)]
-
-
-def need_alike(description: Description) -> list[str]:
-    """The evidence that `alike_to_words` reads."""
-    last = [graph_name(description, description.stream_of(modality).layers[-1], modality) for modality in (TEXT, IMAGE)]
-    return list(dict.fromkeys(features_name(graph) for graph in last))
 
 
 def alike_to_words(evidence: Evidence) -> Array:

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from xai.base.errors import XaiError
 from xai.base.versions import XAI_VERSION
+from xai.runtime.description import Boxes
 from xai.runtime.explainer import Explainer
 from xai.runtime.inputs.prepare import THREADS
 from xai.serve.asking import Models
@@ -34,7 +35,10 @@ STATUS: dict[str, Any] = {
 
 
 def build(explainers: Mapping[str, Explainer], settings: Settings, life: Life) -> FastAPI:
-    """The application that serves these models under their names."""
+    """The application that serves these models under their names. Raises `XaiError` for one that looks at boxes: no request has any."""
+    for name, explainer in explainers.items():
+        if isinstance(explainer.session.description.picture, Boxes):
+            raise XaiError(f"model {name} looks at boxes with features, which no request can bring: explain it with xai explain --boxes")
     gauges = Gauges()
     threads = Threads(ThreadPoolExecutor(THREADS, thread_name_prefix="decode"), ThreadPoolExecutor(1, thread_name_prefix="draw"))
     served = {name: Served(name, explainer, settings, gauges, threads) for name, explainer in explainers.items()}

@@ -60,6 +60,7 @@ class ExplainRequest(Question):
     method: str | None = Field(None, description="The method; `all` for every one. Default: dsmi-grad.")
     methods: list[str] | None = Field(None, description="Several methods, in place of `method`.", min_length=1, max_length=MOST_METHODS)
     target: str | int | None = Field(None, description="Explain this answer (name or id) instead of the model's own.")
+    versus: str | int | None = Field(None, description="Explain why the target, or the model's own answer, and not this one (name or id).")
     word_regions: bool = Field(False, description="Also say what goes with each word of the picture.")
 
     def asked_methods(self) -> list[str]:

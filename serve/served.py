@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -51,6 +52,7 @@ class Work:
     methods: tuple[str, ...]
     target: str | int | None
     top_k: int
+    versus: str | int | None = None
     word_regions: bool = False
 
 
@@ -89,15 +91,23 @@ class Served:
         self.ready = True
 
     async def explain(
-        self, picture: Picture, question: str, methods: Sequence[str], target: str | int | None, top_k: int, word_regions: bool = False
+        self,
+        picture: Picture,
+        question: str,
+        methods: Sequence[str],
+        target: str | int | None,
+        versus: str | int | None,
+        top_k: int,
+        word_regions: bool = False,
     ) -> Passed[Result]:
         """The explanations of one answer. Raises `Refusal` on an input that cannot be used."""
         with _refusing():
-            names = tuple(method.name for method in find_methods(methods))
-            encoded = self.explainer.check(question, target)
+            names = tuple(method.name for method in find_methods(methods, self.explainer.session.description))
+            encoded = self.explainer.check(question, target, versus=versus, methods=names)
         image = await self._decode(picture)
         with self._timed(self._gauges.explain):
-            return await self.batcher.submit(Work(Asked(image, encoded), names, target, top_k, word_regions), (names, word_regions))
+            work = Work(Asked(image, encoded), names, target, top_k, versus, word_regions)
+            return await self.batcher.submit(work, (names, word_regions))
 
     async def answer(
         self, picture: Picture, question: str, without_patches: Sequence[int], without_words: Sequence[int], top_k: int
@@ -107,7 +117,7 @@ class Served:
             encoded = self.explainer.check(question)
         words = _mask(without_words, len(encoded.words), "without_words", "words")
         image = await self._decode(picture)
-        masks = _mask(without_patches, image.grid[0] * image.grid[1], "without_patches", "patches"), words
+        masks = _mask(without_patches, math.prod(image.shape), "without_patches", "patches"), words
         with self._timed(self._gauges.predict):
             return await self.batcher.submit(Work(Asked(image, encoded, *masks), (), None, top_k), ())
 
@@ -135,9 +145,9 @@ class Served:
         most = max(work.top_k for work in works)
         if methods := works[0].methods:
             pairs = [(work.asked.image, work.asked.question) for work in works]
-            targets = [work.target for work in works]
+            targets, versus = [work.target for work in works], [work.versus for work in works]
             seeds, regions = [0] * len(works), works[0].word_regions
-            explained = self.explainer.explain_batch(pairs, methods, targets, top_k=most, seed=seeds, word_regions=regions)
+            explained = self.explainer.explain_batch(pairs, methods, targets, versus, top_k=most, seed=seeds, word_regions=regions)
             found, timings = [*explained], explained[0][0].timings_ms
         else:
             predictions = self.explainer.answer_batch([work.asked for work in works], top_k=most)

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import os
+import shutil
 import sys
 import types
 import zlib
@@ -26,6 +27,8 @@ from numpy.typing import NDArray
 import xai
 from xai.runtime.explainer import Explainer
 from xai.tests.families import FamilyGolden
+from xai.tests.torchvision_standin import import_timm
+from xai.tests.variants import HUB, SWIN, VARIANTS, Variant, hub_names
 
 DATA = Path(__file__).parent / "data"
 SHARED_GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
@@ -65,8 +68,7 @@ def generated_state(folder: Path) -> dict[str, torch.Tensor]:
     """Every tensor that `folder/state_dict_shapes.json` lists."""
     shapes = json.loads((folder / "state_dict_shapes.json").read_text())
     tensors = {name: torch.from_numpy(generated_tensor(name, tuple(shape))) for name, shape in shapes.items()}
-    tensors["vqa_classifier.3.bias"] = torch.from_numpy(np.load(folder / "vqa_classifier.3.bias.npy"))
-    return tensors
+    return tensors | {file.stem: torch.from_numpy(np.load(file)) for file in folder.glob("*.npy")}
 
 
 class _ForeignModule:
@@ -89,16 +91,16 @@ class _ForeignModule:
             del sys.modules[name]
 
 
-def write_lightning_checkpoint(path: Path, state: dict[str, torch.Tensor], heads: int) -> Path:
+def write_lightning_checkpoint(path: Path, state: dict[str, torch.Tensor], heads: int, transform: str = "clip") -> Path:
     """A checkpoint as Lightning 1.x writes METER's: classes that are not installed, and tensors that METER does not use."""
     with (
         _ForeignModule("foreign_config.containers", "ReadOnlyDict", dict) as config_type,
         _ForeignModule("foreign_lightning.callbacks", "ModelCheckpoint", object) as callback,
     ):
         extra = {name: torch.zeros(shape) for name, shape in NOT_METERS.items()}
-        config = config_type(num_heads=heads, tokenizer="roberta-base")
+        config = config_type(num_heads=heads, tokenizer="roberta-base", val_transform_keys=[transform])
         content = {
-            "state_dict": state | extra,
+            "state_dict": extra | state,
             "callbacks": {callback: {"best": torch.tensor(0.77)}},
             "hyper_parameters": {"config": config},
         }
@@ -199,6 +201,38 @@ def family_goldens() -> Callable[[str], FamilyGolden]:
 def family_golden(request: pytest.FixtureRequest, family_goldens: Callable[[str], FamilyGolden]) -> FamilyGolden:
     """Each of them in turn."""
     return family_goldens(request.param)
+
+
+@pytest.fixture(scope="session")
+def variants(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Variant]:
+    """The golden set of a variant of METER, as a user would have it, made once."""
+
+    @functools.cache
+    def make(name: str) -> Variant:
+        folder, place = DATA / name, tmp_path_factory.mktemp(name)
+        content, state = json.loads((folder / "cases.json").read_text()), generated_state(folder)
+        (place / "answers.json").write_text(json.dumps(content["labels"]))
+        if name == HUB:
+            model = place / "hub"
+            model.mkdir()
+            shutil.copy(folder / "config.json", model)
+            positions = {"meter.text_transformer.embeddings.position_ids": torch.arange(514)[None]}
+            torch.save(hub_names(state) | positions, model / "pytorch_model.bin")
+            return Variant(name, folder, model)
+        if name == SWIN:
+            import_timm()
+            block = "vit_model.layers.0.blocks.1"
+            state |= {f"{block}.attn.relative_position_index": torch.zeros(1, dtype=torch.int64), f"{block}.attn_mask": torch.zeros(1)}
+        transform = "imagenet" if name == SWIN else "clip"
+        return Variant(name, folder, write_lightning_checkpoint(place / "meter.ckpt", state, content["config"]["heads"], transform))
+
+    return make
+
+
+@pytest.fixture(scope="session", params=VARIANTS)
+def variant(request: pytest.FixtureRequest, variants: Callable[[str], Variant]) -> Variant:
+    """Each of them in turn."""
+    return variants(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -33,8 +33,12 @@ class FamilyGolden:
         return load_family(self.folder)
 
     @cached_property
+    def content(self) -> dict[str, Any]:
+        return json.loads((self.folder / "cases.json").read_text())
+
+    @property
     def cases(self) -> list[dict[str, Any]]:
-        return json.loads((self.folder / "cases.json").read_text())["cases"]
+        return self.content["cases"]
 
     @cached_property
     def expected(self) -> dict[str, NDArray]:
@@ -80,7 +84,7 @@ def make_inputs(family: Family, shape: tuple[int, int, int], padded: bool = Fals
         text_mask[-1, (tokens + 1) // 2 :] = False
         image_mask[-1, (image + 1) // 2 :] = False
     direction = torch.zeros(batch, description.answers)
-    direction[::2, 3] = 1
+    direction[::2, min(3, description.answers - 1)] = 1
     return {
         "image_tokens": torch.randn(batch, image, description.image_width, generator=generator),
         "image_mask": image_mask,

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from xai.runtime.inputs.decode import ImageSource
 
 Region = NDArray[np.float64]
-"""Share (grid, grid) of each patch that the answer rests on."""
+"""Share (rows, columns) of each patch that the answer rests on."""
 
 Progress = Callable[[int, int], None]
 """Hears of what is done, and of how much there is in all."""
 
 
-def unknown_region(_: int) -> None:
+def unknown_region(_rows: int, _columns: int) -> None:
     """Know nothing: the `truth` of a sample that does not say where its answer lies."""
 
 
@@ -31,8 +31,8 @@ class Sample:
     label: Mapping[str, float]
     picture: Callable[[], ImageSource] = field(compare=False, repr=False)
     """Gives the image's file, which may be missing or broken, or the picture drawn."""
-    truth: Callable[[int], Region | None] = field(default=unknown_region, compare=False, repr=False)
-    """Gives the true region for a grid of that many patches a side; None where it is unknown, or where the answer rests on nothing."""
+    truth: Callable[[int, int], Region | None] = field(default=unknown_region, compare=False, repr=False)
+    """Gives the true region for so many rows and columns of patches; None where it is unknown, or where the answer rests on nothing."""
 
 
 def by_image(samples: Sequence[Sample]) -> list[Sample]:

@@ -6,6 +6,7 @@ seed names a data set. Shapes and colours are those of easy-VQA, so that one mod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -284,18 +285,19 @@ def samples(seed: int, count: int, categories: tuple[str, ...] = CATEGORIES) -> 
                 break
 
 
-def patch_coverage(region: NDArray[np.bool_], grid: int) -> NDArray[np.float64]:
-    """Compute the share (grid, grid) of each patch's pixels that the region (side, side) covers; side is a multiple of grid."""
-    patch, rest = divmod(region.shape[0], grid)
-    if rest:
-        raise ValueError(f"a region of side {region.shape[0]} does not divide into {grid} patches")
-    return region.reshape(grid, patch, grid, patch).mean((1, 3))
+def patch_coverage(region: NDArray[np.bool_], rows: int, columns: int) -> NDArray[np.float64]:
+    """Compute the share (rows, columns) of each patch's pixels that the region (side, side) covers; side is a multiple of both."""
+    side = region.shape[0]
+    if side % rows or side % columns:
+        raise ValueError(f"a region of side {side} does not divide into {rows} x {columns} patches")
+    return region.reshape(rows, side // rows, columns, side // columns).mean((1, 3))
 
 
-def true_region(scene: Scene, question: Question, grid: int) -> Region:
-    """Compute the share (grid, grid) of each patch that belongs to the shapes that the question's answer rests on."""
-    side = -(-SCENE_SIDE // grid) * grid
-    return patch_coverage(scene.region(question.region, side), grid)
+def true_region(scene: Scene, question: Question, rows: int, columns: int) -> Region:
+    """Compute the share (rows, columns) of each patch that belongs to the shapes that the question's answer rests on."""
+    multiple = math.lcm(rows, columns)
+    side = -(-SCENE_SIDE // multiple) * multiple
+    return patch_coverage(scene.region(question.region, side), rows, columns)
 
 
 def scene_samples(count: int | None, seed: int, progress: Progress | None) -> list[Sample]:
@@ -310,7 +312,7 @@ def scene_samples(count: int | None, seed: int, progress: Progress | None) -> li
 
 
 def _sample(name: str, scene: Scene, question: Question) -> Sample:
-    def truth(grid: int) -> Region | None:
-        return true_region(scene, question, grid) if question.region else None
+    def truth(rows: int, columns: int) -> Region | None:
+        return true_region(scene, question, rows, columns) if question.region else None
 
     return Sample(name, f"scene {name}", question.text, {question.answer: 1.0}, partial(scene.draw, SCENE_SIDE), truth)

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from xai.base.errors import BadInput
 from xai.bench.data.sample import Region
 from xai.bench.data.scenes import CATEGORIES, SCENE_SIDE, Question, Scene, samples, true_region
 from xai.bench.tables import plain
+from xai.runtime.description import Boxes
 from xai.runtime.explainer import Explainer
 from xai.runtime.methods import METHODS
 
@@ -34,12 +36,12 @@ class Pointing:
 
 
 def is_hit(relevance: NDArray[np.floating], covered: Region) -> bool:
-    """Say whether the maximum of `relevance` (g, g) lies in a patch that the region touches; the first of equal maxima counts."""
+    """Say whether the maximum of `relevance` (rows, columns) lies in a patch that the region touches; the first of equal maxima counts."""
     return bool(covered.flat[int(relevance.argmax())] > 0)
 
 
 def energy_inside(relevance: NDArray[np.floating], covered: Region) -> float:
-    """Compute the share of the relevance (g, g), all >= 0, that lies in the region; 0 where there is no relevance."""
+    """Compute the share of the relevance (rows, columns), all >= 0, that lies in the region; 0 where there is no relevance."""
     total = relevance.sum()
     return float((relevance * covered).sum() / total) if total > 0 else 0.0
 
@@ -57,18 +59,19 @@ def pointing_samples(seed: int, count: int) -> list[tuple[Scene, Question]]:
 def pointing_game(
     explainer: Explainer, seed: int, count: int, batch: int = 16, track: Callable[[Sequence[int]], Iterable[int]] = iter
 ) -> Pointing:
-    """Play with every method; `track` may show the batches pass."""
-    grid = explainer.session.description.grid
+    """Play with every method; `track` may show the batches pass. Raises `BadInput` where the model takes boxes: scenes have none."""
+    if isinstance(explainer.session.description.picture, Boxes):
+        raise BadInput(f"the pointing game is played on generated scenes, and {explainer.session.source} takes boxes with features")
     played = pointing_samples(seed, count)
-    methods = tuple(METHODS)
+    methods = tuple(name for name, method in METHODS.items() if method.offered(explainer.session.description))
     hits, energy, correct = [], [], []
     for start in track(range(0, count, batch)):
         part = played[start : start + batch]
         pairs = [(scene.draw(SCENE_SIDE), question.text) for scene, question in part]
         explained = explainer.explain_batch(pairs, methods, seed=seed + start)
         for (scene, question), found in zip(part, explained, strict=True):
-            covered = true_region(scene, question, grid)
             maps = [explanation.image_relevance for explanation in found]
+            covered = true_region(scene, question, *maps[0].shape)
             hits.append([is_hit(m, covered) for m in maps])
             energy.append([energy_inside(m, covered) for m in maps])
             correct.append(found[0].answer.text == question.answer)

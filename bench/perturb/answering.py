@@ -16,46 +16,52 @@ from xai.bench.perturb.plan import QuestionPlan, batch_subsets, plan_question
 from xai.bench.perturb.request import Request
 from xai.runtime.description import IMAGE, TEXT, Description
 from xai.runtime.engine import Answered, explain_tokens
-from xai.runtime.evidence import solved_graphs
-from xai.runtime.inputs.encode import embed_texts, encode_distinct
-from xai.runtime.masked.masking import Kept, answer_kept, kept_places
+from xai.runtime.evidence import modality_of, solved_graphs
+from xai.runtime.inputs.encode import EncodedImages, encode_distinct
+from xai.runtime.masked.masking import Kept, answer_kept, kept_places, text_to_cut
 from xai.runtime.methods import Method, Relevance
 from xai.runtime.sessions.protocol import Session
 from xai.spectral import Status
-from xai.spectral.arrays import Array, namespace, to_numpy
+from xai.spectral.arrays import to_numpy
+
+Picture = tuple[NDArray[np.float32], ...]
+"""Normalised pixels (3, h, w), or features (N, D) and boxes (N, 4) (`runtime.description.picture_inputs`)."""
 
 
 @dataclass(frozen=True)
 class PreparedQuestion:
-    """A sample ready to be run: normalised pixels (3, S, S) and token ids (T,)."""
+    """A sample ready to be run: its picture as the model takes it, and token ids (T,)."""
 
     index: int
     """Place in the run's order, which results are sorted by."""
     sample: Sample
-    pixels: NDArray[np.float32]
+    picture: Picture
     ids: NDArray[np.int64]
+    grid: tuple[int, int] | None
+    """Rows and columns of the picture's patches; None where it is given as boxes."""
 
 
 class Questions(NamedTuple):
-    """Questions that are run together: `image_tokens` (I, N, width) of their distinct images, the row (Q,) of each
-    question's image there, and each question's token ids (T,)."""
+    """Questions that are run together: their distinct images' tokens, the row there of each question's image, and each question's token
+    ids (T,)."""
 
-    image_tokens: Array
-    rows: NDArray[np.int64]
+    images: EncodedImages
     ids: Sequence[NDArray[np.int64]]
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
         """Count the image and text tokens of every question, special ones included."""
-        return [(self.image_tokens.shape[1], len(ids)) for ids in self.ids]
+        tokens, rows, mask = self.images
+        counts = np.full(len(tokens), tokens.shape[1]) if mask is None else mask.sum(1)
+        return [(int(counts[row]), len(ids)) for row, ids in zip(rows, self.ids, strict=True)]
 
 
 class ExplainedQuestion(NamedTuple):
-    """One question's logits (answers,), one relevance per method, and per method the graphs that have no simple solution."""
+    """One question's logits (answers,), one relevance per method, and per method, by modality, the graphs that have no simple solution."""
 
     logits: NDArray[np.float64]
     relevances: tuple[Relevance, ...]
-    open_graphs: tuple[Mapping[str, str], ...]
+    open_graphs: tuple[Mapping[str, Mapping[str, str]], ...]
 
 
 @dataclass(frozen=True)
@@ -72,20 +78,19 @@ def run_chunk(session: Session, prepared: Sequence[PreparedQuestion], request: R
     """Encode each image once, explain each question once, answer every distinct subset once."""
     if not prepared:
         return []
-    questions = encode_questions(session, [one.pixels for one in prepared], [one.ids for one in prepared], request.memory)
+    questions = encode_questions(session, [one.picture for one in prepared], [one.ids for one in prepared], request.memory)
     seeds = [(request.seed << 32) + one.index for one in prepared]
     explained = explain_questions(session, questions, request.methods, seeds, request.memory)
-    plans = [plan_question(one.relevances, request.modalities, request.signs) for one in explained]
+    words = session.description.special[TEXT]
+    plans = [plan_question(one.relevances, words, request.modalities, request.signs) for one in explained]
     logits = answer_subsets(session, questions, plans, [one.logits for one in explained], request.memory)
     return [Measured(*parts) for parts in zip(prepared, explained, plans, logits, strict=True)]
 
 
-def encode_questions(
-    session: Session, pixels: Sequence[NDArray[np.float32]], ids: Sequence[NDArray[np.int64]], memory: Memory
-) -> Questions:
-    """Encode each distinct image once; `pixels` (3, S, S) and `ids` (T,) are each question's."""
-    encoded = encode_distinct(session, pixels, memory.answers(1 + session.description.grid**2, 0))
-    return Questions(encoded.tokens, encoded.rows, ids)
+def encode_questions(session: Session, pictures: Sequence[Picture], ids: Sequence[NDArray[np.int64]], memory: Memory) -> Questions:
+    """Encode each distinct image once; `pictures` and `ids` (T,) are each question's."""
+    tokens = max(session.description.image_tokens(*picture) for picture in pictures)
+    return Questions(encode_distinct(session, pictures, memory.answers(tokens, 0)), ids)
 
 
 def explain_questions(
@@ -96,24 +101,27 @@ def explain_questions(
     `seeds` holds one seed per question for the floor, so that no question shares its noise with another one.
     """
     description = session.description
-    tokens = questions.image_tokens.shape[1]
-    rows = memory.evidence(tokens, max(len(ids) for ids in questions.ids))
+    tokens, of, mask = questions.images
+    rows = memory.evidence(tokens.shape[1], max(len(ids) for ids in questions.ids))
     found: list[ExplainedQuestion] = []
     for start in range(0, len(questions.ids), rows):
         part = slice(start, start + rows)
         ids = questions.ids[part]
-        images = questions.image_tokens[namespace(questions.image_tokens).asarray(questions.rows[part])]
-        for one in explain_tokens(session, images, ids, [TOP_ANSWER] * len(ids), methods, seeds=seeds[part]):
+        own, own_mask = EncodedImages(tokens, of[part], mask).each()
+        for one in explain_tokens(session, own, ids, [TOP_ANSWER] * len(ids), methods, seeds=seeds[part], image_mask=own_mask):
             logits = np.asarray(to_numpy(one.logits), np.float64)
             found.append(ExplainedQuestion(logits, one.relevances, tuple(_open_graphs(one, method, description) for method in methods)))
     return found
 
 
-def _open_graphs(answered: Answered, method: Method, description: Description) -> dict[str, str]:
-    """Find the graphs that a method reads and that have no simple solution, with the solver's status."""
+def _open_graphs(answered: Answered, method: Method, description: Description) -> dict[str, dict[str, str]]:
+    """Find, by modality, the graphs that a method reads and that have no simple solution, with the solver's status."""
     used = solved_graphs(method.needs(description))
-    simple = Status.CONVERGED.name.lower()
-    return {r.graph: r.status for r in answered.solver if r.graph in used and r.status != simple}
+    found: dict[str, dict[str, str]] = {TEXT: {}, IMAGE: {}}
+    for report in answered.solver:
+        if report.graph in used and report.status != Status.CONVERGED.name.lower():
+            found[modality_of(report.graph, description)][report.graph] = report.status
+    return found
 
 
 def answer_subsets(
@@ -124,20 +132,20 @@ def answer_subsets(
     `whole` holds each question's logits with nothing removed, the first subset of every plan: it is not run again.
     Raises `XaiError` where an answer is not finite.
     """
-    text = embed_texts(session, questions.ids).embeddings
+    text = text_to_cut(session, questions.ids)
     found = [np.full((len(plan.subsets), len(logits)), np.nan) for plan, logits in zip(plans, whole, strict=True)]
     for logits, unperturbed in zip(found, whole, strict=True):
         logits[0] = unperturbed
     sizes, special = questions.sizes, session.description.special
-    for batch in batch_subsets(plans, sizes, memory.answers):
+    for batch in batch_subsets(plans, sizes, special, memory.answers):
         image_kept = np.empty((len(batch.jobs), batch.image_tokens), np.int64)
         text_kept = np.empty((len(batch.jobs), batch.text_tokens), np.int64)
         for row, (q, s) in enumerate(batch.jobs):
             modality, kept = plans[q].subsets[s]
-            image_kept[row] = kept_places(kept, special[IMAGE], sizes[q][0]) if modality == "image" else np.arange(batch.image_tokens)
-            text_kept[row] = kept_places(kept, special[TEXT], sizes[q][1]) if modality == "text" else np.arange(batch.text_tokens)
+            image_kept[row] = kept_places(kept, special[IMAGE], sizes[q][0]) if modality == IMAGE else np.arange(batch.image_tokens)
+            text_kept[row] = kept_places(kept, special[TEXT], sizes[q][1]) if modality == TEXT else np.arange(batch.text_tokens)
         asked = np.array([q for q, _ in batch.jobs])
-        image = Kept(questions.image_tokens, questions.rows[asked], image_kept)
+        image = Kept(questions.images.tokens, questions.images.rows[asked], image_kept)
         logits = answer_kept(session, image, Kept(text, asked, text_kept))
         for (q, s), row_logits in zip(batch.jobs, to_numpy(logits), strict=True):
             found[q][s] = row_logits

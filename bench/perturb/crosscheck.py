@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput, XaiError
 from xai.base.files import json_bytes, write
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.answering import Measured, run_chunk
@@ -19,7 +19,6 @@ from xai.bench.perturb.plan import Curve, min_max, published_counts
 from xai.bench.perturb.request import FLOOR, Chunk, Request
 from xai.bench.perturb.run import prepare_chunk
 from xai.runtime.explainer import Explainer
-from xai.runtime.methods import METHODS
 
 TIE = 1e-5
 """Scores scaled to [0, 1] that differ by less may change places: float32 sums them in another order."""
@@ -47,15 +46,19 @@ class CrossCheck:
     """Steps that keep other tokens for no such reason."""
     fails_in_reference: list[str] = field(default_factory=list)
     """Runs that the published code cannot do."""
+    unchecked: list[str] = field(default_factory=list)
+    """Methods that the published procedure was not written out for."""
     reference_seconds: float = 0.0
     seconds: float = 0.0
 
     @property
-    def speed_ratio(self) -> float:
-        return self.reference_seconds / self.seconds
+    def speed_ratio(self) -> float | None:
+        """How many times as fast; None where nothing was compared."""
+        return self.reference_seconds / self.seconds if self.reference_seconds else None
 
     def summary(self) -> str:
         """Say it in a few lines, for a terminal."""
+        ratio = self.speed_ratio
         lines = [
             f"Cross-check with the published procedure: {self.questions} questions, {self.steps} steps",
             f"  same tokens kept: {self.same_tokens}, largest difference of a logit {self.max_logit_difference:.1e}, "
@@ -64,38 +67,56 @@ class CrossCheck:
             f"another order: {len(self.orders_differing)}",
             *(f"    {text}" for text in (*self.answers_differing, *self.orders_differing)[:10]),
             f"  runs that the published code cannot do: {len(self.fails_in_reference)}",
-            f"  {self.reference_seconds:.2f} s against {self.seconds:.2f} s: {self.speed_ratio:.1f} times as fast",
+            *([f"  not checked, having no published counterpart here: {', '.join(self.unchecked)}"] if self.unchecked else []),
+            *([f"  {self.reference_seconds:.2f} s against {self.seconds:.2f} s: {ratio:.1f} times as fast"] if ratio else []),
         ]
         return "\n".join(lines)
+
+
+def check_reference(explainer: Explainer, reference: Explainer) -> None:
+    """Raise `XaiError` where `reference` does not run in eager PyTorch, is of another family, or of one without a procedure."""
+    if reference.session.name != "eager":
+        raise XaiError("the published procedure runs in eager PyTorch: give the model as --model CHECKPOINT")
+    from xai.bench.procedures import PROCEDURES
+
+    family, own = reference.session.description.family, explainer.session.description.family
+    if family != own:
+        raise BadInput(f"{reference.session.source} is a {family}, not a {own}: compare with the same model")
+    if family not in PROCEDURES:
+        raise BadInput(f"no published procedure is written out for {family}: leave --cross-check out")
 
 
 def cross_check(explainer: Explainer, reference: Explainer, samples: Sequence[Sample], request: Request) -> CrossCheck:
     """Run `samples` both ways. `reference` must run in eager PyTorch; the floor is not part of the published procedure.
 
-    Raises `XaiError` where a sample cannot be used or `reference` runs otherwise.
+    Raises `XaiError` where a sample cannot be used, and as `check_reference` does.
     """
-    if reference.session.name != "eager":
-        raise XaiError("the published procedure runs in eager PyTorch: give the model as --model CHECKPOINT")
     import torch
 
-    from xai.bench.published import PublishedRun, ReferenceFails, run_published, with_parameter_gradients
+    from xai.bench.procedures import PROCEDURES
+    from xai.bench.published import PublishedRun, ReferenceFails, with_parameter_gradients
 
+    check_reference(explainer, reference)
+    procedure = PROCEDURES[reference.session.description.family]
     model = reference.session.model  # type: ignore[attr-defined]  # the eager session's own
     checked = CrossCheck(questions=len(samples))
-    prepared, _ = prepare_chunk(explainer, samples, Chunk(0, len(samples)), skip_broken=False)
+    prepared, _ = prepare_chunk(explainer, samples, Chunk(0, len(samples)), skip_broken=False, boxes=request.boxes)
     start = time.perf_counter()
     ours = run_chunk(explainer.session, prepared, request)
     checked.seconds = time.perf_counter() - start
-    methods = [(i, method) for i, method in enumerate(request.methods) if method.name != FLOOR]
+    asked = [(i, method) for i, method in enumerate(request.methods) if method.name != FLOOR]
+    methods = [(i, method) for i, method in asked if method.reference_name in procedure.methods]
+    checked.unchecked = [method.name for _, method in asked if method.reference_name not in procedure.methods]
     for measured in ours:
-        pixels, ids = (torch.from_numpy(a)[None] for a in (measured.prepared.pixels, measured.prepared.ids))
+        *arrays, ids = (torch.from_numpy(a)[None] for a in (*measured.prepared.picture, measured.prepared.ids))
+        picture = tuple(arrays)
         for (i, method), modality, sign in product(methods, request.modalities, request.signs):
             name = f"question {measured.prepared.sample.question_id}, {method.name}, {modality} {sign}"
             start = time.perf_counter()
             theirs: PublishedRun | None = None
             with with_parameter_gradients(model):
                 try:
-                    theirs = run_published(model, pixels, ids, METHODS[method.base].reference_name, method.layers, modality, sign)
+                    theirs = procedure.run(model, picture, ids, method.reference_name, modality, sign)
                 except ReferenceFails:
                     checked.fails_in_reference.append(name)
             checked.reference_seconds += time.perf_counter() - start
@@ -126,7 +147,7 @@ def _compare_run(
             changed = scores[np.setxor1d(own, kept[step])]
             if np.ptp(changed) <= TIE:
                 checked.ties.append(where)
-            elif any(graph.startswith(curve.modality) for graph in measured.explained.open_graphs[curve.method]):
+            elif measured.explained.open_graphs[curve.method][curve.modality]:
                 checked.open_graphs.append(where)
             else:
                 checked.orders_differing.append(where)

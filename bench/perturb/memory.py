@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from xai.runtime.inputs.encode import embed_texts, encode_images
+from xai.runtime.description import IMAGE, Aspect, Boxes, Description, Square
 from xai.runtime.sessions.protocol import Session
 
 MOST_QUESTIONS = 32
 """Questions that are planned and run together, at most."""
+PUBLISHED_BOXES = 36
+"""Of a picture, in the published features (Anderson et al. 2018; Tan and Bansal 2019)."""
 _ROWS_OF_A_QUESTION = 64
 """Distinct subsets of about one length that a question asks for, by nine methods: of some 150 in all."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """How many rows of each kind of run fit into `limit` bytes, for a model of `width` channels and `layers` layer pairs.
+    """How many rows of each kind of run fit into `limit` bytes, for a model of `width` channels and `layers` layers of image tokens.
 
     An estimate from above in float32: 16 vectors of every token, and the attention map twice in case the session forms it.
     The evidence graph keeps both for every layer, with the map's gradient.
@@ -48,8 +48,20 @@ class Memory:
 
 
 def session_memory(session: Session, limit: int) -> Memory:
-    """Find what fits into `limit` bytes from the widths of the session's model: one empty image and question are run."""
-    side = session.description.image_size
-    image = encode_images(session, np.zeros((1, 3, side, side), np.float32))
-    text = embed_texts(session, [np.zeros(2, np.int64)]).embeddings
-    return Memory(limit, max(image.shape[-1], text.shape[-1]), session.description.layers)
+    """What fits into `limit` bytes of the session's model."""
+    description = session.description
+    image = description.stream_of(IMAGE).name
+    layers = sum(site.queries == site.keys == image for site in description.sites)
+    return Memory(limit, max(description.image_width, description.text_width), layers)
+
+
+def usual_tokens(description: Description) -> int:
+    """How many tokens, special ones included, a picture becomes: always, at most where it keeps its shape, or of boxes as published."""
+    special = sum(description.special[IMAGE])
+    match description.picture:
+        case Square(grid=grid):
+            return grid**2 + special
+        case Aspect(shorter=shorter, longer=longer, patch=patch):
+            return (shorter // patch) * (longer // patch) + special
+        case Boxes():
+            return PUBLISHED_BOXES + special

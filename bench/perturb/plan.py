@@ -12,12 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xai.runtime.description import IMAGE, TEXT, Special
 from xai.runtime.methods import Relevance
 from xai.spectral.arrays import to_numpy
 
 STEPS = (0.0, 0.25, 0.5, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
 """Fractions of the tokens that are removed."""
-MODALITIES = ("image", "text")
+MODALITIES = (IMAGE, TEXT)
 SIGNS = ("positive", "negative")
 """`positive` removes the most relevant tokens first, `negative` the least relevant ones."""
 
@@ -71,15 +72,20 @@ class QuestionPlan:
     """For every modality the number of tokens that can be removed."""
 
 
-def plan_question(relevances: Sequence[Relevance], modalities: Sequence[str] = MODALITIES, signs: Sequence[str] = SIGNS) -> QuestionPlan:
+def plan_question(
+    relevances: Sequence[Relevance], words: Special, modalities: Sequence[str] = MODALITIES, signs: Sequence[str] = SIGNS
+) -> QuestionPlan:
     """Plan the subsets for every relevance, modality and sign, at the published and at the exact counts; equal ones are planned once.
 
-    The text's first and last token always stay: they are left out here, and `batch_subsets` counts them in.
+    `words` counts the text's special tokens, which always stay: they are left out here, and `batch_subsets` counts them in.
     """
     subsets: list[tuple[str, NDArray[np.int64]]] = [("image", np.arange(len(relevances[0].image)))]
     known: dict[tuple[str, bytes], int] = {}
     asked: dict[Curve, dict[int, int]] = {}
-    values = {"image": [to_numpy(r.image) for r in relevances], "text": [to_numpy(r.text)[1:-1] for r in relevances]}
+    values = {
+        "image": [to_numpy(r.image) for r in relevances],
+        "text": [to_numpy(r.text)[words.before : len(r.text) - words.behind] for r in relevances],
+    }
     tokens = {modality: len(values[modality][0]) for modality in modalities}
     for modality, sign, method in product(modalities, signs, range(len(relevances))):
         n = tokens[modality]
@@ -100,25 +106,25 @@ class SubsetBatch:
     """Subsets of one length, to be answered in one run without padding."""
 
     image_tokens: int
-    """Class token included."""
     text_tokens: int
-    """First and last token included."""
+    """Special tokens of either modality included."""
     jobs: tuple[tuple[int, int], ...]
     """(question, index into its plan's `subsets`)."""
 
 
 def batch_subsets(
-    plans: Sequence[QuestionPlan], sizes: Sequence[tuple[int, int]], most: Callable[[int, int], int]
+    plans: Sequence[QuestionPlan], sizes: Sequence[tuple[int, int]], special: Mapping[str, Special], most: Callable[[int, int], int]
 ) -> Iterator[SubsetBatch]:
     """Group what several questions need by length, the longest first.
 
-    `sizes` holds every question's image and text tokens, special ones included; `most(image_tokens, text_tokens)` says how
-    many rows of that length fit into memory.
+    `sizes` holds every question's image and text tokens, those `special` to each modality included; `most(image_tokens, text_tokens)` says
+    how many rows of that length fit into memory.
     """
+    stay = {modality: sum(counts) for modality, counts in special.items()}
     groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for q, (plan, (image, text)) in enumerate(zip(plans, sizes, strict=True)):
         for s, (modality, kept) in enumerate(plan.subsets[1:], start=1):
-            length = (1 + len(kept), text) if modality == "image" else (image, 2 + len(kept))
+            length = (stay[IMAGE] + len(kept), text) if modality == IMAGE else (image, stay[TEXT] + len(kept))
             groups.setdefault(length, []).append((q, s))
     for length in sorted(groups, reverse=True):
         jobs, rows = groups[length], max(1, most(*length))

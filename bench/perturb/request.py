@@ -12,11 +12,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from xai.base.records import plain
 from xai.base.versions import XAI_VERSION
 from xai.base.wording import one_line
+from xai.bench.data.boxes import BoxSource
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import MODALITIES, SIGNS
+from xai.runtime.description import Description, Square
 from xai.runtime.explainer import Explainer
 from xai.runtime.methods import METHODS, Method, find_methods
 
@@ -36,6 +39,8 @@ class Request:
     signs: tuple[str, ...] = SIGNS
     seed: int = 0
     """Orders the questions, or names the scenes, and feeds the floor `random`."""
+    boxes: BoxSource | None = None
+    """Of a model that takes boxes, where its images' box features lie; None where the images of the data are files of them."""
 
 
 def table_methods(names: Sequence[str]) -> tuple[Method, ...]:
@@ -102,14 +107,22 @@ def describe_request(
         "model": {name: one_line(value) for name, value in model.items()},
         "session": explainer.session.name,
         "precision": explainer.session.precision,
-        "image_size": explainer.session.description.image_size,
+        **_describe_picture(explainer.session.description),
         "methods": [method.name for method in request.methods],
         "modalities": list(request.modalities),
         "signs": list(request.signs),
         "chunk": request.chunk,
         "memory": request.memory.limit,
         "xai": XAI_VERSION,
+        **({"boxes_sha256": request.boxes.sha256(sample.image for sample in samples)} if request.boxes else {}),
     }
+
+
+def _describe_picture(description: Description) -> dict[str, Any]:
+    """How large a square is, or, of a family that takes no squares, its name and its recipe of a picture."""
+    if isinstance(description.picture, Square):
+        return {"image_size": description.picture.size}
+    return {"family": description.family, "picture": plain(description.picture)}
 
 
 def describe_machine() -> dict[str, str]:

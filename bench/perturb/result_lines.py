@@ -40,8 +40,8 @@ _LINE = (*_QUESTION, "modality", "sign", "method", *_STEPS, "exact", "pointing",
 _OPEN_STATUSES = tuple(status.name.lower() for status in Status if status is not Status.CONVERGED)
 
 
-def question_lines(measured: Measured, request: Request, names: Sequence[str], grid: int) -> Iterator[Line]:
-    """Make one question's lines, in the order modality, sign, method; `names` are the model's answers, `grid` its patches a side."""
+def question_lines(measured: Measured, request: Request, names: Sequence[str]) -> Iterator[Line]:
+    """Make one question's lines, in the order modality, sign, method; `names` are the model's answers."""
     sample, logits, plan = measured.prepared.sample, measured.logits, measured.plan
     answers = [names[i] for i in logits.argmax(1)]
     original = softmax(logits)[:, logits[0].argmax()]
@@ -56,7 +56,7 @@ def question_lines(measured: Measured, request: Request, names: Sequence[str], g
             "probabilities": [round(float(original[row]), _DIGITS) for row in rows],
         }
 
-    region = sample.truth(grid)
+    region = sample.truth(*measured.prepared.grid) if measured.prepared.grid else None
     for modality in request.modalities:
         n = plan.tokens[modality]
         published, exact = published_counts(n), exact_counts(n)
@@ -72,8 +72,8 @@ def question_lines(measured: Measured, request: Request, names: Sequence[str], g
                     "method": method.name,
                     **steps(asked, published),
                     "exact": steps(asked, exact) if exact != published else None,
-                    "pointing": _pointing(measured.explained.relevances[i].image, region, grid) if modality == "image" else None,
-                    "solver": {g: status for g, status in measured.explained.open_graphs[i].items() if g.startswith(modality)},
+                    "pointing": _pointing(measured.explained.relevances[i].image, region) if modality == "image" else None,
+                    "solver": dict(measured.explained.open_graphs[i][modality]),
                 }
 
 
@@ -82,11 +82,11 @@ def skipped_line(index: int, sample: Sample, reason: str) -> Line:
     return {"index": index, "question_id": sample.question_id, "image": sample.image, "skipped": one_line(reason)}
 
 
-def _pointing(relevance: Any, region: NDArray[np.float64] | None, grid: int) -> dict[str, Any] | None:
+def _pointing(relevance: Any, region: NDArray[np.float64] | None) -> dict[str, Any] | None:
     """Say whether the most relevant patch lies in the true region, and the share of relevance inside; None where it is unknown."""
     if region is None:
         return None
-    values = to_numpy(relevance).reshape(grid, grid)
+    values = to_numpy(relevance).reshape(region.shape)
     return {"hit": is_hit(values, region), "energy": round(energy_inside(values, region), _DIGITS)}
 
 

@@ -6,17 +6,18 @@ A run is cut into chunks of whole images; each chunk is encoded, explained, plan
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput, XaiError
+from xai.bench.data.boxes import BoxSource
 from xai.bench.data.sample import Progress, Sample
-from xai.bench.perturb.answering import PreparedQuestion, run_chunk
+from xai.bench.perturb.answering import Picture, PreparedQuestion, run_chunk
 from xai.bench.perturb.request import Chunk, Request
 from xai.bench.perturb.result_lines import Line, question_lines, skipped_line
 from xai.bench.perturb.run_folder import RunFolder, RunRecord
+from xai.runtime.description import Boxes
 from xai.runtime.explainer import Explainer
+from xai.runtime.inputs.boxes import fit_width
 
 
 def run_shard(
@@ -38,9 +39,9 @@ def run_shard(
     before = finished = sum(chunk.stop - chunk.start for chunk in chunks[:done])
     progress(finished, record.count)
     for chunk in chunks[done:]:
-        prepared, lines = prepare_chunk(explainer, samples, chunk, skip_broken)
+        prepared, lines = prepare_chunk(explainer, samples, chunk, skip_broken, request.boxes)
         for measured in run_chunk(explainer.session, prepared, request):
-            lines += question_lines(measured, request, explainer.answers.names, explainer.session.description.grid)
+            lines += question_lines(measured, request, explainer.answers.names)
         folder.append(sorted(lines, key=lambda line: line["index"]), record)
         finished += chunk.stop - chunk.start
         progress(finished, record.count)
@@ -48,20 +49,23 @@ def run_shard(
 
 
 def prepare_chunk(
-    explainer: Explainer, samples: Sequence[Sample], chunk: Chunk, skip_broken: bool
+    explainer: Explainer, samples: Sequence[Sample], chunk: Chunk, skip_broken: bool, boxes: BoxSource | None = None
 ) -> tuple[list[PreparedQuestion], list[Line]]:
-    """Prepare the chunk's samples that can be run, and make a line for each of the others where those may be skipped."""
+    """Prepare the chunk's samples that can be run, and make a line for each of the others where those may be skipped.
+
+    `boxes` as in `Request`.
+    """
     prepared, skipped = [], []
-    pixels: dict[str, NDArray[np.float32] | XaiError] = {}
+    pictures: dict[str, _Prepared | XaiError] = {}
     for index in range(chunk.start, chunk.stop):
         sample = samples[index]
-        if sample.image not in pixels:
-            pixels[sample.image] = _pixels_or_error(explainer, sample)
-        own = pixels[sample.image]
+        if sample.image not in pictures:
+            pictures[sample.image] = _picture_or_error(explainer, sample, boxes)
+        own = pictures[sample.image]
         try:
             if isinstance(own, XaiError):
                 raise own
-            prepared.append(PreparedQuestion(index, sample, own, explainer.encoder.encode(sample.question).ids))
+            prepared.append(PreparedQuestion(index, sample, own.picture, explainer.encoder.encode(sample.question).ids, own.grid))
         except XaiError as error:
             if not skip_broken:
                 raise XaiError(f"question {sample.question_id}: {error} (--skip-broken goes on without it)") from error
@@ -69,9 +73,28 @@ def prepare_chunk(
     return prepared, skipped
 
 
-def _pixels_or_error(explainer: Explainer, sample: Sample) -> NDArray[np.float32] | XaiError:
+class _Prepared(NamedTuple):
+    """An image as `PreparedQuestion` has it."""
+
+    picture: Picture
+    grid: tuple[int, int] | None
+
+
+def _picture_or_error(explainer: Explainer, sample: Sample, boxes: BoxSource | None) -> _Prepared | XaiError:
     """Prepare a sample's image; an error is kept for the other questions about it."""
     try:
-        return explainer.prepare(sample.picture()).pixels
+        image = _prepare(explainer, sample, boxes)
+        if not len(image.picture[0]):
+            raise BadInput(f"{sample.image} has no box: there is nothing to remove")
+        return image
     except XaiError as error:
         return error
+
+
+def _prepare(explainer: Explainer, sample: Sample, boxes: BoxSource | None) -> _Prepared:
+    """The image as the model takes it: its own, or that of its box features in `boxes`; the picture itself is then not looked at."""
+    recipe = explainer.session.description.picture
+    if boxes is not None and isinstance(recipe, Boxes):
+        return _Prepared(tuple(fit_width(boxes.read(sample.image), recipe.width, sample.image)), None)
+    image = explainer.prepare(sample.picture())
+    return _Prepared(image.arrays, image.grid)

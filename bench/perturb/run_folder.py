@@ -191,8 +191,15 @@ def _read_record(fields: Fields) -> RunRecord:
         settings.get(name, str)
     for name in ("seed", "unknown_labels", "memory"):
         settings.get(name, int)
-    for name in ("questions", "image_size", "chunk"):
+    for name in ("questions", "chunk"):
         settings.integer(name, 1)
+    if "family" in settings.content:  # it takes no squares
+        settings.get("family", str)
+        settings.inner("picture")
+    else:
+        settings.integer("image_size", 1)
+    if "boxes_sha256" in settings.content:
+        settings.get("boxes_sha256", str)
     for name, allowed in (("methods", None), ("modalities", MODALITIES), ("signs", SIGNS)):
         values = settings.items(name, str)
         if not values or len(set(values)) < len(values) or (allowed and not set(values) <= set(allowed)):

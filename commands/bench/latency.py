@@ -78,7 +78,9 @@ def latency(
 
     Loading and the first call are reported apart; calls to warm up do not count.
     """
-    names = tuple(method_names(methods, "first"))
+    from xai.runtime.methods import check_offered, find_methods
+
+    names = tuple(method.name for method in find_methods(method_names(methods, "first")))
     if iterations and duration:
         raise click.UsageError("name --iterations or --duration, not both")
     printed = json_file is not None and is_standard_output(json_file)
@@ -93,7 +95,9 @@ def latency(
     inputs = _inputs(model, images, question, max(batches))
     start = time.perf_counter()
     explainer = model.open()
+    check_offered(find_methods(names), explainer.session.description)
     load_seconds = time.perf_counter() - start
+    _check_pictures(explainer)
     _check_questions(explainer, inputs, question)
     identity = identify(model.model, explainer.session.name)
     report = latency_report(explainer, identity, inputs, plan, load_seconds, model.threads, say)
@@ -131,6 +135,14 @@ def _inputs(model: ModelOptions, images: Sequence[Path], question: str | None, c
     if images:
         return given(images, question, count)
     return scenes(count, question) if model.is_demo else photos(count, question)
+
+
+def _check_pictures(explainer: Explainer) -> None:
+    """Raises `BadInput` where the model takes boxes, of which this command has none."""
+    from xai.runtime.description import Boxes
+
+    if isinstance(explainer.session.description.picture, Boxes):
+        raise BadInput(f"the latency is measured on pictures, and {explainer.session.source} takes boxes with features")
 
 
 def _check_questions(explainer: Explainer, inputs: Inputs, asked: str | None) -> None:

@@ -18,6 +18,7 @@ from xai.commands.options import model_options
 from xai.models.load import ModelOptions
 
 if TYPE_CHECKING:
+    from xai.bench.data.boxes import BoxSource
     from xai.bench.data.sample import Sample
     from xai.bench.perturb.request import Request
     from xai.bench.perturb.run_folder import RunFolder
@@ -62,6 +63,12 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     metavar="scenes|easy-vqa|DIR",
     help="Questions; DIR is as docs/perturbation.md says.",
 )
+@click.option(
+    "--boxes",
+    type=click.Path(path_type=Path),
+    metavar="FILE|FOLDER",
+    help="Box features of the images, for a model that takes them: a TSV, or a folder of IMAGE.npz.",
+)
 @click.option("--methods", default="all", show_default=True, metavar="NAMES", help="By comma; NAME@all uses all layers. `random` is added.")
 @click.option("--modality", callback=_some("image", "text"), default="image,text", show_default=True, help="What is removed.")
 @click.option(
@@ -99,6 +106,7 @@ def perturb(
     model: ModelOptions,
     reference: ModelOptions | None,
     data: str,
+    boxes: Path | None,
     methods: str,
     modality: tuple[str, ...],
     sign: tuple[str, ...],
@@ -119,22 +127,42 @@ def perturb(
     """
     from xai.bench.data.datasets import load_samples
     from xai.bench.data.sample import by_image
-    from xai.bench.perturb.memory import session_memory
+    from xai.bench.perturb.memory import session_memory, usual_tokens
     from xai.bench.perturb.request import Request, table_methods
+    from xai.runtime.methods import check_offered
 
     if reference and not cross_check:
         raise click.UsageError("--reference is for --cross-check N, which compares with it")
     chosen = table_methods(_names(methods))
     found = by_image(load_samples(data, samples, seed, Counter("questions made", patience=2)))
     explainer = model.open()
+    check_offered(chosen, explainer.session.description)
+    source = _boxes(explainer, data, boxes, found)
     compared = _reference(explainer, model, reference) if cross_check else None
     allowed = session_memory(explainer.session, round(memory * GIBIBYTE))
-    questions = batch or allowed.questions(1 + explainer.session.description.grid**2)
-    request = Request(chosen, allowed, questions, modality, sign, seed)
+    questions = batch or allowed.questions(usual_tokens(explainer.session.description))
+    request = Request(chosen, allowed, questions, modality, sign, seed, source)
     folder = _measure(model, explainer, found, request, data, shard, output, resume, skip_broken)
     if compared is not None:
         _cross_check(explainer, compared, found[:cross_check], request, folder)
     _print(folder, as_json)
+
+
+def _boxes(explainer: Explainer, data: str, boxes: Path | None, samples: Sequence[Sample]) -> BoxSource | None:
+    """Where the images' box features lie. Raises `BadInput` where the model takes none, or needs them and the data has none."""
+    from xai.bench.data.boxes import BoxSource
+    from xai.bench.data.datasets import DATASETS
+    from xai.runtime.description import Boxes
+
+    if boxes is None:
+        if isinstance(explainer.session.description.picture, Boxes) and data in DATASETS:
+            raise BadInput(f"{explainer.session.source} takes boxes with features, and --data {data} has none: name them with --boxes")
+        return None
+    if not isinstance(explainer.session.description.picture, Boxes):
+        raise BadInput(f"--boxes is for a model that takes boxes with features: {explainer.session.source} takes pixels")
+    source = BoxSource(boxes)
+    source.check(sample.image for sample in samples)
+    return source
 
 
 def _measure(
@@ -172,7 +200,7 @@ def _measure(
             scores = folder_scores(folder)
             if count:
                 say(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each)")
-            write_outputs(folder, scores, make_examples(explainer, samples, scores, request.methods, request.seed))
+            write_outputs(folder, scores, make_examples(explainer, samples, scores, request))
     except KeyboardInterrupt as error:
         raise XaiError(f"stopped; what is done lies in {output}: go on with the same command and --resume") from error
     return folder
@@ -195,13 +223,18 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
 
 def _reference(explainer: Explainer, model: ModelOptions, reference: ModelOptions | None) -> Explainer:
     """What runs the published procedure: the same model in eager PyTorch."""
+    from xai.bench.perturb.crosscheck import check_reference
+
     if reference is not None:
-        return reference.open()
-    if explainer.session.name == "eager":
-        return explainer
-    if not model.is_demo:
+        found = reference.open()
+    elif explainer.session.name == "eager":
+        found = explainer
+    elif model.is_demo:
+        found = replace(model, session="eager").open()
+    else:
         raise XaiError("--cross-check runs the published procedure, which a bundle cannot: add --reference CHECKPOINT")
-    return replace(model, session="eager").open()
+    check_reference(explainer, found)
+    return found
 
 
 def _cross_check(explainer: Explainer, reference: Explainer, found: Sequence[Sample], request: Request, folder: RunFolder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 @click.option("--solver-report", is_flag=True, help="Also print how each graph was solved, and how sure that is.")
 @click.option("--layers", type=click.Choice(["first", "all"]), default="first", show_default=True, help="`all` is short for NAME@all.")
 @click.option("--target", metavar="ANSWER", help="Explain this answer (name or id) instead of the model's own.")
+@click.option("--versus", metavar="ANSWER", help="Explain why the target, or the model's own answer, and not this one (name or id).")
+@click.option("--as-published", is_flag=True, help="Explain what the figures published for the model explained.")
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Answers to list.")
 @click.option("--words", is_flag=True, help="Also say what goes with each word of the picture: a map a word, `word_regions` in --json.")
 @click.option(
@@ -82,10 +85,16 @@ if TYPE_CHECKING:
     help="Write the JSON object here; one object a line for several images or pairs.",
 )
 @click.option(
+    "--boxes",
+    metavar="FILE|FOLDER",
+    shell_complete=complete_file,
+    help="For a model that looks at boxes: their features, an .npz, a .tsv of many images, or a folder of IMAGE.npz.",
+)
+@click.option(
     "--pairs",
     metavar="FILE",
     shell_complete=complete_file,
-    help="Explain the pairs of this JSONL or CSV file (image, question, optional target and id) instead; with --json, a line each.",
+    help="Explain the pairs of this JSONL or CSV file (image, question, optional target, versus, id, boxes); with --json, a line each.",
 )
 @click.option("--resume", is_flag=True, help="With --pairs: go on with the lines that are in the --json file.")
 @click.option("--skip-broken", is_flag=True, help="With --pairs: note pairs that cannot be explained, instead of stopping.")
@@ -95,12 +104,15 @@ def explain(
     methods: tuple[str, ...],
     layers: str,
     target: str | None,
+    versus: str | None,
+    as_published: bool,
     top_k: int,
     words: bool,
     without_words: tuple[int, ...],
     without_regions: tuple[Region, ...],
     truncate: bool,
     seed: int,
+    boxes: str | None,
     pairs: str | None,
     resume: bool,
     skip_broken: bool,
@@ -108,9 +120,11 @@ def explain(
 ) -> None:
     """Answer QUESTION about each IMAGE, and show which regions and words made the answer.
 
-    IMAGE is a file, a folder of images, or - for standard input.
+    IMAGE is a file, a folder of images, or - for standard input; for a model that looks at boxes also a file of box features.
     """
-    asked = Asked(method_names(methods, layers), target, top_k, truncate, seed, words, without_words, without_regions)
+    asked = Asked(
+        method_names(methods, layers), target, top_k, truncate, seed, versus, as_published, boxes, words, without_words, without_regions
+    )
     if pairs is not None:
         if asked.leaves_out:
             raise click.UsageError("--without-words and --without-region are about one question: leave out --pairs")
@@ -140,7 +154,7 @@ def _explain_images(
     printed = json_file is not None and lines is None
     if printed and solver_report:
         raise click.UsageError("--solver-report is printed where --json - goes: write the JSON to a file")
-    check_paths(paths, lines, outputs)
+    check_paths(paths, lines, outputs, asked.boxes)
     model.find()
 
     from xai.base.files import json_bytes, write
@@ -149,11 +163,11 @@ def _explain_images(
     from xai.runtime.show.save import render
 
     explainer = model.open()
-    encoded = explainer.check(question, asked.target, asked.truncate)
+    encoded = asked.check(explainer, question)
     words_mask(asked.without_words, encoded)  # refused once, not with every image
     one = len(images) == 1
     objects: list[bytes] = []
-    images_ahead = ahead(explainer.prepare, [image_source(name) for name in images])
+    images_ahead = ahead(functools.partial(asked.prepare, explainer), [image_source(name) for name in images])
     for name, image in zip(track(images, "Explaining"), images_ahead, strict=True):
         try:
             found = asked.explain(explainer, image.result(), encoded)

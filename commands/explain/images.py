@@ -34,6 +34,7 @@ def split_question(given: Sequence[str]) -> tuple[tuple[str, ...], str]:
 
 def find_images(images: Sequence[str]) -> list[str]:
     """Image files, folders replaced by the images in them. Raises `BadInput` where a folder holds none, or the only image is missing."""
+    from xai.runtime.inputs.boxes import split_row
     from xai.runtime.inputs.decode import SUFFIXES
 
     found: list[str] = []
@@ -48,7 +49,7 @@ def find_images(images: Sequence[str]) -> list[str]:
         found += inside
     if len(found) == 1 and found[0] != DASH:
         try:
-            os.stat(found[0])  # noqa: PTH116 - as above
+            os.stat(split_row(found[0])[0])  # noqa: PTH116 - as above
         except FileNotFoundError as error:
             raise BadInput(f"image {found[0]} does not exist") from error
         except (OSError, ValueError):

@@ -60,12 +60,14 @@ def words_mask(numbers: tuple[int, ...], question: EncodedQuestion) -> NDArray[n
 def patches_mask(regions: tuple[Region, ...], image: PreparedImage) -> NDArray[np.bool_] | None:
     """(rows, columns), True for every patch that a region touches; None where there is no region.
 
-    Raises `BadInput` where a region does not lie in the picture, or where the model saw nothing of it.
+    Raises `BadInput` where a region does not lie in the picture, where the model saw nothing of it, and where it looks at boxes.
     """
     import numpy as np
 
     if not regions:
         return None
+    if image.grid is None:
+        raise BadInput(f"{image.name}: --without-region is about patches, and this model looks at boxes: leave those out in Python")
     mask = np.zeros(image.grid, dtype=bool)
     left, top, right, bottom = image.crop.box
     for x, y, width, height in regions:

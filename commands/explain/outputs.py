@@ -12,7 +12,7 @@ import click
 from xai.base.errors import BadInput, XaiError
 from xai.base.files import check_folder, is_standard_output
 from xai.base.messages import LOG, is_quiet
-from xai.base.wording import one_line, percent
+from xai.base.wording import one_line
 from xai.commands.explain.images import DASH
 
 if TYPE_CHECKING:
@@ -24,9 +24,11 @@ NAME_FIELD = "{name}"
 
 def output_paths(outputs: Sequence[str], images: Sequence[str]) -> dict[str, list[Path]]:
     """Where each image's explanation goes."""
+    from xai.runtime.inputs.boxes import split_row
+
     paths: dict[str, list[Path]] = {}
     for image in images:
-        stem = "stdin" if image == DASH else Path(image).stem
+        stem = "stdin" if image == DASH else Path(split_row(image)[1] or Path(image).stem).name
         paths[image] = []
         for output in dict.fromkeys(outputs):
             if not output:
@@ -47,8 +49,9 @@ def json_lines_path(name: str | None) -> Path | None:
     return None if name is None or is_standard_output(name) else Path(name)
 
 
-def check_paths(paths: Mapping[str, Sequence[Path]], lines: Path | None, outputs: Sequence[str]) -> None:
-    """Refuse, before any work, what cannot be written, what two would be written to, and what is read."""
+def check_paths(paths: Mapping[str, Sequence[Path]], lines: Path | None, outputs: Sequence[str], boxes: str | None = None) -> None:
+    """Refuse, before any work, what cannot be written, what two would be written to, and what is read: images, and their `boxes`."""
+    from xai.runtime.inputs.boxes import split_row
     from xai.runtime.show.save import check, check_suffix
 
     new_folders = {Path(output) for output in outputs if output.endswith("/")}
@@ -60,12 +63,15 @@ def check_paths(paths: Mapping[str, Sequence[Path]], lines: Path | None, outputs
     if lines:
         check_folder(lines)
         every.append(lines)
-    read = {os.path.realpath(image) for image in paths if image != DASH}  # Path.resolve fails on a circle of links
+    images = [split_row(image)[0] for image in paths if image != DASH]
+    read = {os.path.realpath(image) for image in images}  # Path.resolve fails on a circle of links
+    features = [] if boxes is None else [split_row(boxes)[0], *(f"{boxes}/{Path(image).stem}.npz" for image in images)]
+    read |= {os.path.realpath(name) for name in features}
     written: set[str] = set()
     for path in every:
         place = os.path.realpath(path)
         if place in read:
-            raise BadInput(f"{path} is one of the images: choose another name")
+            raise BadInput(f"{path} is one of the images{' or their boxes' if features else ''}: choose another name")
         if place in written:
             same = [image for image, found in paths.items() if path in found]
             alike = len(same) > 1 and Path(same[0]).stem == Path(same[1]).stem
@@ -89,8 +95,8 @@ def print_line(explanations: Sequence[Explanation], paths: Sequence[Path]) -> No
     first = explanations[0]
     written = "".join(f" -> {path}" for path in paths)
     before = first.left_out.before if first.left_out else None
-    whole = f", with nothing left out {before.text} ({percent(before.probability)})" if before else ""
-    click.echo(one_line(f"{first.image_name}: {first.answer.text} ({percent(first.answer.probability)}){whole}{written}"))
+    whole = f", with nothing left out {before.text} ({before.shown})" if before else ""
+    click.echo(one_line(f"{first.image_name}: {first.answer.text} ({first.answer.shown}){whole}{written}"))
     noted: dict[str, list[str]] = {}
     for explanation in explanations:
         for note in explanation.notes:

@@ -1,4 +1,4 @@
-"""A file of pairs: images, questions about them, and if you like targets and ids. JSONL or CSV."""
+"""A file of pairs, JSONL or CSV: images, questions about them, and if you like answers to explain, ids and box features."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from xai.base.errors import BadInput
 from xai.base.files import is_stream
 from xai.base.reading import Fields, read_json_lines, read_text
 
-FIELDS = ("image", "question", "target", "id")
-"""Of a pair; the last two may be missing."""
+FIELDS = ("image", "question", "target", "versus", "id", "boxes")
+"""Of a pair; all but the first two may be missing."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and a question about it; `where` names its line in the file, `path` is what to open."""
+    """An image and a question about it; `where` names its line in the file, `path` is what to open, `boxes` the file of
+    the image's box features, if the pair names one."""
 
     number: int
     where: str
@@ -29,11 +30,14 @@ class Pair:
     path: Path
     question: str
     target: str | int | None
+    versus: str | int | None
     id: str | int | None
+    boxes: Path | None
 
     def key(self, run: object) -> str:
         """What tells that a line was made of this pair by this `run` (model, methods, options)."""
-        content = json.dumps([run, self.image, self.question, self.target, self.id], sort_keys=True)
+        own = [run, self.image, self.question, self.target, self.versus, self.id]
+        content = json.dumps(own if self.boxes is None else [*own, str(self.boxes)], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -76,9 +80,11 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _pair(number: int, where: str, row: Any, folder: Path) -> Pair:
-    fields = Fields(row, where, "a pair has image, question, and if you like target and id")
+    fields = Fields(row, where, "a pair has image, question, and if you like target, versus, id and boxes")
     fields.only(*FIELDS)
     target: Any = fields.get("target", str, int) if "target" in row else None
+    versus: Any = fields.get("versus", str, int) if "versus" in row else None
     own_id: Any = fields.get("id", str, int) if "id" in row else None
     image = fields.get("image", str)
-    return Pair(number, where, image, folder / image, fields.get("question", str), target, own_id)
+    boxes = folder / fields.get("boxes", str) if "boxes" in row else None
+    return Pair(number, where, image, folder / image, fields.get("question", str), target, versus, own_id, boxes)

@@ -51,15 +51,18 @@ def explain_pairs(model: ModelOptions, file: str, asked: Asked, json_file: str, 
         raise click.UsageError("--resume needs a file that --json names")
     pairs = read_pairs(Path(file))
     model.find()
+    from xai.runtime.inputs.boxes import split_row
+
     if not skip_broken:
         for pair in pairs:
-            if not os.path.exists(pair.path):  # noqa: PTH110 - Path.exists fails on a name that is too long
+            if not os.path.exists(split_row(str(pair.path))[0]):  # noqa: PTH110 - Path.exists fails on a name that is too long
                 raise _refused(pair, BadInput(f"image {pair.path} does not exist"))
     with open_lines(path, resume) as lines:
         explainer = model.open()
         own = explainer.session
         run = [identify(model.model, own.name), own.name, own.precision, own.provider, asked.methods, asked.top_k]
-        keys = [pair.key([*run, asked.target, asked.truncate, asked.seed, *(["words"] if asked.words else [])]) for pair in pairs]
+        options = [asked.target, asked.versus, asked.as_published, asked.truncate, asked.seed]
+        keys = [pair.key([*run, *options, *(one for one in (asked.boxes, asked.words) if one)]) for pair in pairs]
         done = _check_done(lines, pairs, keys)
         refused = _check_questions(explainer, pairs, asked)
         for pair in pairs[done:] if not skip_broken else ():
@@ -120,11 +123,11 @@ def _refused(pair: Pair, error: XaiError) -> XaiError:
 
 
 def _check_questions(explainer: Explainer, pairs: Sequence[Pair], asked: Asked) -> dict[int, XaiError]:
-    """What is wrong with questions and targets, by the pair's number."""
+    """What is wrong with questions and answers, by the pair's number."""
     found: dict[int, XaiError] = {}
     for pair in pairs:
         try:
-            explainer.check(pair.question, asked.target_of(pair.target), asked.truncate)
+            asked.of_pair(pair.target, pair.versus).check(explainer, pair.question)
         except XaiError as error:
             found[pair.number] = error
     return found
@@ -135,7 +138,7 @@ def _explained(explainer: Explainer, pairs: Sequence[Pair], asked: Asked, done: 
     from xai.runtime.inputs.prepare import ahead
 
     first = done - done % TOGETHER
-    images = ahead(explainer.prepare, [pair.path for pair in pairs[first:] if pair.number not in refused])
+    images = ahead(lambda pair: asked.prepare(explainer, pair.path, pair.boxes), [p for p in pairs[first:] if p.number not in refused])
     prepared: dict[int, PreparedImage] = {}
     for start in range(first, len(pairs), TOGETHER):
         block = pairs[start : start + TOGETHER]
@@ -147,22 +150,20 @@ def _explained(explainer: Explainer, pairs: Sequence[Pair], asked: Asked, done: 
                     prepared[pair.number] = next(images).result()
             except XaiError as error:
                 results[pair.number] = error
-        for (usable, target), group in groupby(block, lambda pair: (pair.number in prepared, asked.target_of(pair.target))):
+        for (usable, target, versus), group in groupby(block, lambda pair: (pair.number in prepared, pair.target, pair.versus)):
             if usable:
-                results |= _explain_group(explainer, list(group), prepared, asked, target)
+                results |= _explain_group(explainer, list(group), prepared, asked.of_pair(target, versus))
         yield from (results[pair.number] for pair in block if pair.number > done)
 
 
-def _explain_group(
-    explainer: Explainer, group: Sequence[Pair], prepared: Mapping[int, PreparedImage], asked: Asked, target: str | int | None
-) -> dict[int, Result]:
-    """Pairs that follow each other and have their target in common, as one batch; one by one where that fails."""
+def _explain_group(explainer: Explainer, group: Sequence[Pair], prepared: Mapping[int, PreparedImage], asked: Asked) -> dict[int, Result]:
+    """Pairs that follow each other and have their answers in common, as one batch; one by one where that fails."""
     images = [(prepared[pair.number], pair.question) for pair in group]
     try:
-        found = asked.explain_batch(explainer, images, target, asked.seed + group[0].number - 1)
+        found = asked.explain_batch(explainer, images, asked.seed + group[0].number - 1)
     except XaiError as error:
         if len(group) == 1:
             return {group[0].number: error}
-        alone = [_explain_group(explainer, [pair], prepared, asked, target) for pair in group]
+        alone = [_explain_group(explainer, [pair], prepared, asked) for pair in group]
         return {number: result for one in alone for number, result in one.items()}
     return {pair.number: result for pair, result in zip(group, found, strict=True)}

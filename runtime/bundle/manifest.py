@@ -34,8 +34,9 @@ MANIFEST, TOKENIZER, ANSWERS, PARITY, WEIGHTS, TORCHSCRIPT = (
     "weights.bin",
     "graphs.pt",
 )
-GRAPHS = ("encode_image", "embed_text", "answer", "evidence", "evidence_all", "maps")
-"""`evidence` gives what every method needs at its default options, `evidence_all` what any could ask for, `maps` is optional."""
+GRAPHS = ("encode_image", "embed_text", "answer", "evidence", "evidence_all", "lrp", "maps")
+"""`evidence` gives what every method needs at its default options, `evidence_all` what any could ask for but for relevance propagation,
+which `lrp` gives where the model has it; `maps` is optional."""
 
 FORMATS = ("onnx", "torchscript")
 FORMATS_OF = {"float32": FORMATS, "float16": ("onnx",), "bfloat16": ("torchscript",), "int8": ("onnx",)}

@@ -21,7 +21,8 @@ from xai.runtime.description import Aspect, Boxes, Description, Square
 from xai.runtime.engine import explain_tokens
 from xai.runtime.inputs.encode import encode_images, pad_tokens
 from xai.runtime.inputs.resize import preprocess
-from xai.runtime.methods import EVERY, METHODS
+from xai.runtime.methods import METHODS
+from xai.runtime.needs import EVERY
 from xai.runtime.sessions.protocol import Session
 from xai.runtime.target import directions
 
@@ -180,7 +181,8 @@ def _run_graphs(session: Session, image_tokens: NDArray[Any], question: TrialQue
     }
     found = {"tokens/image": image_tokens, "tokens/text": text_embeddings, "logits/answer": session.run("answer", inputs)["logits"]}
     inputs["direction"] = directions([question.target], session.description.answers)
-    for graph in ("evidence", "maps") if with_maps else ("evidence",):
+    relevance = ("lrp",) if session.description.published.lrp else ()
+    for graph in ("evidence", *relevance, *(("maps",) if with_maps else ())):
         for name, value in session.run(graph, inputs).items():
             if name == "logits":
                 found[f"logits/{graph}"] = value
@@ -195,7 +197,7 @@ def _explain(
     """Relevances by `METHOD LAYERS/STREAM` and gaps of each question, asked as one batch."""
     ids, targets = [question.ids for question in questions], [question.target for question in questions]
     found: list[tuple[dict[str, NDArray[Any]], dict[str, float]]] = [({}, {}) for _ in questions]
-    compared = [method for method in METHODS.values() if method.name != "random"]
+    compared = [method for method in METHODS.values() if method.name != "random" and method.offered(session.description)]
     published, every_layer = ([m for m in compared if (m.layers == EVERY) == every] for every in (False, True))
     for methods in (published, every_layer):  # apart: together they would leave out the graph that gives the first alone
         explained = explain_tokens(session, image_tokens, ids, targets, methods, image_mask=image_mask)

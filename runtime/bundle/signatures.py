@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from xai.base.errors import XaiError
-from xai.runtime.bundle.manifest import GRAPHS, GraphSpec, TensorSpec
+from xai.runtime.bundle.manifest import GraphSpec, TensorSpec
 from xai.runtime.description import Aspect, Boxes, Description, Square
-from xai.runtime.evidence import FEATURES, token_axes
+from xai.runtime.evidence import FEATURES, LRP, token_axes
 
 BATCH, TEXT, IMAGE, JOINT = "batch", "text", "image", "joint"
 """Names of the free axes: questions, text tokens, image tokens, and both one behind the other."""
@@ -35,17 +35,23 @@ def evidence_names(model: Description) -> list[str]:
     return ["logits", *feature_names(model), *(f"{site.name}/{kind}" for site in model.sites for kind in REDUCED)]
 
 
+def relevance_names(model: Description) -> list[str]:
+    """Every output of the graph `lrp`."""
+    return [f"{site.name}/{kind}" for site in model.sites if site.reached for kind in LRP]
+
+
 def map_names(model: Description) -> list[str]:
     """Every output of the graph `maps`."""
     return ["logits", *feature_names(model), *(f"{site.name}/{kind}" for site in model.sites for kind in WHOLE)]
 
 
 def describe_graphs(model: Description, evidence: Sequence[str], with_maps: bool) -> dict[str, GraphSpec]:
-    """Every graph's inputs and outputs, `evidence` those of the smaller one that explains. Numbers are float32 whatever it computes in."""
+    """Every graph's inputs and outputs, `evidence` those of the smaller one that explains. Numbers are float32 whatever it computes in,
+    tokens `Description.token_type`."""
     picture, length = describe_picture(model)
-    text_embeddings = TensorSpec("float32", (BATCH, TEXT, model.text_width))
+    text_embeddings = TensorSpec(model.token_type, (BATCH, TEXT, model.text_width))
     streams = {
-        "image_tokens": TensorSpec("float32", (BATCH, IMAGE, model.image_width)),
+        "image_tokens": TensorSpec(model.token_type, (BATCH, IMAGE, model.image_width)),
         "image_mask": TensorSpec("bool", (BATCH, IMAGE)),
         "text_embeddings": text_embeddings,
         "text_mask": TensorSpec("bool", (BATCH, TEXT)),
@@ -56,12 +62,14 @@ def describe_graphs(model: Description, evidence: Sequence[str], with_maps: bool
         return GraphSpec(inputs, {name: describe_output(name, model) for name in names})
 
     graphs = {
-        "encode_image": GraphSpec(picture, {"image_tokens": TensorSpec("float32", (BATCH, length, model.image_width))}),
+        "encode_image": GraphSpec(picture, {"image_tokens": TensorSpec(model.token_type, (BATCH, length, model.image_width))}),
         "embed_text": GraphSpec({"ids": TensorSpec("int64", (BATCH, TEXT))}, {"text_embeddings": text_embeddings}),
         "answer": GraphSpec(streams, {"logits": describe_output("logits", model)}),
         "evidence": explained(evidence),
         "evidence_all": explained(evidence_names(model)),
     }
+    if model.published.lrp:
+        graphs["lrp"] = explained(relevance_names(model))
     return graphs | {OPTIONAL: explained(map_names(model))} if with_maps else graphs
 
 
@@ -78,7 +86,7 @@ def describe_picture(model: Description) -> tuple[dict[str, TensorSpec], int | s
 
 
 def describe_output(name: str, model: Description) -> TensorSpec:
-    """Type and axes of one output of a graph that explains, whose name is one of `evidence_names` or `map_names`."""
+    """Type and axes of one output of a graph that explains, whose name is one of `evidence_names`, `relevance_names` or `map_names`."""
     if name == "logits":
         return TensorSpec("float32", (BATCH, model.answers))
     site, _, kind = name.rpartition("/")
@@ -92,11 +100,14 @@ def describe_output(name: str, model: Description) -> TensorSpec:
 
 def check_graphs(model: Description, graphs: Mapping[str, GraphSpec], where: str) -> None:
     """Raises `XaiError`, which begins with `where`, where a graph is missing or does not take and give what that model's must."""
-    if missing := [name for name in GRAPHS if name not in graphs and name != OPTIONAL]:
-        raise XaiError(f"{where} lacks the graph {missing[0]}: export the bundle again")
     known = set(evidence_names(model))
-    evidence = [name for name in graphs["evidence"].outputs if name in known]
-    for name, spec in describe_graphs(model, evidence, OPTIONAL in graphs).items():
+    evidence = [name for name in graphs["evidence"].outputs if name in known] if "evidence" in graphs else []
+    described = describe_graphs(model, evidence, OPTIONAL in graphs)
+    if missing := [name for name in described if name not in graphs]:
+        raise XaiError(f"{where} lacks the graph {missing[0]}: export the bundle again")
+    if unwanted := [name for name in graphs if name not in described]:
+        raise XaiError(f"{where} has a graph {unwanted[0]}, which that model does not give: export the bundle again")
+    for name, spec in described.items():
         for side, found, expected in (("input", graphs[name].inputs, spec.inputs), ("output", graphs[name].outputs, spec.outputs)):
             problem = compare_tensors(found, expected)
             if problem:

@@ -119,7 +119,7 @@ def _read(source: Any, name: str) -> Image.Image:
     except IsADirectoryError as error:
         raise BadInput(f"{name} is a folder, not an image") from error
     except UnidentifiedImageError as error:
-        raise BadInput(f"{name} is not an image in a format that is read here: {', '.join(_decoders())}") from error
+        raise BadInput(f"{name} is not an image in a format that is read here: {', '.join(sorted(_decoders()))}") from error
     except Image.DecompressionBombError as error:
         raise BadInput(f"{name} is larger than {MAX_PIXELS // 1_000_000} megapixels: make it smaller") from error
     except OSError as error:

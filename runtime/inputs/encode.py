@@ -45,9 +45,14 @@ class EncodedImages(NamedTuple):
 
 
 def encode_distinct(
-    session: Session, images: Iterable[NDArray[np.float32]], together: int, clock: Clock | None = None, kept: KeptImages | None = None
+    session: Session,
+    images: Iterable[tuple[NDArray[np.float32], ...]],
+    together: int,
+    clock: Clock | None = None,
+    kept: KeptImages | None = None,
 ) -> EncodedImages:
-    """Encode each distinct image once, up to `together` of one size in a batch; images are pixels (3, h, w), at least one.
+    """Encode each distinct image once, up to `together` of one size in a batch. Images, at least one, are the arrays of
+    `runtime.description.picture_inputs`: pixels (3, h, w), or features (N, D) and boxes (N, 4).
 
     Those to come may be prepared by threads meanwhile: `clock` counts the encoding only, not the waiting for them. What `kept` holds
     is not encoded, and it is given what is.
@@ -55,31 +60,33 @@ def encode_distinct(
     clock = clock or Clock()
     kept = KeptImages(0) if kept is None else kept
     places: dict[bytes, int] = {}
-    waiting: dict[tuple[int, ...], list[tuple[bytes, NDArray[np.float32]]]] = {}  # by size: hashes and pixels
+    waiting: dict[tuple[tuple[int, ...], ...], list[tuple[bytes, tuple[NDArray[np.float32], ...]]]] = {}  # by size: hashes and images
     rows: list[int] = []
     parts: list[tuple[list[int], Array]] = []
 
-    def encode_waiting(shape: tuple[int, ...]) -> None:
-        some = waiting.pop(shape)
-        parts.append(([places[key] for key, _ in some], encode_images(session, np.stack([pixels for _, pixels in some]))))
+    def encode_waiting(shapes: tuple[tuple[int, ...], ...]) -> None:
+        some = waiting.pop(shapes)
+        arrays = [np.stack(each) for each in zip(*(image for _, image in some), strict=True)]
+        parts.append(([places[key] for key, _ in some], encode_images(session, *arrays)))
         for (key, _), tokens in zip(some, parts[-1][1], strict=True):
             kept.keep(key, tokens)
 
-    for pixels in images:
+    for image in images:
         with clock.time("encode_image"):
-            key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
+            shapes = tuple(array.shape for array in image)
+            key = hashlib.sha256(repr(shapes).encode() + b"".join(array.tobytes() for array in image)).digest()
             if key not in places:
                 places[key] = len(places)
                 if (found := kept.find(key)) is None:
-                    waiting.setdefault(pixels.shape, []).append((key, pixels))
+                    waiting.setdefault(shapes, []).append((key, image))
                 else:
                     parts.append(([places[key]], found[None]))
             rows.append(places[key])
-            if len(waiting.get(pixels.shape, ())) == together:
-                encode_waiting(pixels.shape)
+            if len(waiting.get(shapes, ())) == together:
+                encode_waiting(shapes)
     with clock.time("encode_image"):
-        for shape in list(waiting):
-            encode_waiting(shape)
+        for shapes in list(waiting):
+            encode_waiting(shapes)
         if all(tokens.shape[1] == parts[0][1].shape[1] for _, tokens in parts):
             tokens = parts[0][1] if len(parts) == 1 else namespace(parts[0][1]).concatenate([tokens for _, tokens in parts])
             order = np.argsort([place for some, _ in parts for place in some])

@@ -43,8 +43,8 @@ class EncodedQuestion:
         return np.array([token.id for token in self.tokens], dtype=np.int64)
 
     def word_relevance(self, relevance: NDArray[np.floating]) -> NDArray[np.floating]:
-        """(T,) -> (words,): a word is as relevant as its most relevant token."""
-        return np.array([max(relevance[i] for i in word.tokens) for word in self.words])
+        """(T,) -> (words,): a word is as relevant as its most relevant token, the first of those whose score is largest by size."""
+        return np.array([max((relevance[i] for i in word.tokens), key=abs) for word in self.words])
 
     def word_regions(self, regions: NDArray[np.floating]) -> NDArray[np.floating]:
         """(T, P) -> (words, P): of each region, what a word's most relevant token says of it."""
@@ -52,10 +52,11 @@ class EncodedQuestion:
 
 
 class QuestionEncoder:
-    """Encodes questions for one model; `limit` counts tokens, special ones included."""
+    """Encodes questions for one model; `limit` counts tokens, special ones included; `source` is what a message calls the tokenizer."""
 
-    def __init__(self, tokenizer: Tokenizer, limit: int, vocab_size: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, limit: int, vocab_size: int, source: str = "the tokenizer") -> None:
         self.tokenizer = tokenizer
+        self.source = source
         self.limit = limit
         self.vocab_size = vocab_size
 
@@ -88,7 +89,7 @@ class QuestionEncoder:
             spans.append(None if specials[i] else (start, end))
         if wrong := [t.raw for t in tokens if t.id >= self.vocab_size]:
             raise XaiError(
-                f"the tokenizer gives id {max(t.id for t in tokens)} for {wrong[0]!r}, the model knows {self.vocab_size} ids: "
+                f"{self.source} gives id {max(t.id for t in tokens)} for {wrong[0]!r}, the model knows {self.vocab_size} ids: "
                 "give the tokenizer that the model was trained with"
             )
         return EncodedQuestion(question, tuple(tokens), _words(question, spans), truncated=count > self.limit)

@@ -10,11 +10,12 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from xai.base.errors import BadInput, XaiError, first_line
+from xai.base.reading import read_json
 
 
 def load_tokenizer(name: str | Path) -> Tokenizer:
-    """A `tokenizer.json`, a folder that holds one (or RoBERTa's `vocab.json` and `merges.txt`), or the name of a model
-    whose tokenizer is in the local Hugging Face cache. Nothing is downloaded.
+    """A `tokenizer.json`, a folder that holds one (or RoBERTa's `vocab.json` and `merges.txt`, or BERT's `vocab.txt`), or the name of a
+    model whose tokenizer is in the local Hugging Face cache. Nothing is downloaded.
 
     Raises `XaiError` where there is no usable tokenizer.
     """
@@ -24,12 +25,14 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir fails on a name that is too long
         if (path / "tokenizer.json").is_file():
             path = path / "tokenizer.json"
-        elif not ((path / "vocab.json").is_file() and (path / "merges.txt").is_file()):
-            raise XaiError(f"folder {path} holds neither tokenizer.json nor vocab.json with merges.txt")
+        elif not (path / "vocab.txt").is_file() and not ((path / "vocab.json").is_file() and (path / "merges.txt").is_file()):
+            raise XaiError(f"folder {path} holds neither tokenizer.json nor vocab.txt nor vocab.json with merges.txt")
     elif not os.path.isfile(path):  # noqa: PTH113
         path = _cached(str(name))
     try:
-        tokenizer = _roberta(path) if path.is_dir() else Tokenizer.from_file(str(path))
+        tokenizer = _from_folder(path) if path.is_dir() else Tokenizer.from_file(str(path))
+    except XaiError:
+        raise
     except Exception as error:  # the library raises this very class for any damage
         raise XaiError(f"{path} is not a tokenizer: {first_line(error)}") from error
     if tokenizer.post_processor is not None and (wrong := _unusable(json.loads(tokenizer.post_processor.__getstate__()))):
@@ -73,6 +76,23 @@ def _cached(name: str) -> Path:
     if not isinstance(found, str):
         raise XaiError(f"tokenizer {name!r} is neither a file nor in the local Hugging Face cache: give a tokenizer.json file")
     return Path(found)
+
+
+def _from_folder(folder: Path) -> Tokenizer:
+    return _bert(folder) if (folder / "vocab.txt").is_file() else _roberta(folder)
+
+
+def _bert(folder: Path) -> Tokenizer:
+    """BERT's tokenizer from its vocabulary; it lowers the case unless `tokenizer_config.json` says that it does not."""
+    from tokenizers.implementations import BertWordPieceTokenizer
+
+    settings = folder / "tokenizer_config.json"
+    said = read_json(settings) if settings.is_file() else {}
+    lower = said.get("do_lower_case", True) if isinstance(said, dict) else None
+    if not isinstance(lower, bool):
+        raise XaiError(f"{settings} does not say whether the tokenizer lowers the case (do_lower_case): give a tokenizer.json")
+    tokenizer: Tokenizer = BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=lower)._tokenizer
+    return tokenizer
 
 
 def _roberta(folder: Path) -> Tokenizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -22,11 +23,19 @@ from xai.spectral.arrays import to_numpy
 class Leaving:
     """What is left out of one question about one image; `stay` are the tokens that the model sees."""
 
-    def __init__(self, asked: Asked, image: PreparedImage, question: EncodedQuestion, model: Description) -> None:
+    def __init__(
+        self,
+        image: PreparedImage,
+        question: EncodedQuestion,
+        without_patches: NDArray[np.bool_] | None,
+        without_words: NDArray[np.bool_] | None,
+        model: Description,
+    ) -> None:
         """Raises `BadInput` where a mask does not fit, and where nothing stays to be explained."""
-        self.asked, self.patches, self.tokens = asked, image.grid[0] * image.grid[1], len(question.tokens)
+        self.asked = asked = Asked(image, question, without_patches, without_words)
+        self.patches, self.tokens = math.prod(image.shape), len(question.tokens)
         self.stays: Stays = asked.kept(question, self.patches, model.special[TEXT])
-        for stays, what in ((self.stays.words, "word"), (self.stays.patches, "patch")):
+        for stays, what in ((self.stays.words, "word"), (self.stays.patches, "patch" if image.grid else "box")):
             if not len(stays):
                 way = "leave one in; Explainer.answer and POST /v1/answer give the answer alone"
                 raise BadInput(f"every {what} is left out, so that none is left to explain: {way}")

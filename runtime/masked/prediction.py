@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from xai.base.errors import BadInput
 from xai.runtime.description import Special
-from xai.runtime.explanation import Answer
+from xai.runtime.explanation import Answer, scored_places
+from xai.runtime.inputs.boxes import BoxFeatures
 from xai.runtime.inputs.decode import ImageSource
 from xai.runtime.inputs.prepare import PreparedImage
 from xai.runtime.inputs.question import EncodedQuestion
@@ -27,7 +28,7 @@ class Stays(NamedTuple):
 class Asked(NamedTuple):
     """A question about an image, perhaps with tokens left out: booleans, True where a patch (h, w) or a word (words,) is."""
 
-    image: ImageSource | PreparedImage
+    image: ImageSource | BoxFeatures | PreparedImage
     question: str | EncodedQuestion
     without_patches: NDArray[np.bool_] | None = None
     without_words: NDArray[np.bool_] | None = None
@@ -68,15 +69,17 @@ class Prediction:
     answer: Answer
     top: tuple[Answer, ...]
     """The most probable answers, most probable first."""
-    grid: tuple[int, int]
-    """Rows and columns of patches."""
+    grid: tuple[int, int] | None
+    """Rows and columns of patches; None where the picture has boxes."""
     without_patches: tuple[int, ...]
-    """Patches left out, row by row from 0."""
+    """Patches left out, row by row from 0, or boxes."""
     without_words: tuple[int, ...]
     """Words left out, from 0."""
     session: str
     precision: str
     timings_ms: Mapping[str, float]
+    boxes: NDArray[np.float32] | None = None
+    """(N, 4), as of an explanation; None where the picture has patches."""
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of docs/formats.md, Prediction."""
@@ -90,7 +93,7 @@ class Prediction:
             "top": [asdict(answer) for answer in self.top],
             "tokens": [token.text for token in self.question.tokens],
             "words": [{"text": word.text, "tokens": list(word.tokens)} for word in self.question.words],
-            "grid": list(self.grid),
+            **scored_places(self.grid, self.boxes),
             "without_patches": list(self.without_patches),
             "without_words": list(self.without_words),
             "session": self.session,

@@ -30,7 +30,10 @@ DEVICES = {1: "cpu", 2: "cuda"}
 NO_LOG = 4
 """What goes wrong is raised; ONNX Runtime would print it as well."""
 
-TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
+WIDENING = ["ConstantFolding"]
+"""Optimisers that would keep every weight of a graph in float64, several times."""
+
+TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 """NumPy's names of ONNX Runtime's types, of those that a manifest knows."""
 
 
@@ -126,7 +129,7 @@ class OnnxSession:
             options.profile_file_prefix = str(self.profiles / graph)
         path = self.bundle.file(onnx_file(graph))
         try:
-            session = self._open(path, options)
+            session = self._open(path, options, WIDENING if graph == "lrp" else [])
             spec = self.bundle.manifest.graphs[graph]
             for side, values, wanted in (("input", session.get_inputs(), spec.inputs), ("output", session.get_outputs(), spec.outputs)):
                 check_tensors([Declared(v.name, TYPES.get(v.type, v.type), v.shape) for v in values], wanted, side, str(path))
@@ -139,15 +142,17 @@ class OnnxSession:
             raise XaiError(f"ONNX Runtime runs {path.name} on {used}, not on {self.asked}: see `xai doctor`, or ask for --provider cpu")
         return session
 
-    def _open(self, path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    def _open(self, path: Path, options: onnxruntime.SessionOptions, without: Sequence[str]) -> onnxruntime.InferenceSession:
         # By path: of a session made from bytes, ONNX Runtime would look for the weights in the current folder.
         # Its own fallback would print what it does, and do it unasked.
         try:
-            return onnxruntime.InferenceSession(path, options, providers=self._providers(), enable_fallback=False)
+            return onnxruntime.InferenceSession(
+                path, options, providers=self._providers(), enable_fallback=False, disabled_optimizers=list(without)
+            )
         except Exception:
             if not self.allow_fallback or self.asked == CPU:
                 raise
-            return onnxruntime.InferenceSession(path, options, providers=[CPU], enable_fallback=False)
+            return onnxruntime.InferenceSession(path, options, providers=[CPU], enable_fallback=False, disabled_optimizers=list(without))
 
     def _providers(self) -> list[str | tuple[str, dict[str, str]]]:
         """What ONNX Runtime may use, in order; by default its CUDA provider would round float32 factors to TF32."""

@@ -9,22 +9,18 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch.utils.dlpack import from_dlpack
 
 from xai.base.errors import XaiError, first_line
 from xai.base.process import keep_large_blocks
 from xai.runtime.bundle.manifest import TORCHSCRIPT, Bundle, GraphSpec
 from xai.runtime.sessions.check import check_outputs
-from xai.runtime.sessions.protocol import check_gpu
-from xai.spectral.arrays import Array, namespace
-
-DEVICES = ("cpu", "cuda")
+from xai.runtime.sessions.tensors import check_device, to_array, to_tensor
+from xai.spectral.arrays import Array
 
 
 class TorchScriptSession:
-    """Runs a bundle's graphs (`runtime.sessions.protocol.Session`) on `provider`, one of `DEVICES`.
+    """Runs a bundle's graphs (`runtime.sessions.protocol.Session`) on `provider`, `cpu` or `cuda`.
 
     `threads` sets PyTorch's threads, which is a setting of the process as `keep_large_blocks` is; None leaves them.
     Raises `XaiError` where the bundle has no TorchScript, unless `trust`, and where PyTorch or CuPy cannot use that device.
@@ -38,7 +34,7 @@ class TorchScriptSession:
         path = bundle.file(TORCHSCRIPT)
         if not trust:
             raise XaiError(f"{path} is code that would run on this machine: if you trust who made it, say so with --trust")
-        _check_device(provider)
+        check_device(self.name, provider)
         self.bundle = bundle
         self.source = f"bundle {bundle.folder}"
         self.device = self.provider = provider
@@ -60,7 +56,7 @@ class TorchScriptSession:
         """Run a graph; `outputs` names what to return, all of it where None."""
         name = self.bundle.resolve(graph, outputs)
         spec = self.bundle.manifest.graphs[name]
-        tensors = [self._tensor(inputs[key]) for key in spec.inputs]
+        tensors = [to_tensor(inputs[key], self.device) for key in spec.inputs]
         try:
             # By default cuDNN would round the factors of float32 convolutions to TF32.
             with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
@@ -69,18 +65,10 @@ class TorchScriptSession:
             last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             raise XaiError(f"PyTorch cannot run graph {name} of {self.bundle.folder}: {last[0]}") from error
         found = dict(zip(spec.outputs, values, strict=True))
-        libraries = [namespace(value) for value in inputs.values()]
-        xp = next((library for library in libraries if library is not np), np)
         wanted = spec.outputs if outputs is None else outputs
-        # PyTorch's default stream is CuPy's, too: nothing waits between them.
-        arrays = {key: found[key].cpu().numpy() if xp is np else xp.from_dlpack(found[key]) for key in wanted}
+        arrays = {key: to_array(found[key], inputs.values()) for key in wanted}
         check_outputs(spec, inputs, arrays, f"graph {name} of {self.bundle.folder}")
         return arrays
-
-    def _tensor(self, value: Array) -> torch.Tensor:
-        if namespace(value) is np:
-            return torch.from_numpy(np.ascontiguousarray(value)).to(self.device)
-        return from_dlpack(value)
 
 
 def _check_method(module: torch.jit.ScriptModule, name: str, spec: GraphSpec, path: Path) -> None:
@@ -91,13 +79,3 @@ def _check_method(module: torch.jit.ScriptModule, name: str, spec: GraphSpec, pa
     given, returned = ([one.type.annotation_str for one in side] for side in (schema.arguments[1:], schema.returns))
     if given != ["Tensor"] * len(spec.inputs) or returned != [f"Tuple[{', '.join(['Tensor'] * len(spec.outputs))}]"]:
         raise XaiError(f"{path}: graph {name} does not take and give as many tensors as its manifest says: export the bundle again")
-
-
-def _check_device(name: str) -> None:
-    """Raise `XaiError` where this installation cannot run graphs there."""
-    if name not in DEVICES:
-        raise XaiError(f"the session torchscript runs on {' or '.join(DEVICES)}, not on {name!r}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise XaiError("this PyTorch has no GPU to run on: see `xai doctor`, or ask for --provider cpu")
-    if name == "cuda":
-        check_gpu(name)

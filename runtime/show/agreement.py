@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from xai.runtime.comparison import TOP_PATCHES
 from xai.runtime.explanation import Explanation, comparison
+from xai.runtime.show.scale import place_name
 
 _ITSELF = ""
 _UNDEFINED = "-"
@@ -26,8 +27,9 @@ def agreements(explanations: Sequence[Explanation]) -> tuple[Agreement, Agreemen
     found = comparison(explanations)
     names = [e.full_name for e in explanations]
     tables = []
+    places = f"{place_name(explanations[0])}es"
     captions = {
-        "image": f"Below it: the share of the {found['patches']} highest patches ({TOP_PATCHES:.0%}) that both have.",
+        "image": f"Below it: the share of the {found['patches']} highest {places} ({TOP_PATCHES:.0%}) that both have.",
         "words": f"Below it: the share of the {found['words']} highest words that both have.",
     }
     for part, title in ("image", "How far the maps agree"), ("words", "How far the words agree"):
@@ -35,7 +37,8 @@ def agreements(explanations: Sequence[Explanation]) -> tuple[Agreement, Agreemen
         for (i, k), pair in zip(combinations(range(len(names)), 2), found["pairs"], strict=True):
             correlation = pair[part]["spearman"]
             cells[i][k] = _UNDEFINED if correlation is None else f"{correlation:.2f}"
-            cells[k][i] = f"{pair[part]['overlap']:.2f}"
+            overlap = pair[part]["overlap"]
+            cells[k][i] = _UNDEFINED if overlap is None else f"{overlap:.2f}"
         rows = tuple((name, tuple(row)) for name, row in zip(names, cells, strict=True))
         caption = f"Above the diagonal: Spearman's rank correlation ({_UNDEFINED} where a method scores all alike). {captions[part]}"
         tables.append(Agreement(title, rows, caption))

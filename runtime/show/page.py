@@ -14,22 +14,25 @@ import numpy as np
 from PIL import Image
 
 from xai.base.uri import data_uri
-from xai.base.wording import one_line, percent, right_to_left
+from xai.base.wording import one_line, right_to_left
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.show.agreement import agreements
-from xai.runtime.show.scale import bar_labels, is_flat, legend, notes, score_label, word_range
+from xai.runtime.show.boxes import box_lines, marks, ranked
+from xai.runtime.show.scale import bar_labels, is_flat, legends, notes, place_name, score_label, word_range
 from xai.runtime.show.theme import (
+    CONTRAST,
     FADED,
     FLAT,
     RAMP,
     answer_lines,
     cut_away,
-    heat,
     hexadecimal,
     ink,
-    layers_label,
+    labels,
+    map_image,
     outside,
     paint,
+    sides,
     window,
 )
 
@@ -39,6 +42,7 @@ _HEAT = 384
 """Pixels of an overlay's side."""
 CUT_AWAY = "background:repeating-linear-gradient(135deg,#5555 0 2px,#fffa 2px 9px);backdrop-filter:grayscale(1);"
 """CSS of what the model did not see."""
+_SWATCH = "display:inline-block;width:1.6em;height:1em;vertical-align:-.1em;border-radius:3px;"
 SEEN = f"backdrop-filter:grayscale({FADED});"
 """CSS of an overlay."""
 
@@ -53,10 +57,11 @@ def html(explanations: Sequence[Explanation]) -> str:
     return Template(_file("page.html")).substitute(
         title=text(f"{first.question.text} {first.answer.text}"),
         ramp=", ".join(map(hexadecimal, RAMP)),
+        contrast=", ".join(map(hexadecimal, CONTRAST)),
         flat=hexadecimal(FLAT),
         aspect=f"{width / height:.6g}",
         question=text(first.question.text),
-        answers=answers(first),
+        answers=answers(first) + key(explanations),
         cut_away=CUT_AWAY,
         seen=SEEN,
         picture=picture_uri(first.picture.crop((left, top, right, bottom)), _LONGEST),
@@ -70,7 +75,7 @@ def html(explanations: Sequence[Explanation]) -> str:
         top=_top(first.top),
         noscript=alone,
         sections=_methods(explanations, _section),
-        legend=f'<p class="small">{escape(legend("dark", "bright", "grey"))}</p>',
+        legend="".join(f'<p class="small">{text(line)}</p>' for line in [*rules(explanations), *box_lines(first, several=True)]),
         agreements=_agreements(explanations),
         computed=_computed(first),
         script=_file("page.js"),
@@ -90,8 +95,19 @@ def picture_uri(picture: Image.Image, longest: int) -> str:
 
 
 def overlay_uri(explanation: Explanation, side: int) -> str:
-    """Give the address of an explanation's overlay within the page, `side` pixels square."""
-    return _image_uri(heat(explanation.image_relevance, side), "png")
+    """Give the address of an explanation's overlay within the page, `side` pixels long or square."""
+    return _image_uri(map_image(explanation, side), "png")
+
+
+def box_marks(explanation: Explanation, attributes: str, style: str = "", number_style: str = "") -> str:
+    """Write an element for each box that is outlined, with these attributes, over the overlay that it stands behind."""
+    found = marks(explanation)[::-1]  # the highest lies on top
+    corners = [tuple(map(round, mark.corners)) for mark in found]
+    return "".join(
+        f'<div {attributes} style="{place((left, top, right, bottom), explanation.picture.size)};{style}">'
+        f'<span style="{number_style}">{mark.number}</span></div>'
+        for mark, (left, top, right, bottom) in zip(found, corners, strict=True)
+    )
 
 
 def place(box: tuple[int, int, int, int], size: tuple[int, int]) -> str:
@@ -103,20 +119,44 @@ def place(box: tuple[int, int, int, int], size: tuple[int, int]) -> str:
 
 def peak(explanation: Explanation) -> str:
     """Put the map into words."""
-    if is_flat(explanation.image_relevance):
+    if is_flat(explanation.image_relevance, explanation.signed):
         return f"Relevance by {explanation.method}: nearly the same everywhere"
+    if explanation.boxes is not None:
+        best = int(explanation.image_relevance.argmax())
+        shares = ", ".join(f"{corner:.2f}" for corner in explanation.boxes[best])
+        return f"Relevance by {explanation.method}: highest in box {best} ({shares}) of {len(explanation.boxes)}"
     grid = explanation.image_relevance.shape
-    row, column = np.unravel_index(explanation.image_relevance.argmax(), grid)
-    return f"Relevance by {explanation.method}: highest in row {row + 1} of {grid[0]}, column {column + 1} of {grid[1]}"
+
+    def where(index: np.intp) -> str:
+        row, column = np.unravel_index(index, grid)
+        return f"in row {row + 1} of {grid[0]}, column {column + 1} of {grid[1]}"
+
+    highest = f"Relevance by {explanation.method}: highest {where(explanation.image_relevance.argmax())}"
+    if explanation.signed and explanation.versus:
+        lowest = where(explanation.image_relevance.argmin())
+        return f"{highest}, for {explanation.target.text}; lowest {lowest}, for {explanation.versus.text}"
+    return highest
 
 
 def answers(explanation: Explanation) -> str:
     """Write a paragraph for each answer that an explanation is about."""
     return "\n".join(
-        f'<p class="answer"><span class="label">{label}</span> <strong dir="auto">{text(answer.text)}</strong> '
-        f"{escape(percent(answer.probability))}</p>"
+        f'<p class="answer"><span class="label">{label}</span> <strong dir="auto">{text(answer.text)}</strong> {escape(answer.shown)}</p>'
         for label, answer in answer_lines(explanation)
     )
+
+
+def key(explanations: Sequence[Explanation]) -> str:
+    """Write which colour of a contrast speaks for which answer; nothing where there is none."""
+    return "".join(
+        f'<p><span style="{_SWATCH}background:{hexadecimal(rgb)}"></span> speaks for <span dir="auto">{text(answer)}</span></p>'
+        for rgb, answer in sides(explanations)
+    )
+
+
+def rules(explanations: Sequence[Explanation]) -> list[str]:
+    """Say by which rules the explanations are painted."""
+    return legends(explanations, ("dark", "bright", "grey"), ("the strongest colour", "the palest"))
 
 
 def words(explanation: Explanation, style: str = "") -> str:
@@ -124,7 +164,9 @@ def words(explanation: Explanation, style: str = "") -> str:
     return "".join(
         f'<li style="background:{hexadecimal(rgb)};color:{ink(rgb)};{style}" title="{score:.6g}">{text(word.text)} '
         f"<small>{score_label(score)}</small></li>"
-        for word, score, rgb in zip(explanation.question.words, explanation.word_relevance, paint(explanation.word_relevance), strict=True)
+        for word, score, rgb in zip(
+            explanation.question.words, explanation.word_relevance, paint(explanation.word_relevance, explanation.signed), strict=True
+        )
     )
 
 
@@ -134,9 +176,9 @@ def direction(explanation: Explanation) -> str:
 
 
 def method_title(explanation: Explanation) -> str:
-    """Write the method's name and its layers."""
-    layers = layers_label(explanation)
-    return f'{text(explanation.method)} <span class="label">· {text(layers)}</span>' if layers else text(explanation.method)
+    """Write the method's name, its layers and what it explains."""
+    said = labels(explanation)
+    return f'{text(explanation.method)} <span class="label">· {text(said)}</span>' if said else text(explanation.method)
 
 
 def note_paragraphs(explanation: Explanation) -> str:
@@ -162,8 +204,15 @@ def _methods(explanations: Sequence[Explanation], part: Callable[[Explanation, s
 
 
 def _overlay(explanation: Explanation, mark: str) -> str:
-    scores = json.dumps([[f"{value:.4g}" for value in row] for row in explanation.image_relevance])
-    return f'<img {mark} src="{overlay_uri(explanation, _HEAT)}" data-scores="{escape(scores)}" alt="{text(peak(explanation))}">'
+    if explanation.boxes is None:
+        scores = json.dumps([[f"{value:.4g}" for value in row] for row in explanation.image_relevance])
+        data = f'data-scores="{escape(scores)}"'
+    else:
+        rows = zip(explanation.boxes, explanation.image_relevance, strict=True)
+        boxes = json.dumps([[*(round(float(corner), 5) for corner in box), f"{value:.4g}"] for box, value in rows])
+        data = f'data-boxes="{escape(boxes)}"'
+    image = f'<img {mark} src="{overlay_uri(explanation, _HEAT)}" {data} alt="{text(peak(explanation))}">'
+    return image + box_marks(explanation, f'class="mark" {mark}')
 
 
 def _choice(i: int, explanation: Explanation) -> str:
@@ -172,15 +221,17 @@ def _choice(i: int, explanation: Explanation) -> str:
 
 
 def _bar(explanation: Explanation, mark: str) -> str:
-    kind = "control flat" if is_flat(explanation.image_relevance) else "control"
+    kind = "control flat" if is_flat(explanation.image_relevance, explanation.signed) else "control"
+    kind += " contrast" if explanation.signed else ""
     ticks = "".join(f"<span>{label}</span>" for _, label in bar_labels(explanation))
-    return f'<div class="{kind}" {mark}><h2>Raw score of a patch</h2><div class="bar"></div><div class="ticks small">{ticks}</div></div>'
+    title = f"<h2>Raw score of a {place_name(explanation)}</h2>"
+    return f'<div class="{kind}" {mark}>{title}<div class="bar"></div><div class="ticks small">{ticks}</div></div>'
 
 
 def _top(found: Sequence[Answer]) -> str:
     rows = (
-        f'<tr><td>{text(answer.text)}</td><td class="number">{escape(percent(answer.probability))}</td>'
-        f'<td class="share"><div style="width:{100 * answer.probability:.1f}%"></div></td></tr>'
+        f'<tr><td>{text(answer.text)}</td><td class="number">{escape(answer.shown)}</td>'
+        f'<td class="share"><div style="width:{100 * (answer.probability or 0):.1f}%"></div></td></tr>'
         for answer in found
     )
     return f"<table>{''.join(rows)}</table>"
@@ -196,11 +247,16 @@ def _section(explanation: Explanation, mark: str) -> str:
         reports = [asdict(report) for report in explanation.solver]
         rows = [[f"{v:.4g}" if isinstance(v, float) else v for v in report.values()] for report in reports]
         solver = f"<details><summary>Graphs and their solutions</summary>{_table(reports[0], rows)}</details>"
+    boxes = ""
+    if explanation.boxes is not None:
+        listed = [(i, *(f"{x:.4f}" for x in explanation.boxes[i]), f"{explanation.image_relevance[i]:.6g}") for i in ranked(explanation)]
+        heads = ("Box", "Left", "Top", "Right", "Bottom", "Raw score")
+        boxes = f"<details><summary>Boxes and their scores, the highest first</summary>{_table(heads, listed)}</details>"
     return (
         f"<section {mark}><h2>Words, by {method_title(explanation)}</h2>"
         f'<ul class="words" dir="{direction(explanation)}">{words(explanation)}</ul>'
         f'<p class="small">{escape(word_range(explanation))}</p>{note_paragraphs(explanation)}'
-        f"<details><summary>Tokens and their scores</summary>{tokens}</details>{solver}</section>"
+        f"<details><summary>Tokens and their scores</summary>{tokens}</details>{boxes}{solver}</section>"
     )
 
 

@@ -146,10 +146,11 @@ class Paper:
             )
         )
 
-    def colour_bar(self, x: float, y: float, width: float, height: float, colour: NDArray[np.uint8] | None) -> None:
+    def colour_bar(self, x: float, y: float, width: float, height: float, colour: NDArray[np.uint8] | None, signed: bool = False) -> None:
         """Draw the ramp, from below to above or from left to right along the longer side; or all of it in one `colour`."""
-        values = np.linspace(1, 0, 256)[:, None] if height > width else np.linspace(0, 1, 256)[None]
-        pixels = colours(values) if colour is None else colour[None, None]
+        low = -1 if signed else 0
+        values = np.linspace(1, low, 256)[:, None] if height > width else np.linspace(low, 1, 256)[None]
+        pixels = colours(values, signed) if colour is None else colour[None, None]
         self.axes(x, y, width, height).imshow(pixels, extent=(0, 1, 0, 1), aspect="auto")
 
 
@@ -167,6 +168,25 @@ def outline(axes: Axes, box: Box) -> None:
     """Draw a dark line around a part of the picture that is seen on any ground."""
     for colour, width in ("white", 2.4), (INK, 1.1):
         axes.add_patch(Rectangle(box[:2], box[2] - box[0], box[3] - box[1], fill=False, edgecolor=colour, linewidth=width, clip_on=False))
+
+
+def box_mark(axes: Axes, corners: tuple[float, float, float, float], number: int) -> None:
+    """Draw a box's line, and its number within its upper left corner, in pixels of the picture."""
+    left, top, right, bottom = corners
+    for colour, width in (INK, 1.8), ("white", 0.8):
+        axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=width))
+    axes.annotate(
+        str(number),
+        (left, top),
+        xytext=(2, -2),
+        textcoords="offset points",
+        ha="left",
+        va="top",
+        color="white",
+        fontproperties=font_for(str(number), 7, bold=True),
+        bbox={"boxstyle": "square,pad=0.2", "facecolor": INK, "linewidth": 0},
+        annotation_clip=False,
+    )
 
 
 def reduced(image: Image.Image, box: Box) -> Image.Image:

@@ -107,19 +107,27 @@ def _html(explanations: Sequence[Explanation]) -> bytes:
 
 
 def _csv(explanations: Sequence[Explanation]) -> bytes:
-    """A row for each patch, then one for each word, a column of raw scores for each method.
+    """A row for each patch or box, then one for each word, a column of raw scores for each method.
 
-    `kind` is `patch` or `word`; a patch has `row` and `column`, a word its place `word` and its `text`. All count from 0.
+    `kind` is `patch`, `box` or `word`; a patch has `row` and `column`, a box its number `box` and its corners, a word its place `word`
+    and its `text`. All count from 0.
     """
     first = explanations[0]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["kind", "row", "column", "word", "text", *(e.full_name for e in explanations)])
-    for row, column in np.ndindex(first.image_relevance.shape):
-        writer.writerow(["patch", row, column, "", "", *(float(e.image_relevance[row, column]) for e in explanations)])
+    if first.boxes is None:
+        heads: tuple[str, ...] = ("row", "column")
+        places: list[list[Any]] = [list(place) for place in np.ndindex(first.image_relevance.shape)]
+    else:
+        heads = ("box", "x0", "y0", "x1", "y1")
+        places = [[i, *map(float, box)] for i, box in enumerate(first.boxes)]
+    kind, empty = "patch" if first.boxes is None else "box", [""] * len(heads)
+    writer.writerow(["kind", *heads, "word", "text", *(e.full_name for e in explanations)])
+    for place, values in zip(places, zip(*(e.image_relevance.ravel() for e in explanations), strict=True), strict=True):
+        writer.writerow([kind, *place, "", "", *map(float, values)])
     scores = [e.word_relevance for e in explanations]
     for i, word in enumerate(first.question.words):
-        writer.writerow(["word", "", "", i, word.text, *(float(values[i]) for values in scores)])
+        writer.writerow(["word", *empty, i, word.text, *(float(values[i]) for values in scores)])
     return file.getvalue().encode()
 
 
@@ -130,14 +138,17 @@ def _json(explanations: Sequence[Explanation]) -> bytes:
 
 
 def _npz(explanations: Sequence[Explanation]) -> bytes:
-    """`image_relevance` (methods, h, w), `text_relevance` (methods, T), `methods`, `token_ids`, `tokens`; the rest in `json`.
+    """`image_relevance` (methods, h, w) or (methods, N) of `boxes` (N, 4), `text_relevance` (methods, T), `methods`, `token_ids`, `tokens`;
+    the rest in `json`.
 
-    `word_regions` (methods, words, h, w) and `region_words` (methods, h, w, words) where they were asked for.
+    `word_regions` (methods, words, h, w) and `region_words` (methods, h, w, words) where they were asked for, of boxes N in place of h, w.
     """
     from xai.runtime.explanation import to_json
 
     rest = to_json(explanations)
     token_ids, tokens = rest.pop("token_ids"), rest.pop("tokens")
+    rest.pop("boxes", None)
+    own: dict[str, Any] = {} if explanations[0].boxes is None else {"boxes": explanations[0].boxes}
     for explanation in rest["explanations"]:
         del explanation["image_relevance"], explanation["text_relevance"]
         explanation.pop("word_regions", None)
@@ -151,6 +162,7 @@ def _npz(explanations: Sequence[Explanation]) -> bytes:
         methods=np.array([e.method for e in explanations]),
         token_ids=np.array(token_ids, dtype=np.int64),
         tokens=np.array(tokens),
+        **own,
         **asked,
         json=np.array(json.dumps(rest)),
     )

@@ -9,19 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from xai.base.wording import percent, right_to_left
+from xai.base.wording import right_to_left
 from xai.runtime.explanation import Explanation
 from xai.runtime.show.agreement import agreements
+from xai.runtime.show.boxes import box_lines, left_out_boxes, marks
 from xai.runtime.show.fonts import lacking_note
-from xai.runtime.show.paper import GREY, Box, Paper, Style, grey, hatch, outline, reduced, show_image
-from xai.runtime.show.scale import bar_labels, is_flat, legend, notes, score_label, word_range
-from xai.runtime.show.theme import FADED, FLAT, answer_lines, cut_away, heat, ink, layers_label, left_out_boxes, outside, paint, window
+from xai.runtime.show.paper import GREY, Box, Paper, Style, box_mark, grey, hatch, outline, reduced, show_image
+from xai.runtime.show.scale import bar_labels, is_flat, legends, notes, score_label, word_range
+from xai.runtime.show.theme import FADED, FLAT, answer_lines, cut_away, ink, labels, map_image, outside, paint, sides, window
 from xai.runtime.show.word_maps import draw_word_maps
 
 MARGIN = 0.45
 GAP = 0.35
 _BAR = 0.9
 """Width of an upright colour bar with its labels."""
+_SHORTEST_BAR = 0.5
+"""Height of it beside a picture that is long and thin."""
 _TITLED = 1.1
 """Width of "The picture" above one: a column is at least as wide."""
 _TALLEST, _LOWEST = 4.6, 2.2
@@ -41,6 +44,7 @@ _STRIP = 4.0
 QUESTION = Style(16, bold=True)
 ANSWER = Style(12.5)
 TITLE = Style(11, bold=True)
+KEY = Style(10.5)
 SMALL = Style(8.5, GREY)
 
 
@@ -53,11 +57,11 @@ def draw(explanations: Sequence[Explanation]) -> Figure:
     views = _views(first)
     if len(explanations) == 1:
         paper = Paper(11.2)
-        y = _single(paper, _header(paper, MARGIN, first), first, views)
+        y = _single(paper, _header(paper, MARGIN, explanations), first, views)
     else:
         side, columns = _columns(first, len(explanations))
         paper = Paper(2 * MARGIN + columns * side + (columns - 1) * GAP)
-        y = _comparison(paper, _header(paper, MARGIN, first), explanations, views, side, columns)
+        y = _comparison(paper, _header(paper, MARGIN, explanations), explanations, views, side, columns)
     y = draw_word_maps(paper, MARGIN, y, paper.width - 2 * MARGIN, explanations, views.faded)
     if paper.lacking:
         y = _small_print(paper, MARGIN, y, paper.width - 2 * MARGIN, [f"Note: {lacking_note(paper.lacking)}."])
@@ -82,19 +86,36 @@ def _views(explanation: Explanation) -> _Views:
     return _Views(whole, seen, Image.blend(seen, grey(seen), FADED))
 
 
-def _header(paper: Paper, y: float, explanation: Explanation) -> float:
-    width = paper.width - 2 * MARGIN
+def _header(paper: Paper, y: float, explanations: Sequence[Explanation]) -> float:
+    explanation, width = explanations[0], paper.width - 2 * MARGIN
     y = paper.paragraph(MARGIN, y, width, explanation.question.text, QUESTION, most=4) + 0.06
     for label, answer in answer_lines(explanation):
         paper.line(MARGIN, y, label, ANSWER._replace(colour=GREY))
         x = MARGIN + paper.measure(label, ANSWER) + 0.12
-        share = percent(answer.probability)
+        share = answer.shown
         bold = ANSWER._replace(bold=True)
         text = paper.shorten(answer.text, paper.width - MARGIN - x - paper.measure(share, ANSWER) - 0.12, bold)
         paper.line(x, y, text, bold)
         paper.line(x + paper.measure(text, bold) + 0.12, y, share, ANSWER)
         y += ANSWER.height
-    return y + 0.2
+    return _key(paper, MARGIN, y + 0.08, width, explanations) + 0.2
+
+
+def _key(paper: Paper, x: float, y: float, width: float, explanations: Sequence[Explanation]) -> float:
+    """Which colour of a contrast speaks for which answer: beside each other where there is room, else one beneath the other."""
+    said = [(colour, f"speaks for {answer}") for colour, answer in sides(explanations)]
+    room, line = 0.36, KEY.height + 0.06
+    texts = [paper.shorten(text, width - room, KEY) for _, text in said]
+    beside = sum(paper.measure(text, KEY) + room + GAP for text in texts) <= width
+    left = x
+    for (colour, _), text in zip(said, texts, strict=True):
+        paper.rounded_box(left, y, 0.26, KEY.height, colour, 0.04)
+        paper.line(left + room, y + 0.02, text, KEY)
+        if beside:
+            left += paper.measure(text, KEY) + room + GAP
+        else:
+            y += line
+    return y + line if said and beside else y
 
 
 def _single(paper: Paper, y: float, explanation: Explanation, views: _Views) -> float:
@@ -131,7 +152,9 @@ def _titled(paper: Paper, x: float, y: float, height: float, explanation: Explan
     box = _shown(explanation) if overlay else (0, 0, *explanation.picture.size)
     _picture(paper, x, y, height, box, explanation, views, overlay)
     if overlay:
-        _colour_bar(paper, x + height * _aspect(box) + 0.15, y, 0.16, height, explanation)
+        bar = max(height, _SHORTEST_BAR)
+        _colour_bar(paper, x + height * _aspect(box) + 0.15, y, 0.16, bar, explanation)
+        return y + bar
     return y + height
 
 
@@ -144,7 +167,8 @@ def _told(paper: Paper, x: float, y: float, width: float, explanation: Explanati
     paper.line(x, y, "The words", TITLE)
     y = _word_boxes(paper, x, y + TITLE.height + 0.05, width, explanation, 12) + 0.12
     y = paper.paragraph(x, y, width, word_range(explanation), SMALL) + 0.12
-    return _small_print(paper, x, y, width, [_provenance(explanation), *_notes(explanation), _legend()])
+    said = [_provenance(explanation), *_notes(explanation), *box_lines(explanation), *_legends([explanation])]
+    return _small_print(paper, x, y, width, said)
 
 
 def _columns(explanation: Explanation, methods: int) -> tuple[float, int]:
@@ -178,7 +202,8 @@ def _comparison(paper: Paper, y: float, explanations: Sequence[Explanation], vie
             lower = _panel(paper, x, y, side, explanation, views)
         end = max(end, lower)
     end = _agreements(paper, MARGIN, end + 0.35, width, explanations)
-    return _small_print(paper, MARGIN, end + 0.3, width, [_legend(), _source(explanations[0])])
+    said = [*box_lines(explanations[0], several=True), *_legends(explanations), _source(explanations[0])]
+    return _small_print(paper, MARGIN, end + 0.3, width, said)
 
 
 def _original(paper: Paper, x: float, y: float, width: float, height: float, explanation: Explanation, views: _Views) -> float:
@@ -192,10 +217,12 @@ def _original(paper: Paper, x: float, y: float, width: float, height: float, exp
 
 
 def _panel(paper: Paper, x: float, y: float, side: float, explanation: Explanation, views: _Views) -> float:
-    layers = layers_label(explanation)
-    room = side - (paper.measure(layers, SMALL) + 0.1 if layers else 0)
-    paper.line(x, y, paper.shorten(explanation.method, room, TITLE), TITLE)
-    paper.line(x + side, y, layers, SMALL, align="right")
+    said = labels(explanation)
+    beside = paper.measure(explanation.method, TITLE) + 0.1 + paper.measure(said, SMALL) <= side
+    paper.line(x, y, paper.shorten(explanation.method, side, TITLE), TITLE)
+    if not beside:
+        y += TITLE.height
+    paper.line(x + side if beside else x, y, said, SMALL, align="right" if beside else "left")
     box = _shown(explanation)
     y += TITLE.height + 0.05
     _picture(paper, x, y, side / _aspect(box), box, explanation, views, overlay=True)
@@ -234,7 +261,9 @@ def _word_boxes(paper: Paper, x: float, y: float, width: float, explanation: Exp
     pad, gap, height = 0.5 * size / 72, 0.3 * size / 72, 2.45 * size / 72
     from_right = right_to_left(explanation.question.text)
     taken, top = 0.0, y
-    for word, score, rgb in zip(explanation.question.words, explanation.word_relevance, paint(explanation.word_relevance), strict=True):
+    for word, score, rgb in zip(
+        explanation.question.words, explanation.word_relevance, paint(explanation.word_relevance, explanation.signed), strict=True
+    ):
         text, number = paper.shorten(word.text, width - 2 * pad, word_style), score_label(score)
         across = max(paper.measure(text, word_style), paper.measure(number, score_style)) + 2 * pad
         if taken and taken + across > width:
@@ -268,16 +297,19 @@ def _picture(paper: Paper, x: float, y: float, height: float, shown: Box, explan
         hatch(axes, strip)
     show_image(axes, views.faded if overlay else views.seen, box)
     if overlay:
-        show_image(axes, heat(explanation.image_relevance, 720), box)
-    for left_out in left_out_boxes(explanation) if overlay else ():
-        hatch(axes, left_out)
+        show_image(axes, map_image(explanation, 720), box)
+        for left_out in left_out_boxes(explanation):
+            hatch(axes, left_out)
+        for mark in reversed(marks(explanation)):  # the highest lies on top
+            box_mark(axes, mark.corners, mark.number)
     outline(axes, box)
     axes.set(xlim=(shown[0], shown[2]), ylim=(shown[3], shown[1]), aspect="auto")
 
 
 def _colour_bar(paper: Paper, x: float, y: float, width: float, height: float, explanation: Explanation) -> None:
     """The map's colours with raw scores, at the right of an upright bar and beneath a level one."""
-    paper.colour_bar(x, y, width, height, FLAT if is_flat(explanation.image_relevance) else None)
+    flat = is_flat(explanation.image_relevance, explanation.signed)
+    paper.colour_bar(x, y, width, height, FLAT if flat else None, explanation.signed)
     for place, label in bar_labels(explanation):
         if height > width:
             paper.line(x + width + 0.07, y + (1 - place) * height - SMALL.size / 144, label, SMALL)
@@ -286,8 +318,8 @@ def _colour_bar(paper: Paper, x: float, y: float, width: float, height: float, e
             paper.line(x + place * width, y + height + 0.03, label, SMALL, align=align)
 
 
-def _legend() -> str:
-    return legend("dark", "bright", "grey")
+def _legends(explanations: Sequence[Explanation]) -> list[str]:
+    return legends(explanations, ("dark", "bright", "grey"), ("the strongest colour", "the palest"))
 
 
 def _source(explanation: Explanation) -> str:
@@ -295,7 +327,7 @@ def _source(explanation: Explanation) -> str:
 
 
 def _provenance(explanation: Explanation) -> str:
-    parts = [f"Method: {explanation.method}", layers_label(explanation), _source(explanation)]
+    parts = [f"Method: {explanation.method}", labels(explanation), _source(explanation)]
     return " · ".join(part for part in parts if part)
 
 

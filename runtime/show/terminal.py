@@ -14,11 +14,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from xai.base.wording import one_line, percent
+from xai.base.wording import one_line
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.show.agreement import agreements
-from xai.runtime.show.scale import is_flat, legend, notes, scaled, score_label
-from xai.runtime.show.theme import FLAT, WordMaps, answer_lines, colours, hexadecimal, ink, layers_label, paint, place_name, word_maps
+from xai.runtime.show.boxes import box_lines, spread_boxes
+from xai.runtime.show.scale import is_flat, legends, notes, scaled, score_label
+from xai.runtime.show.theme import FLAT, WordMaps, answer_lines, colours, hexadecimal, highest_place, ink, labels, paint, sides, word_maps
 
 _BAR = 24
 _WIDEST = 36
@@ -41,15 +42,21 @@ def show(explanations: Sequence[Explanation], console: Console) -> None:
     shades = " .:*#" if console.options.ascii_only else " ░▒▓█"
     console.print()
     _print_indented(console, _answers(first.top, shades))
+    plus, minus = f"{shades[-1]}+", f"{shades[-1]}-"
     colourful = console.color_system in _FINE and not console.no_color and not console.options.ascii_only
+    for mark, (rgb, name) in zip((plus, minus), sides(explanations), strict=False):
+        swatch = (" " * len(mark), f"on {hexadecimal(rgb)}") if colourful else (mark, "")
+        console.print(Text.assemble("  ", swatch, " speaks for ", (one_line(name), "bold")))
     for explanation in explanations:
-        layers = layers_label(explanation)
+        said = labels(explanation)
         console.print()
-        console.print(Text.assemble((one_line(explanation.method), "bold"), f" ({layers})" if layers else ""))
+        console.print(Text.assemble((one_line(explanation.method), "bold"), f" ({said})" if said else ""))
         words, grid = _coloured(explanation, console.width) if colourful else _shaded(explanation, shades, console.width)
         _print_indented(console, words)
         console.print()
         _print_indented(console, grid)
+        for line in box_lines(explanation):
+            _print_indented(console, Text(line, style="dim"))
         for note in (*explanation.notes, *notes(explanation)):
             _print_indented(console, Text(f"Note: {one_line(note)}"))
     for maps in word_maps(explanations):
@@ -58,7 +65,9 @@ def show(explanations: Sequence[Explanation], console: Console) -> None:
         _print_agreements(explanations, console)
     console.print()
     marks = ("dark", "bright", "grey") if colourful else ("blank", shades[-1], shades[_MIDDLE])
-    console.print(Text(legend(*marks), style="dim"))
+    ends = ("the strongest colour", "the palest") if colourful else (f"{plus} or {minus}", "blank")
+    for rule in legends(explanations, marks, ends):
+        console.print(Text(one_line(rule), style="dim"))
 
 
 def show_solver(explanations: Sequence[Explanation], console: Console) -> None:
@@ -77,7 +86,7 @@ def _print_indented(console: Console, content: RenderableType) -> None:
 
 
 def _answer(label: str, answer: Answer) -> Text:
-    return Text.assemble((f"{label}: ", "dim"), (one_line(answer.text), "bold"), f" {percent(answer.probability)}")
+    return Text.assemble((f"{label}: ", "dim"), (one_line(answer.text), "bold"), f" {answer.shown}")
 
 
 def _answers(top: Sequence[Answer], shades: str) -> Table:
@@ -86,7 +95,7 @@ def _answers(top: Sequence[Answer], shades: str) -> Table:
     table.add_column(justify="right")
     table.add_column(width=_BAR, no_wrap=True)
     for answer in top:
-        table.add_row(Text(one_line(answer.text)), percent(answer.probability), Text(shades[-1] * round(_BAR * answer.probability)))
+        table.add_row(Text(one_line(answer.text)), answer.shown, Text(shades[-1] * round(_BAR * (answer.probability or 0))))
     return table
 
 
@@ -108,7 +117,7 @@ def _print_word_maps(found: WordMaps, console: Console) -> None:
     """Print the highest place of each word's map."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for word, values in zip(found.explanation.question.words, found.maps, strict=True):
-        table.add_row(Text(one_line(word.text)), place_name(values), score_label(float(values.max())))
+        table.add_row(Text(one_line(word.text)), highest_place(values), score_label(float(values.max())))
     console.print()
     console.print(Text(found.title, style="bold"))
     _print_indented(console, table)
@@ -120,34 +129,54 @@ def _coloured(explanation: Explanation, width: int) -> tuple[Text, Text]:
     relevance = explanation.word_relevance
     words = [
         Text(f" {one_line(word.text)} {score_label(score)} ", style=f"{ink(rgb)} on {hexadecimal(rgb)}")
-        for word, score, rgb in zip(explanation.question.words, relevance, paint(relevance), strict=True)
+        for word, score, rgb in zip(explanation.question.words, relevance, paint(relevance, explanation.signed), strict=True)
     ]
-    columns = explanation.image_relevance.shape[1]
-    cells = max(1, min(_WIDEST, width - 4) // columns)  # columns of the terminal for a patch
-    pixels = colours(_fit(scaled(explanation.image_relevance), min(_WIDEST, width - 4)))
-    if is_flat(explanation.image_relevance):
+    values, covered = _cells(explanation, min(_WIDEST, width - 4))
+    cells = max(1, min(_WIDEST, width - 4) // values.shape[1])  # columns of the terminal for a patch
+    pixels = colours(values, explanation.signed)
+    if is_flat(explanation.image_relevance, explanation.signed):
         pixels[:] = FLAT
     pixels = pixels.repeat(cells, axis=0).repeat(cells, axis=1)
+    covered = covered.repeat(cells, axis=0).repeat(cells, axis=1)
     lines = []
-    for upper, lower in zip(pixels[::2], [*pixels[1::2], None], strict=False):
+    for row in range(0, len(pixels), 2):
         line = Text()
-        for column, rgb in enumerate(upper):
-            below = "" if lower is None else f" on {hexadecimal(lower[column])}"
-            line.append("▀", style=hexadecimal(rgb) + below)
+        for column in range(pixels.shape[1]):
+            upper, lower = (hexadecimal(pixels[y, column]) if y < len(pixels) and covered[y, column] else None for y in (row, row + 1))
+            if upper is None:  # nothing above: the lower half alone, or neither
+                line.append("▄" if lower else " ", style=lower or "")
+            else:
+                line.append("▀", style=upper + (f" on {lower}" if lower else ""))
         lines.append(line)
     return _wrap(words, " ", width - 2), Text("\n").join(lines)
 
 
+def _cells(explanation: Explanation, most: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The map scaled, in at most so many columns, and where it is: everywhere in a grid, where boxes are."""
+    values = scaled(explanation.image_relevance, explanation.signed)
+    if explanation.boxes is None:
+        fitted = _fit(values, most)
+        return fitted, np.ones(fitted.shape, dtype=bool)
+    width, height = explanation.picture.size
+    scale = max(1, most) / max(width, height)
+    return spread_boxes(values, explanation.boxes, max(1, round(scale * height)), max(1, round(scale * width)))
+
+
 def _shaded(explanation: Explanation, shades: str, width: int) -> tuple[Text, Panel]:
     """Words with their shades behind them, and the grid in shades, two columns to a patch, within a frame."""
-    relevance = explanation.word_relevance
-    levels = _levels(scaled(relevance), is_flat(relevance))
+    relevance, signed = explanation.word_relevance, explanation.signed
+    marks = _marks(scaled(relevance, signed), shades, signed, is_flat(relevance, signed))
     words = [
-        Text(f"{one_line(word.text)}{shades[level]} {score_label(score)}")
-        for word, score, level in zip(explanation.question.words, relevance, levels, strict=True)
+        Text(f"{one_line(word.text)}{mark} {score_label(score)}")
+        for word, score, mark in zip(explanation.question.words, relevance, marks, strict=True)
     ]
-    values = _fit(scaled(explanation.image_relevance), min(_WIDEST, width - 4) // 2)
-    grid = "\n".join("".join(shades[level] * 2 for level in row) for row in _levels(values, is_flat(explanation.image_relevance)))
+    values, covered = _cells(explanation, min(_WIDEST, width - 4) // 2)
+    flat = is_flat(explanation.image_relevance, signed)
+    lines = []
+    for row, seen in zip(values, covered, strict=True):
+        found = [mark if signed else mark * 2 for mark in _marks(row, shades, signed, flat)]
+        lines.append("".join(mark if there else "  " for mark, there in zip(found, seen, strict=True)))
+    grid = "\n".join(lines)
     return _wrap(words, "   ", width - 2), Panel.fit(Text(grid), box=SQUARE, padding=0)
 
 
@@ -171,6 +200,16 @@ def _fit(values: NDArray[np.float64], most: int) -> NDArray[np.float64]:
         return values
     size = max(1, most), max(1, round(rows * most / columns))
     return np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BOX), dtype=np.float64)
+
+
+def _marks(values: NDArray[np.float64], shades: str, signed: bool, flat: bool) -> list[str]:
+    """A shade for each scaled value (n,); with signs a shade and a sign, two blanks for what is nearly 0."""
+    if not signed:
+        return [shades[level] for level in _levels(values, flat)]
+    return [
+        f"{shades[level]}{'+' if value > 0 else '-'}" if level else shades[0] * 2
+        for level, value in zip(_levels(abs(values), flat), values, strict=True)
+    ]
 
 
 def _levels(values: NDArray[np.float64], flat: bool) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xai.runtime.explanation import Answer, Explanation
+from xai.runtime.show.boxes import spread_boxes
 from xai.runtime.show.scale import is_flat, scaled
 
 RAMP = np.frombuffer(
@@ -18,8 +19,15 @@ RAMP = np.frombuffer(
 ).reshape(-1, 3)
 """Colours at even steps from the lowest to the highest, linear in between: "inferno" of matplotlib without its black end, in which
 one could not read that there is something."""
+CONTRAST = np.frombuffer(
+    bytes.fromhex("7a2e00 a84a06 d4701c ee9d55 f8cca4 f5f5f5 b5d3ea 74addb 3b82c0 175a9c 063670"), dtype=np.uint8
+).reshape(-1, 3)
+"""The same for scores with signs, from one answer by a pale grey for 0 to the other: orange and blue, which people who see colours
+differently tell apart, both sides equally dark at equal scores."""
 _STEPS = np.linspace(0, len(RAMP) - 1, 256)
 _TABLE = np.stack([np.interp(_STEPS, np.arange(len(RAMP)), channel) for channel in RAMP.T], axis=-1).round().astype(np.uint8)
+_SIDES = np.linspace(0, len(CONTRAST) - 1, 255)  # an odd number, so that 0 has a colour of its own
+_CONTRASTS = np.stack([np.interp(_SIDES, np.arange(len(CONTRAST)), channel) for channel in CONTRAST.T], axis=-1).round().astype(np.uint8)
 FLAT = np.array((0xB4, 0xB8, 0xBE), dtype=np.uint8)
 """Grey, none of the ramp's colours: for scores that are nearly constant."""
 _OPACITY = 0.15, 0.72
@@ -31,16 +39,18 @@ _LONGEST = 2.0
 """An overlay shows at most this many crop sides of the picture's length: a thin panorama would leave no room for the crop."""
 
 
-def colours(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+def colours(values: NDArray[np.floating], signed: bool = False) -> NDArray[np.uint8]:
     """Paint scaled values, an array of any shape (...) but (): RGB (..., 3)."""
+    if signed:
+        return _CONTRASTS[np.round((np.asarray(values) + 1) / 2 * (len(_CONTRASTS) - 1)).astype(np.intp)]
     return _TABLE[np.round(np.asarray(values) * (len(_TABLE) - 1)).astype(np.intp)]
 
 
-def paint(relevance: NDArray[np.floating]) -> NDArray[np.uint8]:
+def paint(relevance: NDArray[np.floating], signed: bool = False) -> NDArray[np.uint8]:
     """Paint raw scores, an array of any shape (...) but (): RGB (..., 3), all `FLAT` where they are nearly constant."""
-    if is_flat(relevance):
+    if is_flat(relevance, signed):
         return np.broadcast_to(FLAT, (*np.shape(relevance), 3))
-    return colours(scaled(relevance))
+    return colours(scaled(relevance, signed), signed)
 
 
 def ink(rgb: NDArray[np.uint8]) -> str:
@@ -54,15 +64,31 @@ def hexadecimal(rgb: NDArray[np.uint8]) -> str:
     return f"#{rgb[0]:02x}{rgb[1]:02x}{rgb[2]:02x}"
 
 
-def heat(relevance: NDArray[np.floating], side: int) -> Image.Image:
+def heat(relevance: NDArray[np.floating], side: int, signed: bool = False) -> Image.Image:
     """Draw raw scores (grid, grid) as the RGBA overlay, `side` pixels square, to be laid on the crop."""
-    if is_flat(relevance):
+    if is_flat(relevance, signed):
         return Image.new("RGBA", (side, side), (*FLAT.tolist(), round(255 * _FLAT_OPACITY)))
-    smooth = Image.fromarray(scaled(relevance).astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
-    values = np.clip(np.asarray(smooth), 0, 1)  # bicubic overshoots
+    smooth = Image.fromarray(scaled(relevance, signed).astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
+    values = np.clip(np.asarray(smooth), -1 if signed else 0, 1)  # bicubic overshoots
     low, high = _OPACITY
-    alpha = np.round(255 * (low + (high - low) * values)).astype(np.uint8)
-    return Image.fromarray(np.dstack([colours(values), alpha]))
+    alpha = np.round(255 * (low + (high - low) * abs(values))).astype(np.uint8)
+    return Image.fromarray(np.dstack([colours(values, signed), alpha]))
+
+
+def map_image(explanation: Explanation, side: int) -> Image.Image:
+    """Draw an explanation's map as the RGBA overlay, `side` pixels along its longer side where it has boxes, square where it has a grid,
+    to be laid on the crop."""
+    if explanation.boxes is None:
+        return heat(explanation.image_relevance, side, explanation.signed)
+    width, height = explanation.picture.size
+    scale = side / max(width, height)
+    rows, columns = max(1, round(scale * height)), max(1, round(scale * width))
+    values, covered = spread_boxes(scaled(explanation.image_relevance, explanation.signed), explanation.boxes, rows, columns)
+    low, high = _OPACITY
+    opacity, rgb = low + (high - low) * abs(values), colours(values, explanation.signed)
+    if is_flat(explanation.image_relevance, explanation.signed):
+        opacity, rgb = np.full_like(values, _FLAT_OPACITY), np.broadcast_to(FLAT, rgb.shape)
+    return Image.fromarray(np.dstack([rgb, np.round(255 * opacity * covered).astype(np.uint8)]))
 
 
 def outside(size: tuple[int, int], box: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:
@@ -94,12 +120,41 @@ def answer_lines(explanation: Explanation) -> list[tuple[str, Answer]]:
         lines.append(("With nothing left out", explanation.left_out.before))
     if explanation.target.id != explanation.answer.id:
         lines.append(("Explained instead", explanation.target))
+    if explanation.versus:
+        lines.append(("Versus", explanation.versus))
     return lines
+
+
+def sides(explanations: Sequence[Explanation]) -> list[tuple[NDArray[np.uint8], str]]:
+    """Give the key to maps with signs, a colour and the answer that it speaks for; nothing where there is none."""
+    for explanation in explanations:
+        if explanation.signed and explanation.versus:
+            return [(CONTRAST[-2], explanation.target.text), (CONTRAST[1], explanation.versus.text)]
+    return []
 
 
 def layers_label(explanation: Explanation) -> str:
     """Say which layers a method took; empty for the methods that choose none."""
     return f"layers: {explanation.layers}" if explanation.layers else ""
+
+
+def explains_label(explanation: Explanation) -> str:
+    """Say which answers a map speaks of, where it is not the explained one alone: `any`, where it depends on none; of a contrast both
+    sides or what speaks for the explained one."""
+    match explanation.explains:
+        case None:
+            return "any answer"
+        case "sum":
+            return "all answers"
+        case "difference":
+            return "signed" if explanation.signed else "one side"
+        case "answer":
+            return ""
+
+
+def labels(explanation: Explanation) -> str:
+    """Say both beside a method's name; empty where there is nothing to say."""
+    return ", ".join(part for part in (layers_label(explanation), explains_label(explanation)) if part)
 
 
 class WordMaps(NamedTuple):
@@ -115,7 +170,7 @@ def word_maps(explanations: Sequence[Explanation]) -> list[WordMaps]:
     """Give each set of maps once, whichever methods it belongs to; none where nobody asked for them."""
     found: list[tuple[NDArray[np.floating], list[Explanation]]] = []
     for explanation in explanations:
-        if (regions := explanation.word_regions) is None:
+        if (regions := explanation.word_regions) is None or not regions.size:  # of no box there is nothing to show
             continue
         same = next((members for maps, members in found if np.array_equal(maps, regions)), None)
         if same is None:
@@ -135,26 +190,7 @@ def _word_maps_said(members: Sequence[Explanation]) -> tuple[str, str]:
     )
 
 
-def place_name(values: NDArray[np.floating]) -> str:
+def highest_place(values: NDArray[np.floating]) -> str:
     """Name the highest place of a map: row and column of a patch, or a box, from 1."""
     place = [int(i) + 1 for i in np.unravel_index(int(values.argmax()), values.shape)]
     return f"row {place[0]}, column {place[1]}" if len(place) == 2 else f"box {place[0]}"
-
-
-def left_out_boxes(explanation: Explanation) -> list[tuple[int, int, int, int]]:
-    """Give the parts of the picture that were left out by hand; patches beside each other are one."""
-    if explanation.left_out is None:
-        return []
-    rows, columns = explanation.image_relevance.shape
-    left, top, right, bottom = explanation.crop.box
-    across, down = (right - left) / columns, (bottom - top) / rows
-    runs: list[list[int]] = []  # row, first column, column behind the last
-    for row, column in (divmod(patch, columns) for patch in explanation.left_out.patches):
-        if runs and runs[-1][0] == row and runs[-1][2] == column:
-            runs[-1][2] += 1
-        else:
-            runs.append([row, column, column + 1])
-    return [
-        (round(left + first * across), round(top + row * down), round(left + behind * across), round(top + (row + 1) * down))
-        for row, first, behind in runs
-    ]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from PIL import Image
 
 from xai.base.wording import right_to_left
 from xai.runtime.explanation import Explanation
+from xai.runtime.show.boxes import left_out_boxes
 from xai.runtime.show.paper import GREY, INK, Paper, Style, hatch, outline, show_image
 from xai.runtime.show.scale import score_label
-from xai.runtime.show.theme import heat, left_out_boxes, word_maps
+from xai.runtime.show.theme import map_image, word_maps
 
 _TITLE = Style(11, bold=True)
 _WORD = Style(9.5, INK, bold=True)
@@ -43,7 +45,7 @@ def draw_word_maps(paper: Paper, x: float, y: float, width: float, explanations:
             paper.line(at, above, paper.shorten(word.text, side, _WORD), _WORD)
             axes = paper.axes(at, above + _WORD.height + 0.02, height * aspect, height)
             show_image(axes, faded, box)
-            show_image(axes, heat(values, 240), box)
+            show_image(axes, map_image(replace(found.explanation, image_relevance=values, signed=False), 240), box)
             for away in left_out_boxes(found.explanation):
                 hatch(axes, away)
             outline(axes, box)

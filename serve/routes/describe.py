@@ -71,7 +71,7 @@ PREDICTED_ANSWER: dict[str, Any] = {
         "id": {"type": "integer"},
         "text": {"type": "string"},
         "logit": {"type": "number"},
-        "probability": {"type": "number", "minimum": 0, "maximum": 1},
+        "probability": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
     },
     "required": ["id", "text", "logit", "probability"],
 }

@@ -30,7 +30,7 @@ EXTENSION = "xai_explain"
 
 ANSWER, IMAGE, TEXT, WHOLE = "answer", "image_relevance", "text_relevance", "explanation"
 
-PARAMETERS = ("method", "target", "top_k")
+PARAMETERS = ("method", "target", "versus", "top_k")
 """Of a request, as in `/v1/explain`."""
 
 MOST_INPUTS = 16

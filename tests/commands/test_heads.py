@@ -36,7 +36,7 @@ def test_explain_asks_for_heads_and_takes_them(silent: list[str], tiny) -> None:
 
 
 def test_what_is_assumed_is_said_on_stderr(silent: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xai.meter.checkpoint.PUBLISHED_HEADS", {64: 4})
+    monkeypatch.setattr("xai.meter.sizes.PUBLISHED_HEADS", {64: 4})
     found = CliRunner().invoke(main, silent)
     assert found.exit_code == 0, found.output
     assert "4 are assumed, as the published METER of width 64 has; --heads N says another number" in found.stderr

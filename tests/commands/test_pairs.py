@@ -84,6 +84,24 @@ def test_csv_gives_the_same(run) -> None:
         assert a["target"] == b["target"]
 
 
+def test_a_pair_may_name_what_its_answer_is_held_against(run) -> None:
+    asked = {"image": "scene1.png", "question": "What color is the circle?"}
+    pairs = [asked | more for more in ({"versus": "blue"}, {"target": "no", "versus": "yes"}, {}, {"target": "red"})]
+    write(pairs)
+    assert run("--json", "out.jsonl", "--versus", "green").exit_code == 0
+    named = [(line["target"]["text"], line["versus"]["text"]) for line in lines()]
+    assert named == [("red", "blue"), ("no", "yes"), ("red", "green"), ("red", "green")]
+    explainer = xai.load()
+    for line, (target, versus) in zip(lines(), named, strict=True):
+        alone = explainer.explain(asked["image"], asked["question"], target=target, versus=versus).image_relevance.ravel()
+        assert line["explanations"][0]["image_relevance"] == pytest.approx(alone.tolist(), rel=1e-4, abs=1e-5 * float(abs(alone).max()))
+    Path("pairs.csv").write_text("image,question,versus\nscene1.png,What color is the circle?,blue\n")
+    assert run("--json", "csv.jsonl", pairs="pairs.csv").exit_code == 0
+    assert lines("csv.jsonl")[0]["versus"]["text"] == "blue"
+    write([{"image": "scene1.png", "question": "What color is the circle?", "versus": "red"}])
+    refused(run("--json", "own.jsonl"), "line 1: versus names the model's own answer")
+
+
 @pytest.mark.parametrize("kept", [0, 1, 2, 3, 4, 5, 6])
 def test_a_run_that_was_cut_off_goes_on_and_gives_the_same(run, kept) -> None:
     assert run("--json", "out.jsonl").exit_code == 0
@@ -139,6 +157,8 @@ def test_a_broken_pair_stops_the_run_or_is_noted(run) -> None:
         ({"image": "none.png", "question": "Why?"}, "line 7: image none.png does not exist"),
         ({"image": "scene1.png", "question": " "}, "line 7: the question is empty"),
         ({"image": "scene1.png", "question": "Is there a star?", "target": "maybe"}, "line 7: the model does not know the answer 'maybe'"),
+        ({"image": "scene1.png", "question": "Is it?", "target": "no", "versus": "no"}, "line 7: target and versus are both 'no'"),
+        ({"image": "scene1.png", "question": "Is it?", "versus": "bule"}, "line 7: the model does not know the answer 'bule'"),
         ({"image": "scene1.png"}, "line 7: 'question' is missing"),
         ({"image": 3, "question": "Why?"}, "line 7: 'image' is an integer, not text"),
         ({"image": "scene1.png", "question": "Is there a star?", "traget": "no"}, "line 7: 'traget' is not a field that belongs here"),

@@ -39,6 +39,9 @@ except SystemExit as end:
         ([SCENE, QUESTION, "--model", "none"], 1, "model none does not exist"),
         ([SCENE, QUESTION, "--answers", "none.json"], 1, "--answers is for a checkpoint"),
         ([SCENE, QUESTION, "--target", " "], 1, "the target is empty"),
+        ([SCENE, QUESTION, "--versus", ""], 1, "versus is empty"),
+        ([SCENE, QUESTION, "--versus", "blue", "-m", "rollout", "-m", "random"], 1, "versus says nothing to rollout, random"),
+        ([SCENE, QUESTION, "--as-published", "--versus", "blue"], 1, "--as-published explains the model's own answer"),
         (["--pairs", "none.jsonl", "--json", "-"], 1, "none.jsonl cannot be read"),
     ],
 )

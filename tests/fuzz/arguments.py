@@ -21,12 +21,12 @@ from xai.tests.fuzz.results import sane_table, table
 NUMBERS = ("0", "-1", "1", "2", "7", "+1", "-0", "1e3", "1.5", "NaN", "nan", "inf", "-inf", "1e308", "1e-320", "1_0", "\uff11\uff12",
 "0x10", "9" * 5000, str(2**63), str(10**30), "", " ",
            "x", "1/2", "0/0", "2/1", "1,2,,3", ",", "true", "None", "--", "-")  # fmt: skip
-NAMES = ("", " ", ".", "..", "/", "~", "-", "--", "no/such/x.png", "x" * 300, "a/" * 3000, "a.png", "a.json", "a.gif", "folder/",
+NAMES = ("", " ", ".", "..", "/proc/", "~", "-", "--", "no/such/x.png", "x" * 300, "a/" * 3000, "a.png", "a.json", "a.gif", "folder/",
 "folder", "new/", "{name}.png", "{x}.png", "{}", "%s", "$(x)",
          "a\nb.png", "颜.html", "\udcff.json", "/dev/null", "/proc/x.png", "good.png", "a.npz", "a.PNG", ".png", "loop", "-o", "all",
          "x@all", "red", "0", "99", "roberta-base", "cuda",
          "CUDAExecutionProvider", "CPU", "onnx", "rollout,random", "\x1b[31m", "🙂" * 50)  # fmt: skip
-CHANGING = {"layers", "target", "top_k", "seed", "methods", "model", "tokenizer", "answers", "image_size", "heads", "session"}
+CHANGING = {"layers", "target", "versus", "top_k", "seed", "methods", "model", "tokenizer", "answers", "image_size", "heads", "session"}
 """Options of `explain` that change the numbers, or may."""
 
 

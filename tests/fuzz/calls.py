@@ -33,6 +33,8 @@ EXPLAIN: dict[str, tuple[tuple[Any, Expect], ...]] = {
     EITHER), ("", REFUSED), ("nothing", REFUSED),
                ([3], EITHER), (np.array(3), EITHER), (np.array([3]), EITHER), ("red", EITHER), ("\uff12", EITHER), ("9" * 5000, REFUSED),
                *NOTHING),
+    "versus": ((None, SAME), (-1, REFUSED), (24, REFUSED), (3, REFUSED), ("red", REFUSED), ("nothing", REFUSED), *NOTHING),
+    "as_published": ((True, SAME), (False, SAME), (None, EITHER), ("x", EITHER)),
     "top_k": ((0, REFUSED), (-3, REFUSED), (None, REFUSED), (1.5, REFUSED), ("3", REFUSED), (10**30, EITHER), (np.int64(5), SAME), (5.0,
     EITHER), (True, EITHER), (100, EITHER), *NOTHING),
     "seed": ((-1, EITHER), (None, REFUSED), (1.5, REFUSED), ("0", REFUSED), (2**64, EITHER), (10**30, EITHER), (np.int64(3), SAME),

@@ -22,10 +22,13 @@ from xai.cli import main
 from xai.meter import demo
 from xai.meter.checkpoint import load_meter
 from xai.runtime.explainer import Explainer
+from xai.runtime.inputs.boxes import BoxFeatures, read_boxes
 from xai.tests.conftest import DATA, generated_state, write_lightning_checkpoint
 
 QUESTION = "What color is the circle?"
 TINY_QUESTION = "t19 t18 t96"
+BOX_QUESTION = "t31 t44 t9"
+LXMERT = DATA / "lxmert_tiny"
 METHODS = ("dsmi-grad", "rollout")
 SIZE = (128, 96)
 
@@ -123,6 +126,28 @@ class Material:
         return explained(explainer, self.tiny_image, TINY_QUESTION)
 
     @cached_property
+    def lxmert(self) -> Explainer:
+        """The tiny LXMERT, which looks at boxes."""
+        return xai.load(LXMERT, threads=1)
+
+    @cached_property
+    def boxes(self) -> BoxFeatures:
+        """Of a golden case, as a TSV in pixels of `SIZE` gives them."""
+        found = read_boxes(LXMERT / "case0.npz")
+        size = np.array([*SIZE, *SIZE], np.float32)
+        return BoxFeatures(found.features, found.boxes * size / size)
+
+    @cached_property
+    def box_numbers(self) -> Any:
+        """Of these boxes in `png`."""
+        return self.explain_boxes(self.boxes)
+
+    def explain_boxes(self, boxes: Any) -> Any:
+        """Numbers of box features in `png`, by the tiny LXMERT."""
+        found = self.lxmert.explain_methods(self.png, BOX_QUESTION, METHODS, boxes=boxes)
+        return [numbers_of(one.to_json()) for one in found]
+
+    @cached_property
     def shards(self) -> tuple[Path, Path]:
         """The two finished halves of a perturbation test of four questions."""
         for i in (1, 2):
@@ -198,7 +223,7 @@ def explained(explainer: Explainer, image: Any, question: str) -> Any:
 
 def numbers_of(content: Mapping[str, Any]) -> Any:
     """What must not change of the object that `xai explain --json` writes."""
-    kept = {key: content[key] for key in ("answer", "target", "top", "token_ids", "grid")}
+    kept = {key: content[key] for key in ("answer", "target", "top", "token_ids", "grid" if "grid" in content else "boxes")}
     return kept | {"relevance": [[e["image_relevance"], e["text_relevance"]] for e in content["explanations"]]}
 
 

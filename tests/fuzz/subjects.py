@@ -9,6 +9,7 @@ from typing import Protocol
 
 from xai.tests.fuzz.arguments import Arguments
 from xai.tests.fuzz.arrays import Arrays
+from xai.tests.fuzz.boxes import BoxFiles
 from xai.tests.fuzz.bundles import Bundles, Manifests
 from xai.tests.fuzz.calls import Calls
 from xai.tests.fuzz.checkpoints import Checkpoints
@@ -31,5 +32,5 @@ class Subject(Protocol):
 
 SUBJECTS: dict[str, Callable[[Material], Subject]] = {
     subject.name: subject
-    for subject in (Images, Arrays, Checkpoints, Texts, Manifests, Bundles, Results, Datasets, Reports, Arguments, Calls)
+    for subject in (Images, Arrays, BoxFiles, Checkpoints, Texts, Manifests, Bundles, Results, Datasets, Reports, Arguments, Calls)
 }

@@ -16,6 +16,7 @@ from xai.tests.fuzz.sweep import Tally, Worker, sweep
 FEW = {
     "images": 80,
     "arrays": 150,
+    "boxes": 60,
     "checkpoints": 80,
     "texts": 80,
     "manifests": 50,

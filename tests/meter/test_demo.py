@@ -111,11 +111,11 @@ def test_a_question_is_always_found() -> None:
 def test_patch_coverage_counts_every_pixel_once() -> None:
     region = np.zeros((24, 24), bool)
     region[3:9, 10:20] = True
-    coverage = patch_coverage(region, 12)
+    coverage = patch_coverage(region, 12, 12)
     assert coverage.shape == (12, 12)
     assert coverage.sum() * 4 == region.sum()
     with pytest.raises(ValueError, match="does not divide"):
-        patch_coverage(region, 7)
+        patch_coverage(region, 7, 12)
 
 
 def test_labels_name_the_shape_in_each_patch() -> None:

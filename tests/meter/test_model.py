@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 
 from xai.meter.config import MeterConfig
 from xai.meter.layer import Stream
+from xai.tests.torchvision_standin import import_timm
 
 
 def test_text_encoder_equals_transformers_roberta(tiny) -> None:
@@ -77,6 +80,40 @@ def test_vision_encoder_equals_transformers_clip_without_its_last_block(tiny) ->
         pixels = torch.randn(2, 3, size.image_size, size.image_size)
         hidden = oracle(pixels, output_hidden_states=True).hidden_states[size.vision_layers]
         assert torch.allclose(model.encode_image(pixels), visual.ln_post(hidden), atol=1e-5)
+
+
+def test_vision_encoder_equals_timms_vit_without_its_last_block(tiny) -> None:
+    import_timm()
+    from timm.models.vision_transformer import VisionTransformer
+
+    model = tiny.explainer.session.model
+    size, visual = model.config, model.vit_model.visual
+    oracle = VisionTransformer(
+        img_size=size.image_size,
+        patch_size=size.patch_size,
+        embed_dim=size.vision_width,
+        depth=size.vision_layers,
+        num_heads=size.vision_heads,
+        mlp_ratio=size.vision_mlp / size.vision_width,
+        num_classes=0,
+        global_pool="",
+        pre_norm=True,
+        norm_layer=functools.partial(torch.nn.LayerNorm, eps=1e-5),
+        act_layer="quick_gelu",
+    ).eval()
+    names = {"ln_1": "norm1", "ln_2": "norm2", "attn.in_proj_": "attn.qkv.", "attn.out_proj": "attn.proj", "c_fc": "fc1", "c_proj": "fc2"}
+    names |= {"transformer.resblocks": "blocks", "ln_pre": "norm_pre", "ln_post": "norm", "conv1": "patch_embed.proj"}
+    state = {}
+    for name, tensor in visual.state_dict().items():
+        for ours, theirs in names.items():
+            name = name.replace(ours, theirs)
+        state[name] = tensor
+    state["cls_token"] = state.pop("class_embedding")[None, None]
+    state["pos_embed"] = state.pop("positional_embedding")[None]
+    oracle.load_state_dict(state)
+    pixels = torch.randn(2, 3, size.image_size, size.image_size)
+    with torch.no_grad():
+        assert torch.allclose(model.encode_image(pixels), oracle(pixels), atol=1e-5)
 
 
 def test_attention_with_and_without_maps_agree(tiny) -> None:

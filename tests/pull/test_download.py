@@ -214,6 +214,7 @@ def test_without_network_what_is_wanted_is_named(site, monkeypatch, variable) ->
 
 
 def start(url: str) -> subprocess.Popen[str]:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs in its background deaf to it
     return subprocess.Popen([sys.executable, "-m", "xai", "pull", url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

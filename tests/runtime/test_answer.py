@@ -44,7 +44,7 @@ def test_leaving_out_is_what_the_perturbation_test_does(explainer) -> None:
     everything = np.arange(session.description.grid**2)
     plan = QuestionPlan((("image", everything), ("image", kept_patches), ("text", kept_tokens)), {}, {})
     whole = np.zeros(session.description.answers)
-    questions = encode_questions(session, [image.pixels], [question.ids], memory)
+    questions = encode_questions(session, [(image.pixels,)], [question.ids], memory)
     (expected,) = answer_subsets(session, questions, [plan], [whole], memory)
     for row, masks in ((1, {"without_patches": patches}), (2, {"without_words": words})):
         found = explainer.answer(image, QUESTION, **masks, top_k=session.description.answers)

@@ -44,6 +44,16 @@ def test_an_id_without_a_name_gets_one_and_warns_once(write, recwarn) -> None:
     assert len(caught) == 1
 
 
+def test_the_answer_that_the_published_list_lacks_is_the_empty_one(write, recwarn) -> None:
+    published = {str(i): f"answer {i}" for i in range(3129) if i != 125}
+    assert load_answers(write(published), 3129).names[124:127] == ("answer 124", "", "answer 126")
+    assert load_answers(write(published | {"125": "named"}), 3129).names[125] == "named"
+    assert not recwarn.list
+    del published["7"]
+    with pytest.warns(UserWarning, match="lacks id 7: called answer_7"):
+        assert load_answers(write(published), 3129).names[125] == ""
+
+
 @pytest.mark.parametrize("content", [["yes"], ["a", "b", "c", "d"], {"0": "yes"}, {"0": "a", "3": "d"}, {}])
 def test_a_list_of_another_length_is_refused(write, content) -> None:
     with pytest.raises(XaiError, match="give the list it was trained with"):

@@ -27,7 +27,7 @@ DESCRIPTION = Description(
     image_width=8,
     text_width=8,
     width=16,
-    published=Published("all", "all", True),
+    published=Published("all", "all", True, True),
 )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xai.models.reduce import REDUCTIONS, WHOLE
-from xai.runtime.bundle.signatures import REDUCED, evidence_names, map_names
+from xai.models.reduce import LRP, REDUCTIONS, WHOLE
+from xai.runtime.bundle.signatures import REDUCED, evidence_names, map_names, relevance_names
 from xai.runtime.bundle.signatures import WHOLE as WHOLE_NAMES
 from xai.runtime.description import Description
+from xai.runtime.evidence import LRP as LRP_NAMES
 from xai.runtime.evidence import fiedler_name, from_model, graph_name, solved_graphs, token_axes, unpad
 from xai.runtime.methods import METHODS
 from xai.runtime.sessions.protocol import Session
@@ -59,8 +60,10 @@ def test_of_a_stream_of_both_the_padding_between_and_behind_is_cut(family_golden
 def test_whatever_a_method_needs_is_an_output_or_solved_from_one(session: Session) -> None:
     model = session.description
     for method in METHODS.values():
+        if not method.offered(model):
+            continue
         needs = method.needs(model)
-        assert set(from_model(needs)) <= set(evidence_names(model))
+        assert set(from_model(needs)) <= {*evidence_names(model), *(relevance_names(model) if model.published.lrp else ())}
         assert all(fiedler_name(graph) in needs for graph in solved_graphs(needs))
     graphs = {graph_name(model, stream.layers[0], part) for stream in model.streams for part in stream.parts}
     assert len(graphs) == 2
@@ -69,3 +72,4 @@ def test_whatever_a_method_needs_is_an_output_or_solved_from_one(session: Sessio
 def test_kinds_of_evidence_are_called_the_same_where_they_are_made_and_where_they_are_described() -> None:
     assert tuple(REDUCTIONS) == REDUCED
     assert tuple(WHOLE) == WHOLE_NAMES
+    assert tuple(LRP) == LRP_NAMES

@@ -34,14 +34,14 @@ def two_streams(read: str | None, image: Special, normalised: bool) -> Descripti
         }
         order = list(own) if read else ["text cross", "image cross", "text self", "image self"]
         sites += [own[name] for name in order]
-    return describe(streams, sites, image, Published("first" if read else "all", "answer", normalised))
+    return describe(streams, sites, image, Published("first" if read else "all", "answer", normalised, read is None))
 
 
 JOINT = describe(
     (Stream("joint", (TEXT, IMAGE), "first", tuple(f"joint{i}" for i in range(LAYERS))),),
     [Site(f"joint{i}", "self", "joint", "joint", 1) for i in range(LAYERS)],
     Special(1, 0),
-    Published("all", "answer", False),
+    Published("all", "answer", False, False),
 )
 DESCRIPTIONS = {
     "meter": two_streams("first", Special(1, 0), False),
@@ -61,6 +61,8 @@ def make(description: Description, tokens: int, patches: int) -> Evidence:
         shape = empty.length(site.queries), empty.length(site.keys)
         for kind in ("attention", "gradient", "product"):
             arrays[f"{site.name}/{kind}"] = rng.random(shape) / shape[1]
+        arrays[f"{site.name}/lrp-product"] = rng.random(shape) / shape[1]
+        arrays[f"{site.name}/lrp"] = rng.random(shape) - 0.3
         arrays[f"{site.name}/grad-cam"] = rng.random(shape[1])
     for modality in (TEXT, IMAGE):
         for layer in description.stream_of(modality).layers:
@@ -158,7 +160,9 @@ def product(evidence: Evidence, names: list[str], kind: str, length: int) -> np.
     return r
 
 
-@pytest.mark.parametrize(("name", "kind"), [("rollout", "attention"), ("transformer-attribution", "product")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("rollout", "attention"), ("transformer-attribution", "product"), ("transformer-attribution-lrp", "lrp-product")]
+)
 def test_chains_equal_products_of_full_matrices(evidence, name, kind) -> None:
     t, n = evidence.lengths.values()
     encoder = [f"encoder{i}/self" for i in range(ENCODER)]
@@ -177,7 +181,7 @@ def test_chains_equal_products_of_full_matrices(evidence, name, kind) -> None:
         return
     image = product(evidence, images, kind, n)
     if evidence.description is DESCRIPTIONS["swin"]:
-        check(found, evidence, text, (image - np.eye(n) * (kind == "product")).mean(0))
+        check(found, evidence, text, (image - np.eye(n) * (kind != "attention")).mean(0))
     else:
         check(found, evidence, text, image[0])
 
@@ -246,6 +250,34 @@ def test_every_method_gives_finite_relevance_of_the_right_shape_and_changes_noth
     assert all(np.array_equal(before[name], array) for name, array in evidence.arrays.items())
 
 
+def test_partial_lrp_scales_the_whole_matrix_before_a_row_is_read(evidence) -> None:
+    found = METHODS["partial-lrp"].relevance(evidence)
+    if evidence.description is not DESCRIPTIONS["lxmert"]:
+        return
+    for row, kind in ((found.text, "self"), (found.image, "cross")):
+        matrix = evidence[f"text{LAYERS - 1}/{kind}/lrp"]
+        scaled = (matrix[0] - matrix.min()) / (matrix.max() - matrix.min())
+        assert np.allclose(row, [0, *scaled[1:]] if kind == "self" else scaled)
+    constant = Evidence({name: x * 0 - 1 for name, x in evidence.arrays.items()}, evidence.description, evidence.lengths)
+    assert not any(part.any() for part in METHODS["partial-lrp"].relevance(constant))
+
+
+def test_relevance_propagation_is_offered_where_a_model_has_it_and_refused_by_name_elsewhere() -> None:
+    names = ["transformer-attribution-lrp", "partial-lrp"]
+    for family, description in DESCRIPTIONS.items():
+        offered = [method.name for method in find_methods("all", description)]
+        if family == "lxmert":
+            assert sorted(offered) == sorted([*AS_PUBLISHED, *names])
+            assert [method.name for method in find_methods(names, description)] == names
+            continue
+        assert offered == list(AS_PUBLISHED)
+        for name in (*names, "transformer_att", "partial_lrp"):
+            with pytest.raises(BadInput, match="needs layer-wise relevance propagation, which made up does not give: choose another"):
+                find_methods(["rollout", name], description)
+        every = [method.name for method in find_methods("all@all", description)]
+        assert every == [f"{name}@all" if name.startswith("dsmi-grad") else name for name in AS_PUBLISHED]
+
+
 def test_random_depends_on_the_seed_alone(evidence) -> None:
     seeded = [Evidence(evidence.arrays, evidence.description, evidence.lengths, seed) for seed in (3, 3, 4)]
     three, again, four = (METHODS["random"].relevance(each).image for each in seeded)
@@ -261,7 +293,8 @@ def test_reference_names_are_aliases_and_others_are_refused() -> None:
 
 
 def test_all_stands_for_the_nine_as_published_and_each_comes_once() -> None:
-    assert len(AS_PUBLISHED) == 9 and set(METHODS) - set(AS_PUBLISHED) == {"dsmi-grad@all", "dsmi-grad-attn@all"}
+    assert len(AS_PUBLISHED) == 9
+    assert set(METHODS) - set(AS_PUBLISHED) == {"dsmi-grad@all", "dsmi-grad-attn@all", "transformer-attribution-lrp", "partial-lrp"}
     names = [method.name for method in find_methods(["rm", "all", "dsm_grad@all", "relevance-maps"])]
     assert names == ["relevance-maps", *(name for name in AS_PUBLISHED if name != "relevance-maps"), "dsmi-grad@all"]
     assert find_methods("rollout") == find_methods(["rollout"]) == (METHODS["rollout"],)

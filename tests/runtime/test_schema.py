@@ -96,6 +96,7 @@ def test_schemas_are_schemas(name) -> None:
         ["-m", "all"],
         ["-m", "all", "--layers", "all"],
         ["--target", "blue", "--top-k", "1"],
+        ["-m", "all", "--target", "yes", "--versus", "no"],
         ["--words", "-m", "all"],
         ["--without-words", "0,3"],
     ],
@@ -207,7 +208,7 @@ def test_a_value_of_another_type_is_refused(valid, name, value) -> None:
         (("crop", 0), 0.5),
         (("question",), ""),
         (("answer", "probability"), 1.5),
-        (("answer", "probability"), None),
+        (("answer", "probability"), "high"),
         (("answer", "id"), -1),
         (("top",), []),
         (("tokens",), []),
@@ -216,6 +217,10 @@ def test_a_value_of_another_type_is_refused(valid, name, value) -> None:
         (("grid",), [12]),
         (("explanations",), []),
         (("explanations", 0, "layers"), "last"),
+        (("explanations", 0, "explains"), "logit"),
+        (("explanations", 0, "signed"), None),
+        (("versus",), "blue"),
+        (("versus",), {"id": 4}),
         (("explanations", 0, "method"), "DSMI"),
         (("explanations", 0, "image_relevance", 0), -0.1),
         (("explanations", 0, "image_relevance", 0), None),
@@ -223,7 +228,7 @@ def test_a_value_of_another_type_is_refused(valid, name, value) -> None:
         (("explanations", 0, "solver", 0, "status"), "solved"),
         (("explanations", 0, "solver", 0, "eigenvalue"), 2.5),
         (("explanations", 0, "solver", 0, "gap"), -1),
-        (("explanations", 0, "solver", 0, "nodes"), 0),
+        (("explanations", 0, "solver", 0, "nodes"), -1),
         (("explanations", 0, "notes"), [""]),
         (("explanations", 0, "word_regions_kind"), "attention"),
         (("explanations", 0, "word_regions_kind"), REMOVED),
@@ -254,6 +259,7 @@ def test_a_wrong_value_of_an_explanation_is_refused(explained, path, value) -> N
         (("model", "picture", "std"), [0.2, 0.2]),
         (("model", "picture", "std", 0), 0),
         (("model", "published", "layers"), "last"),
+        (("model", "shown"), "percent"),
         (("heads", "cross_modal"), 0),
         (("heads", "said_by"), "nobody"),
         (("content_sha256",), "0" * 63),
@@ -283,6 +289,12 @@ def test_a_wrong_value_of_an_explanation_is_refused(explained, path, value) -> N
 )
 def test_a_wrong_value_of_a_manifest_is_refused(manifest, path, value) -> None:
     assert refusals("manifest", changed(manifest, path, value))
+
+
+def test_scores_below_0_are_for_what_has_signs(explained) -> None:
+    negative = changed(explained, ("explanations", 0, "image_relevance", 0), -0.1)
+    assert refusals("explanation", negative)
+    assert refusals("explanation", changed(negative, ("explanations", 0, "signed"), True)) == []
 
 
 # What the schemas and docs/formats.md repeat of the code.

@@ -33,15 +33,16 @@ def same(found: dict, expected: dict) -> None:
     for one, other in zip(found["explanations"], expected["explanations"], strict=True):
         for key in ("image_relevance", "text_relevance"):
             got, wanted = np.array(one.pop(key)), np.array(other.pop(key))
-            np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4 * max(wanted.max(), 1e-9))
-        assert (one["method"], one["layers"], one["notes"]) == (other["method"], other["layers"], other["notes"])
+            np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4 * max(abs(wanted).max(), 1e-9))
+        for key in ("method", "layers", "explains", "signed", "notes"):
+            assert one[key] == other[key]
     assert [found["answer"]["id"], found["target"]["id"]] == [expected["answer"]["id"], expected["target"]["id"]]
     for key in ("question", "tokens", "words", "grid", "crop", "image_size"):
         assert found[key] == expected[key]
 
 
-def expected(direct, image: str = "scene1.png", question: str = QUESTION, methods=("dsmi-grad",), target=None) -> dict:
-    return to_json(direct.explain_methods(EXAMPLES / image, question, methods, target))
+def expected(direct, image: str = "scene1.png", question: str = QUESTION, methods=("dsmi-grad",), target=None, versus=None) -> dict:
+    return to_json(direct.explain_methods(EXAMPLES / image, question, methods, target, versus))
 
 
 def test_json_and_multipart_say_what_the_command_line_says(server, direct) -> None:
@@ -68,6 +69,26 @@ def test_methods_targets_and_lengths(server, direct) -> None:
     assert len(form["top"]) == 3
     by_id = server.client.post("/v1/explain", json={"image": IMAGE, "question": QUESTION, "target": found["target"]["id"]}).json()
     assert by_id["target"]["text"] == "blue"
+
+
+def test_contrasts_in_json_and_in_a_form(server, direct) -> None:
+    methods = ("dsmi-grad", "relevance-maps", "rollout")
+    wanted = expected(direct, methods=methods, target="red", versus="blue")
+    body = {"image": IMAGE, "question": QUESTION, "methods": methods, "target": "red", "versus": "blue"}
+    for response in (
+        server.client.post("/v1/explain", json=body),
+        server.client.post("/v1/explain", json={key: value for key, value in body.items() if key != "target"}),
+        server.client.post("/v1/explain", json=body | {"versus": wanted["versus"]["id"]}),
+        server.ask(methods=",".join(methods), target="red", versus="blue"),
+    ):
+        found = response.json()
+        assert found["versus"]["text"] == "blue", found
+        assert [one["signed"] for one in found["explanations"]] == [True, False, False]
+        same(found, expected(direct, methods=methods, target="red", versus="blue"))
+    assert server.ask(accept="text/html", target="red", versus="blue").text.count("speaks for") == 2
+    documented = server.client.get("/openapi.json").json()["components"]["schemas"]
+    assert "versus" in documented["ExplainRequest"]["properties"] and "versus" not in documented["AnswerRequest"]["properties"]
+    assert "versus" in documented["Explanation"]["required"]
 
 
 def test_every_form(server, direct) -> None:
@@ -173,13 +194,17 @@ GOOD = {"image": IMAGE, "question": QUESTION}
         ({"image": base64.b64encode(b"GIF89a").decode()}, 415, "PNG, JPEG, WEBP"),
         ({"image": IMAGE[:4000]}, 422, "image"),
         ({"target": "zebra"}, 422, "does not know the answer"),
+        ({"target": "red", "versus": "zebra"}, 422, "does not know the answer 'zebra'"),
+        ({"target": "red", "versus": "red"}, 422, "target and versus are both 'red'"),
+        ({"versus": "red"}, 422, "versus names the model's own answer"),
+        ({"versus": "blue", "method": "rollout"}, 422, "versus says nothing to rollout"),
         ({"method": "nonsense"}, 422, "unknown method"),
         ({"method": "dsmi", "methods": ["dsmi"]}, 422, "both given"),
         ({"methods": []}, 422, "'methods'"),
         ({"top_k": 0}, 422, "'top_k'"),
         ({"top_k": "5"}, 422, "'top_k'"),
         ({"top_k": True}, 422, "'top_k'"),
-        ({"versus": "yes"}, 422, "'versus'"),
+        ({"foil": "yes"}, 422, "'foil'"),
         ({"model": "other"}, 404, "no model 'other'"),
     ],
 )

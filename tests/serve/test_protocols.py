@@ -49,6 +49,17 @@ def test_kserve_explains_and_predicts_every_instance(server, expected) -> None:
     assert [one["answer"]["text"] for one in predicted] == [expected.answer.text]
 
 
+def test_both_protocols_take_contrasts(server, direct) -> None:
+    wanted = direct.explain(EXAMPLES / "scene1.png", QUESTION, target="red", versus="blue")
+    asked = {"target": "red", "versus": "blue"}
+    (found,) = server.client.post("/v1/models/demo:explain", json={"instances": [INSTANCE | asked]}).json()["explanations"]
+    assert found["versus"]["text"] == "blue" and found["explanations"][0]["signed"]
+    tensors = {tensor["name"]: tensor for tensor in infer(server, "explain", parameters=asked).json()["outputs"]}
+    assert json.loads(tensors["explanation"]["data"][0])["versus"]["text"] == "blue"
+    for scores in (found["explanations"][0]["image_relevance"], tensors["image_relevance"]["data"]):
+        np.testing.assert_allclose(scores, wanted.image_relevance.ravel(), rtol=0, atol=1e-4 * abs(wanted.image_relevance).max())
+
+
 @pytest.mark.parametrize(
     ("body", "status", "sentence"),
     [
@@ -60,6 +71,7 @@ def test_kserve_explains_and_predicts_every_instance(server, expected) -> None:
         ({"instances": [INSTANCE, {**INSTANCE, "image": "!"}]}, 422, "instance 1: image"),
         ({"instances": [INSTANCE, {"image": IMAGE}]}, 422, "instance 1"),
         ({"instances": [INSTANCE, {**INSTANCE, "target": "zebra"}]}, 422, "zebra"),
+        ({"instances": [INSTANCE, {**INSTANCE, "target": "no", "versus": "no"}]}, 422, "target and versus are both 'no'"),
         ({"instances": [{**INSTANCE, "model": "other"}]}, 422, "the path"),
     ],
 )
@@ -116,6 +128,7 @@ def test_oip_answers_without_explaining(server, expected) -> None:
         ({"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [1]}]}, 422, "one text"),
         ({"outputs": [{"name": "explanation"}]}, 422, "no output"),
         ({"parameters": {"target": "zebra"}}, 422, "zebra"),
+        ({"parameters": {"versus": "blue", "method": "dsmi"}}, 422, "versus says nothing to dsmi"),
         ({"parameters": {"top_k": "x"}}, 422, "'top_k'"),
         ({"id": 3}, 422, "'id'"),
         ({"id": None}, 422, "'id'"),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xai.base.process import import_matplotlib
+from xai.bench.perturb.report.published import published_figures
 from xai.bench.perturb.request import FLOOR
 
 _DPI = 130
@@ -36,6 +37,9 @@ def draw_curves(table: Mapping[str, Any]) -> bytes:
             else:
                 style = {"color": colors[i % len(colors)], "linestyle": "-" if i < len(colors) else ":", "linewidth": 1.3}
             axis.plot(100 * np.array(table["steps"]), row["curves"][panel], marker="o", markersize=2.6, label=row["method"], **style)
+            if "published_curves" in row:
+                dotted = {"color": style["color"], "linestyle": (0, (1, 2)), "linewidth": 1.0}
+                axis.plot(100 * np.array(table["steps"]), row["published_curves"][panel], **dotted)
         what, better = ("most", "lower") if panel.endswith("+") else ("least", "higher")
         axis.set_title(f"{panel[:-1]}: {what} relevant first ({better} is better)", fontsize=10)
         axis.grid(alpha=0.25)
@@ -49,6 +53,10 @@ def draw_curves(table: Mapping[str, Any]) -> bytes:
         axis.set_axis_off()
     handles, _ = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), fontsize=9, frameon=False)
+    if any("published_curves" in row for row in table["methods"]):
+        figures = published_figures(table["settings"])
+        assert figures is not None
+        figure.suptitle(f"dotted: published for {figures.what}", fontsize=9)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     return buffer.getvalue()

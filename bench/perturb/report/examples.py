@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai.base.errors import BadInput
 from xai.base.uri import data_uri
+from xai.bench.data.boxes import BoxSource
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.report.scores import Scores, panel_name
-from xai.bench.perturb.request import FLOOR
+from xai.bench.perturb.request import FLOOR, Request
 from xai.runtime.explainer import Explainer
 from xai.runtime.explanation import Explanation
-from xai.runtime.methods import Method
-from xai.runtime.show.theme import heat
+from xai.runtime.inputs.prepare import PreparedImage
+from xai.runtime.show.theme import map_image
 
 EXAMPLES_KEPT = 3
 """Examples at either end."""
@@ -38,13 +40,9 @@ def select_examples(found: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[st
     return best, sorted(ranked[EXAMPLES_KEPT:], key=lambda e: (e["merit"], e["index"]))[:EXAMPLES_KEPT]
 
 
-def make_examples(
-    explainer: Explainer, samples: Sequence[Sample], scores: Scores, methods: Sequence[Method], seed: int
-) -> list[dict[str, Any]]:
-    """Explain again, and draw, the questions at either end that the model gets right; `seed` is the floor's.
-
-    `samples` are the whole run's, in its order.
-    """
+def make_examples(explainer: Explainer, samples: Sequence[Sample], scores: Scores, request: Request) -> list[dict[str, Any]]:
+    """Explain again, and draw, the questions at either end that the model gets right; `samples` are the whole run's, in its order."""
+    methods = request.methods
     merits = question_merits(scores)
     right = np.flatnonzero(scores.unperturbed > 0)
     order = right[np.argsort(-merits[right], kind="stable")]
@@ -53,7 +51,7 @@ def make_examples(
     for row in chosen:
         index = int(scores.indices[row])
         sample = samples[index]
-        maps = _explain_sample(explainer, sample, methods, (seed << 32) + index)
+        maps = _explain_sample(explainer, sample, request, (request.seed << 32) + index)
         first = maps[methods[0].name]
         auc = {
             name: {panel_name(p): round(float(scores.auc["accuracy"][row, i, j]), 1) for j, p in enumerate(scores.panels)}
@@ -76,17 +74,33 @@ def make_examples(
     return found
 
 
-def _explain_sample(explainer: Explainer, sample: Sample, methods: Sequence[Method], seed: int) -> dict[str, Explanation]:
-    names = [method.name for method in methods]
-    return dict(zip(names, explainer.explain_methods(sample.picture(), sample.question, names, seed=seed), strict=True))
+def _explain_sample(explainer: Explainer, sample: Sample, request: Request, seed: int) -> dict[str, Explanation]:
+    names = [method.name for method in request.methods]
+    image = _prepare(explainer, sample, request.boxes)
+    return dict(zip(names, explainer.explain_methods(image, sample.question, names, seed=seed), strict=True))
+
+
+def _prepare(explainer: Explainer, sample: Sample, boxes: BoxSource | None) -> PreparedImage:
+    """The picture, or its boxes alone: the test does not look at a picture that has boxes, so that it may be missing or broken."""
+    if boxes is None:
+        return explainer.prepare(sample.picture())
+    found = boxes.read(sample.image)
+    try:
+        return explainer.prepare(sample.picture(), found)
+    except BadInput:
+        return explainer.prepare(found)
 
 
 def _crop(explanation: Explanation) -> Image.Image:
-    return explanation.picture.crop(explanation.crop.box).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    """What the model saw, `_SIDE` pixels along its longer side."""
+    seen = explanation.picture.crop(explanation.crop.box)
+    scale = _SIDE / max(seen.size)
+    return seen.resize((max(1, round(scale * seen.width)), max(1, round(scale * seen.height))), Image.Resampling.LANCZOS)
 
 
 def _overlay(explanation: Explanation) -> Image.Image:
-    return Image.alpha_composite(_crop(explanation).convert("RGBA"), heat(explanation.image_relevance, _SIDE)).convert("RGB")
+    seen = _crop(explanation)
+    return Image.alpha_composite(seen.convert("RGBA"), map_image(explanation, _SIDE).resize(seen.size)).convert("RGB")
 
 
 def _uri(image: Image.Image) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from xai.base.uri import data_uri
 from xai.bench.perturb.report.examples import select_examples
+from xai.bench.perturb.report.published import published_figures
 from xai.bench.perturb.report.table import verdict
 from xai.runtime.show.scale import legend
 
@@ -45,9 +46,9 @@ def table_page(table: Mapping[str, Any], curves: bytes, examples: Sequence[Mappi
             f"much: lower is better. Removing the least relevant first (-) should cost little: higher is better. With nothing removed "
             f"the model scores {_mean(table['accuracy'])}.</p>",
             _main(table, panels),
-            '<p class="small">Small numbers: published for METER at 576 px on 3,303 questions of VQAv2.</p>',
+            _published_note(settings),
             _verdicts(table, panels),
-            f'<h2>Curves</h2><img alt="Accuracy against removed fraction" src="{data_uri("image/png", curves)}">',
+            f'<h2>Curves</h2>{_published_curves(table)}<img alt="Accuracy against removed fraction" src="{data_uri("image/png", curves)}">',
             "<h2>Further measures</h2>",
             _further(table),
             _remarks(table),
@@ -75,6 +76,23 @@ def _main(table: Mapping[str, Any], panels: Sequence[str]) -> str:
 
     heads = ("method", *(f"{panel} {'↓' if panel.endswith('+') else '↑'}" for panel in panels))
     return _table(heads, ((escape(row["method"]), *(cell(row, panel) for panel in panels)) for row in table["methods"]), "main")
+
+
+def _published_note(settings: Mapping[str, Any]) -> str:
+    figures = published_figures(settings)
+    if figures is None:
+        return ""
+    remark = f"; {figures.remark}" if figures.remark else ""
+    return f'<p class="small">Small numbers: published for {escape(figures.what + remark)}.</p>'
+
+
+def _published_curves(table: Mapping[str, Any]) -> str:
+    """What dotted lines are, where there are any."""
+    if not any("published_curves" in row for row in table["methods"]):
+        return ""
+    figures = published_figures(table["settings"])
+    assert figures is not None
+    return f'<p class="small">Dotted: published for {escape(figures.what)}.</p>'
 
 
 def _verdicts(table: Mapping[str, Any], panels: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xai.bench.perturb.report.published import published_figures
 from xai.bench.perturb.report.table import Verdict, verdict
 from xai.bench.perturb.request import FLOOR
 from xai.bench.tables import plain
@@ -14,16 +15,11 @@ def table_markdown(table: Mapping[str, Any]) -> str:
     """Write `table.md`: the published layout, this run's numbers with intervals beside the published ones, and how to read them."""
     panels = list(table["tests"])
     settings = table["settings"]
-    heads = [f"{panel} {'↓' if panel.endswith('+') else '↑'}" for panel in panels]
     parts = [
         f"Perturbation test: AUC of the accuracy over the removed fraction, in percent, with 95 % intervals "
         f"({table['questions']:,} questions on {table['images']:,} images of {settings['data']}, seed {settings['seed']}; "
         f"accuracy with nothing removed {_cell(table['accuracy'])}).",
-        plain(
-            ["method", *(text for head in heads for text in (head, "published"))],
-            ([r["method"], *(cell for p in panels for cell in (_cell(r["auc"][p]), _published_cell(r, p)))] for r in table["methods"]),
-        ),
-        "Published: METER at 576 px on 3,303 questions of VQAv2, another model on other questions unless this run used them.",
+        *_main(table, panels),
         *_verdicts(table, panels),
         "Further measures: area between the negative and the positive curve; AUC with exact rounding; AUC of the original answer's "
         f"probability; pointing game and energy inside the true region ({table['regions']:,} questions with one), in percent.",
@@ -31,6 +27,22 @@ def table_markdown(table: Mapping[str, Any]) -> str:
     ]
     parts += _remarks(table)
     return "\n\n".join(parts) + "\n"
+
+
+def _main(table: Mapping[str, Any], panels: Sequence[str]) -> list[str]:
+    """The areas, beside them the published ones where there are any, and what these are of."""
+    heads = [f"{panel} {'↓' if panel.endswith('+') else '↑'}" for panel in panels]
+    figures = published_figures(table["settings"])
+    if figures is None:
+        return [plain(["method", *heads], ([r["method"], *(_cell(r["auc"][p]) for p in panels)] for r in table["methods"]))]
+    remark = f" {figures.remark[:1].upper()}{figures.remark[1:]}." if figures.remark else ""
+    return [
+        plain(
+            ["method", *(text for head in heads for text in (head, "published"))],
+            ([r["method"], *(cell for p in panels for cell in (_cell(r["auc"][p]), _published_cell(r, p)))] for r in table["methods"]),
+        ),
+        f"Published: {figures.what}, another model on other questions unless this run used them.{remark}",
+    ]
 
 
 def _verdicts(table: Mapping[str, Any], panels: Sequence[str]) -> list[str]:

@@ -11,25 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.bench.perturb.plan import MODALITIES, STEPS
-from xai.bench.perturb.report.scores import PANELS, Scores, panel_name
+from xai.bench.perturb.report.published import published_figures
+from xai.bench.perturb.report.scores import Scores, panel_name
 from xai.bench.perturb.request import FLOOR
 from xai.bench.statistics import bootstrap, holm, sign_flips
 
 SCHEMA_VERSION = 1
 SIGNIFICANT = 0.05
-
-PUBLISHED: dict[str, tuple[float, float, float, float]] = {
-    "relevance-maps": (55.27, 82.97, 31.70, 61.33),
-    "transformer-attribution": (55.26, 82.96, 31.72, 61.29),
-    "raw-attention": (55.33, 82.49, 36.72, 54.41),
-    "grad-cam": (70.95, 73.52, 49.21, 49.83),
-    "rollout": (59.96, 82.17, 44.32, 49.93),
-    "dsmi": (60.07, 79.47, 45.14, 48.05),
-    "dsmi-grad": (54.45, 82.93, 34.75, 57.64),
-    "dsmi-grad-attn": (55.45, 82.45, 40.37, 52.38),
-}
-"""AUC of METER at 576 px on 3,303 questions of VQAv2, in percent, in the order of `PANELS` (docs/methods.md, Perturbation test)."""
-
 
 Column = tuple[str, ...]
 """Says what a column holds, such as ("auc", "dsmi", "image+") or ("pair", "dsmi", "rollout", "image+")."""
@@ -51,7 +39,7 @@ def build_table(scores: Scores, settings: Mapping[str, Any]) -> dict[str, Any]:
         "regions": int((~np.isnan(scores.hits[:, 0])).sum()),
         "accuracy": estimates[("accuracy",)],
         "steps": list(STEPS),
-        "methods": [_method_row(i, scores, estimates) for i in range(len(scores.methods))],
+        "methods": [_method_row(i, scores, estimates, settings) for i in range(len(scores.methods))],
         "tests": {panel_name(panel): _test_pairs(panel_name(panel), scores, columns, estimates) for panel in scores.panels},
         "solver": dict(scores.flags),
     }
@@ -89,14 +77,14 @@ def _estimate_columns(columns: Mapping[Column, NDArray[np.float64]], images: NDA
     }
 
 
-def _method_row(i: int, scores: Scores, estimates: Mapping[Column, Estimate]) -> dict[str, Any]:
+def _method_row(i: int, scores: Scores, estimates: Mapping[Column, Estimate], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Build the row of method number i."""
     method = scores.methods[i]
     panels = {panel_name(panel): j for j, panel in enumerate(scores.panels)}
     return {
         "method": method,
         "auc": {panel: estimates["auc", method, panel] for panel in panels},
-        "published": _published(method, panels),
+        **_published(method, panels, settings),
         "exact_rounding": {panel: _mean(scores.auc["exact"][:, i, j]) for panel, j in panels.items()},
         "probability": {panel: _mean(scores.auc["probability"][:, i, j]) for panel, j in panels.items()},
         "area_between": {modality: estimates["between", method, modality] for modality in _both_signs(list(panels))},
@@ -139,10 +127,15 @@ def _rounded(value: float) -> float | None:
     return round(float(value), 4) if np.isfinite(value) else None
 
 
-def _published(method: str, panels: Mapping[str, int]) -> dict[str, float] | None:
-    if method not in PUBLISHED:
-        return None
-    return {panel_name(p): value for p, value in zip(PANELS, PUBLISHED[method], strict=True) if panel_name(p) in panels}
+def _published(method: str, panels: Mapping[str, int], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What was published of a method, as part of its row: areas, and where there are any, curves."""
+    figures = published_figures(settings)
+    if figures is None or method not in figures.areas:
+        return {"published": None}
+    found: dict[str, Any] = {"published": {panel: figures.areas[method][panel] for panel in panels}}
+    if method in figures.curves:
+        found["published_curves"] = {panel: list(figures.curves[method][panel]) for panel in panels}
+    return found
 
 
 @dataclass(frozen=True)

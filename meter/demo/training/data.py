@@ -34,7 +34,7 @@ def build_scenes(seed: int, count: int, side: int, grid: int, least: int = 1, mo
 
 
 def _owners(scene: Scene, side: int, grid: int) -> NDArray[np.int8]:
-    coverage = np.stack([patch_coverage(scene.region((i,), side), grid) for i in range(len(scene.shapes))])
+    coverage = np.stack([patch_coverage(scene.region((i,), side), grid, grid) for i in range(len(scene.shapes))])
     owners = coverage.argmax(0).astype(np.int8)
     owners[coverage.max(0) < _COVERED] = -1
     return owners

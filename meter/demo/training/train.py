@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xai.bench.data.scenes import ANSWERS, CATEGORIES, COLORS, KINDS, ask, generate_scene
-from xai.meter.checkpoint import POSITIONS, save_meter
+from xai.meter.checkpoint import save_meter
 from xai.meter.config import CLIP_MEAN, CLIP_STD, MeterConfig
 from xai.meter.demo.training.data import (
     EasyVqa,
@@ -39,6 +39,7 @@ from xai.meter.demo.training.data import (
 )
 from xai.meter.demo.training.tokenizer import train_tokenizer
 from xai.meter.model import Meter
+from xai.meter.sizes import POSITIONS
 
 CONFIG = MeterConfig(
     image_size=96,

@@ -14,17 +14,17 @@ def question(*region: int) -> Question:
 
 
 def test_the_truth_lies_where_the_shapes_are() -> None:
-    covered = true_region(SCENE, question(0), 8)
+    covered = true_region(SCENE, question(0), 8, 8)
     assert covered.shape == (8, 8)
     inside = np.zeros((8, 8), bool)
     inside[1:3, 1:3] = True
     assert (covered[inside] > 0.95).all()
     assert covered[~inside].sum() < 0.5  # a line of pixels at most
-    assert np.allclose(true_region(SCENE, question(0, 1), 8), covered + true_region(SCENE, question(1), 8))
+    assert np.allclose(true_region(SCENE, question(0, 1), 8, 8), covered + true_region(SCENE, question(1), 8, 8))
 
 
 def test_a_hit_is_a_maximum_in_the_region() -> None:
-    covered = true_region(SCENE, question(0), 8)
+    covered = true_region(SCENE, question(0), 8, 8)
     relevance = np.zeros((8, 8))
     relevance[2, 1] = 1
     assert is_hit(relevance, covered)

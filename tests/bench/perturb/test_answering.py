@@ -23,6 +23,7 @@ from xai.bench.perturb.plan import (
     published_counts,
 )
 from xai.bench.perturb.request import table_methods
+from xai.runtime.description import Special
 from xai.runtime.inputs.decode import open_image
 from xai.runtime.inputs.resize import preprocess
 from xai.runtime.methods import AS_PUBLISHED, METHODS, Relevance
@@ -30,6 +31,7 @@ from xai.runtime.methods import AS_PUBLISHED, METHODS, Relevance
 REFERENCE = {m.reference_name: m.name for m in METHODS.values() if m.name != "random"}
 KEYS = list(REFERENCE)
 BIG = 2**30
+WORDS = Special(1, 1)
 
 
 class Counting:
@@ -47,8 +49,8 @@ class Counting:
 
 def questions_of(golden, session, memory, cases=None) -> Questions:
     cases = range(len(golden.cases)) if cases is None else cases
-    pixels = [preprocess(open_image(golden.image(c)), session.description)[0] for c in cases]
-    return encode_questions(session, pixels, [np.array(golden.cases[c]["ids"]) for c in cases], memory)
+    pictures = [(preprocess(open_image(golden.image(c)), session.description)[0],) for c in cases]
+    return encode_questions(session, pictures, [np.array(golden.cases[c]["ids"]) for c in cases], memory)
 
 
 def reference_relevances(golden, case: int) -> dict[str, Relevance]:
@@ -82,7 +84,7 @@ def test_logits_equal_the_reference_given_its_relevances(golden) -> None:
         questions = questions_of(golden, session, memory, [c])
         whole = golden.expected[f"{c}/logits"].ravel().astype(float)
         found = reference_relevances(golden, c)
-        plan = plan_question(list(found.values()))
+        plan = plan_question(list(found.values()), WORDS)
         (logits,) = answer_subsets(session, questions, [plan], [whole], memory)
         for (m, (key, relevance)), modality, sign in product(enumerate(found.items()), MODALITIES, SIGNS):
             name = f"{c}/{key}/perturb/{modality}/{sign}"
@@ -114,7 +116,7 @@ def test_each_image_is_encoded_once_evidence_runs_once_and_each_subset_once(tiny
     variants = table_methods(["all", "dsmi-grad@all"])
     questions = questions_of(tiny, session, memory, [0, 1, 2, 0])
     explained = explain_questions(session, questions, variants, range(4), memory)
-    plans = [plan_question(one.relevances) for one in explained]
+    plans = [plan_question(one.relevances, WORDS) for one in explained]
     answer_subsets(session, questions, plans, [one.logits for one in explained], memory)
     assert sum(shapes["pixels"][0] for graph, shapes in session.calls if graph == "encode_image") == 3
     assert sum(shapes["direction"][0] for graph, shapes in session.calls if graph == "evidence") == 4
@@ -131,7 +133,7 @@ def test_memory_bounds_every_run_and_changes_no_answer(tiny) -> None:
         session.calls.clear()
         questions = questions_of(tiny, session, memory)
         explained = explain_questions(session, questions, variants, range(6), memory)
-        plans = [plan_question(one.relevances) for one in explained]
+        plans = [plan_question(one.relevances, WORDS) for one in explained]
         results.append(answer_subsets(session, questions, plans, [one.logits for one in explained], memory))
         for graph, shapes in session.calls:
             if graph == "answer":
@@ -149,7 +151,7 @@ def test_dropping_by_mask_equals_dropping_by_shorter_input(tiny, modality) -> No
     questions = questions_of(tiny, session, memory, [case])
     words, patches = len(tiny.cases[case]["ids"]) - 2, 36
     relevance = Relevance(np.concatenate([[0], rng.random(words), [0]]), rng.random(patches))
-    plan = plan_question([relevance], [modality])
+    plan = plan_question([relevance], WORDS, [modality])
     (logits,) = answer_subsets(session, questions, [plan], [np.zeros(17)], memory)
     embeddings = session.run("embed_text", {"ids": questions.ids[0][None]})["text_embeddings"]
     for (_, kept), shorter in zip(plan.subsets[1:], logits[1:], strict=True):
@@ -158,7 +160,7 @@ def test_dropping_by_mask_equals_dropping_by_shorter_input(tiny, modality) -> No
             image_mask[0, 1:] = np.isin(np.arange(patches), kept)
         else:
             text_mask[0, 1:-1] = np.isin(np.arange(words), kept)
-        inputs = {"image_tokens": questions.image_tokens, "image_mask": image_mask, "text_embeddings": embeddings, "text_mask": text_mask}
+        inputs = {"image_tokens": questions.images.tokens, "image_mask": image_mask, "text_embeddings": embeddings, "text_mask": text_mask}
         assert np.abs(session.run("answer", inputs)["logits"][0] - shorter).max() < 1e-5
 
 
@@ -201,7 +203,7 @@ def test_an_answer_to_a_subset_that_is_no_number_names_the_model(tiny, monkeypat
     session = tiny.explainer.session
     memory = session_memory(session, BIG)
     questions = questions_of(tiny, session, memory, [0])
-    plan = plan_question([Relevance(np.zeros(len(tiny.cases[0]["ids"])), np.zeros(36))])
+    plan = plan_question([Relevance(np.zeros(len(tiny.cases[0]["ids"])), np.zeros(36))], WORDS)
     run = session.run
 
     def overflowing(*given):

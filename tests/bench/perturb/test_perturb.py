@@ -22,8 +22,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from xai.bench.data.datasets import load_samples
 from xai.bench.data.sample import by_image
 from xai.bench.perturb.plan import MODALITIES, STEPS, published_counts
+from xai.bench.perturb.report.published import published_figures
 from xai.bench.perturb.report.scores import PANELS
-from xai.bench.perturb.report.table import PUBLISHED
 from xai.cli import main
 from xai.runtime.methods import METHODS
 
@@ -125,9 +125,10 @@ def test_every_output_is_written_and_says_the_same(run, tiny, tmp_path) -> None:
     text = (out / "table.md").read_text()
     assert result.stdout == text
     rows = {line.split(" | ")[0].removeprefix("| "): line.rstrip(" |").split(" | ") for line in text.splitlines()[2:13]}
+    published = published_figures({}).areas
     for row in table["methods"]:
         assert rows[row["method"]][1].startswith(f"{row['auc']['image+']['mean']:.2f} [")
-        assert rows[row["method"]][2::2] == [f"{v:.2f}" for v in PUBLISHED.get(row["method"], ())] or ["-"] * 4
+        assert rows[row["method"]][2::2] == [f"{v:.2f}" for v in published.get(row["method"], {}).values()] or ["-"] * 4
     with Image.open(out / "curves.png") as picture:
         assert min(picture.size) > 600
     page = (out / "report.html").read_text()
@@ -403,7 +404,7 @@ def test_easy_vqa_runs(run, tmp_path) -> None:
 
 
 def test_measuring_and_drawing_import_no_torch(tmp_path) -> None:
-    modules = ("run", "results", "report.outputs", "report.curves", "report.examples")
+    modules = ("run", "result_lines", "report.write", "report.curves", "report.examples")
     code = f"import sys, {', '.join(f'xai.bench.perturb.{m}' for m in modules)}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout == "False\n"
 

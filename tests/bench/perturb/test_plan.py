@@ -19,7 +19,11 @@ from xai.bench.perturb.plan import (
     plan_question,
     published_counts,
 )
+from xai.runtime.description import Special
 from xai.runtime.methods import Relevance
+
+WORDS = Special(1, 1)
+SPECIAL = {"text": WORDS, "image": Special(1, 0)}
 
 
 def naive_kept(relevance, sign: str, count: int) -> list[int]:
@@ -50,7 +54,7 @@ def questions(draw):
 @settings(max_examples=60, deadline=None)
 @given(questions())
 def test_planned_subsets_equal_the_naive_loop(relevances) -> None:
-    plan = plan_question(relevances)
+    plan = plan_question(relevances, WORDS)
     for m, relevance in enumerate(relevances):
         for modality, values in (("image", relevance.image), ("text", relevance.text[1:-1])):
             n = len(values)
@@ -72,10 +76,10 @@ def test_planned_subsets_equal_the_naive_loop(relevances) -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(questions(), min_size=1, max_size=4), st.integers(1, 7))
 def test_batches_hold_every_subset_once_in_rows_of_one_length(asked, most) -> None:
-    plans = [plan_question(relevances) for relevances in asked]
+    plans = [plan_question(relevances, WORDS) for relevances in asked]
     sizes = [(1 + plan.tokens["image"], 2 + plan.tokens["text"]) for plan in plans]
     seen = []
-    for batch in batch_subsets(plans, sizes, lambda *_: most):
+    for batch in batch_subsets(plans, sizes, SPECIAL, lambda *_: most):
         assert 1 <= len(batch.jobs) <= most
         for q, s in batch.jobs:
             modality, kept = plans[q].subsets[s]
@@ -116,7 +120,7 @@ def test_a_constant_relevance_is_a_tie(sign) -> None:
 
 def test_only_what_is_asked_for_is_planned() -> None:
     relevance = Relevance(np.array([0, 3.0, 1, 2, 0]), np.arange(8.0))
-    plan = plan_question([relevance, relevance], ["text"], ["positive"])
+    plan = plan_question([relevance, relevance], WORDS, ["text"], ["positive"])
     assert set(plan.asked) == {Curve(0, "text", "positive"), Curve(1, "text", "positive")}
     assert len(plan.subsets) == 1 + len(set(published_counts(3)) - {3})  # the second method asks for nothing new
     assert {modality for modality, _ in plan.subsets[1:]} == {"text"}

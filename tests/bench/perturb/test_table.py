@@ -15,8 +15,9 @@ from xai.bench.perturb.report.curves import draw_curves
 from xai.bench.perturb.report.examples import EXAMPLES_KEPT, question_merits, select_examples
 from xai.bench.perturb.report.html import table_page
 from xai.bench.perturb.report.markdown import table_markdown
-from xai.bench.perturb.report.scores import AUC_WEIGHTS, PANELS, Scores, read_scores
-from xai.bench.perturb.report.table import PUBLISHED, build_table, verdict
+from xai.bench.perturb.report.published import published_figures
+from xai.bench.perturb.report.scores import AUC_WEIGHTS, PANELS, Scores, panel_name, read_scores
+from xai.bench.perturb.report.table import build_table, verdict
 
 SETTINGS = {
     "data": "scenes",
@@ -145,4 +146,29 @@ def test_examples_lie_at_both_ends() -> None:
 def test_the_published_table_has_every_method_of_the_paper() -> None:
     from xai.runtime.methods import AS_PUBLISHED
 
-    assert set(PUBLISHED) == set(AS_PUBLISHED) - {"random"}
+    assert set(published_figures({}).areas) == set(AS_PUBLISHED) - {"random"}
+
+
+def test_the_published_areas_of_lxmert_are_those_of_its_curves() -> None:
+    """By the trapezoid rule, to the two digits that were published."""
+    figures = published_figures({"family": "lxmert"})
+    assert set(figures.areas) == set(figures.curves) and len(figures.areas) == 9
+    for name, panels in figures.areas.items():
+        assert list(panels) == [panel_name(panel) for panel in PANELS]
+        for panel, area in panels.items():
+            assert abs(AUC_WEIGHTS @ np.array(figures.curves[name][panel]) - area) < 0.011, (name, panel)
+
+
+def test_other_families_have_figures_of_their_own_or_none() -> None:
+    """Of LXMERT areas and curves, labelled as such; of ViLT nothing was published, and nothing stands beside its numbers."""
+    family = {"family": "lxmert", "picture": {"kind": "boxes", "width": 32}}
+    scores = scores_of(lines(4, clear), SETTINGS)
+    tables = {name: build_table(scores, SETTINGS | settings) for name, settings in (("lxmert", family), ("vilt", {"family": "vilt"}))}
+    row = {row["method"]: row for row in tables["lxmert"]["methods"]}["dsmi"]
+    assert row["published"] == {"image+": 53.47, "image-": 59.13, "text+": 28.67, "text-": 40.28}
+    assert row["published_curves"]["image+"][0] == 66.51
+    assert "Published: LXMERT with 36 boxes" in table_markdown(tables["lxmert"])
+    assert "published for LXMERT" in table_page(tables["lxmert"], draw_curves(tables["lxmert"]), [], {})
+    assert all(row["published"] is None and "published_curves" not in row for row in tables["vilt"]["methods"])
+    assert "ublished" not in table_markdown(tables["vilt"])
+    assert "published for" not in table_page(tables["vilt"], b"", [], {})

@@ -56,7 +56,7 @@ def test_it_is_right_about_most_unseen_scenes(demo) -> None:
 def test_the_bundle_equals_the_checkpoint_beside_it(demo) -> None:
     eager = xai.load(session="eager")
     pairs = [(EXAMPLES / image, question) for image, question, _ in QUESTIONS]
-    names = [name for name in METHODS if name != "random"]
+    names = [name for name, method in METHODS.items() if name != "random" and not method.lrp]
     for ours, theirs in zip(demo.explain_batch(pairs, names), eager.explain_batch(pairs, names), strict=True):
         for a, b in zip(ours, theirs, strict=True):
             assert a.answer.id == b.answer.id

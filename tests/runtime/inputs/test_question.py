@@ -123,7 +123,7 @@ def test_tokenizers_that_are_not_there_or_broken(tmp_path) -> None:
         load_tokenizer("no-such/tokenizer")
     with pytest.raises(XaiError, match="neither a file nor"):
         load_tokenizer("../nowhere/tokenizer.json")
-    with pytest.raises(XaiError, match=r"neither tokenizer\.json nor vocab\.json"):
+    with pytest.raises(XaiError, match=r"neither tokenizer\.json nor vocab\.txt nor vocab\.json"):
         load_tokenizer(tmp_path)
     (tmp_path / "vocab.json").write_text("{")
     (tmp_path / "merges.txt").write_text("")

@@ -41,10 +41,12 @@ def explanation(
     scores: Sequence[float] | None = None,
     relevance: np.ndarray | None = None,
     layers: str | None = "first",
+    versus: str | None = None,
+    signed: bool = True,
 ) -> Explanation:
     """One of a grey picture; the patch `hot` is marked in it and the only relevant one (None: all are alike).
 
-    `scores` are the words' and `relevance` (grid, grid) the patches' instead.
+    `scores` are the words' and `relevance` (grid, grid) the patches' instead. With `versus` it is a contrast.
     """
     short = min(size)
     left, top = (size[0] - short) // 2, (size[1] - short) // 2
@@ -76,6 +78,9 @@ def explanation(
         precision="float32",
         timings_ms={"decode": 1.5, "total": 1.5},
         notes=notes,
+        versus=Answer(5, versus, 1.0, 0.05) if versus else None,
+        explains="difference" if versus else "answer",
+        signed=bool(versus) and signed,
     )
 
 

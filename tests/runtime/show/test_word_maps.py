@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from xai.runtime.explanation import Explanation, LeftOut
+from xai.runtime.show.boxes import left_out_boxes
 from xai.runtime.show.sheet import draw
-from xai.runtime.show.theme import left_out_boxes, word_maps
+from xai.runtime.show.theme import word_maps
 from xai.tests.runtime.show.explanations import NASTY, explanation, pixels
 
 LONG = " ".join(["How many of the small red houses that stand left of the hill are as high as this tree?"])

@@ -2,13 +2,13 @@
 
 A rule takes the operation's result and its own arguments, under PyTorch's names, and gives, for every argument that may have a
 gradient, a function from the gradient of the result to that of the argument. To add an operation, write its rule here and its row
-in `tests/export/test_derive.py`. An argument that a rule does not take, such as `alpha` of `add`, is an argument without a rule.
+in `tests/models/derive/test_gradient.py`. An argument that a rule does not take, such as `alpha` of `add`, is an argument without a rule.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import EllipsisType
 from typing import Any
 
@@ -16,31 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Pullback = Callable[[Tensor], Tensor]
-"""From the gradient of an operation's result to the gradient of one of its arguments."""
-
-Pullbacks = list[tuple[object, Pullback]]
-"""An operation's arguments, each with its pullback; one that is a number is never asked for its own."""
-
-Rule = Callable[..., Pullbacks]
-
-
-class NoRule(NotImplementedError):
-    """An operation, or a way to call one, whose gradient is not known."""
-
+from xai.models.derive.rules import NoRule, Pullbacks, Rule, Rules, enter
 
 RULES: dict[str, Rule] = {}
 """Rules by the operation's name, which function, method and operator share."""
 
+GRADIENT = Rules("gradient", RULES, lambda _, gradients: sum(gradients[1:], gradients[0]), "models/derive/gradient.py")
+"""A tensor that is used several times has the sum of what each use gives it."""
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Enter a rule in `RULES` under the operation's names."""
-
-    def enter(function: Rule) -> Rule:
-        RULES.update(dict.fromkeys(names, function))
-        return function
-
-    return enter
+rule = enter(RULES)
 
 
 def fit(g: Tensor, x: Any) -> Tensor:

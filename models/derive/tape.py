@@ -1,6 +1,7 @@
-"""Gradients in plain tensor operations: a tape of what a network does, and one rule for each operation (`xai.export.rules`).
+"""A tape of what a network does, run backwards in plain tensor operations by one rule for each operation: gradients
+(`xai.models.derive.gradient`) or relevance (`xai.models.derive.relevance`).
 
-What the tape emits are ordinary operations, so that `torch.export` and `torch.jit.trace` record a gradient like anything else:
+What the tape emits are ordinary operations, so that `torch.export` and `torch.jit.trace` record it like anything else:
 no network needs a backward pass of its own, and none is hidden in an exporter.
 """
 
@@ -13,7 +14,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from xai.export.rules import RULES, NoRule, Pullbacks
+from xai.models.derive.gradient import GRADIENT
+from xai.models.derive.rules import NoRule, Pullbacks, Rules
 
 PASSIVE = frozenset(
     [
@@ -59,11 +61,12 @@ class Tape(TorchFunctionMode):
     """Records, while entered, every operation that a watched tensor, or what comes of one, goes through.
 
     An operation without a rule raises `NoRule`, which names it, when it is recorded: a gradient is right or there is none.
-    Nothing may be written into a recorded tensor. Gradients do not reach weights.
+    Nothing may be written into a recorded tensor. Gradients do not reach weights. Other `rules` derive something else than gradients.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules = GRADIENT) -> None:
         super().__init__()
+        self.rules = rules
         self.steps: list[Step] = []
         self._active: dict[int, Tensor] = {}  # by id; held, so that its id stays its own
 
@@ -87,31 +90,31 @@ class Tape(TorchFunctionMode):
             return out
         if isinstance(out, Tensor) and not out.is_floating_point():
             return out  # such as a comparison, or the number of the largest: constant almost everywhere
-        pullbacks = find_pullbacks(name, out, args, kwargs)
+        pullbacks = find_pullbacks(self.rules, name, out, args, kwargs)
         for value in active:
             if not any(value is argument for argument, _ in pullbacks):
-                raise NoRule(f"no gradient rule for {name} with respect to its argument of shape {tuple(value.shape)}")
+                raise NoRule(f"no {self.rules.name} rule for {name} with respect to its argument of shape {tuple(value.shape)}")
         self.steps.append(Step(out, pullbacks))
         self.watch(out)
         return out
 
     def gradients(self, out: Tensor, seed: Tensor, wanted: Sequence[Tensor]) -> list[Tensor | None]:
-        """The gradient of sum(out * seed) with respect to each tensor of `wanted`, None where `out` does not depend on it.
+        """The gradient of sum(out * seed), or what other rules derive from `seed`, with respect to each tensor of `wanted`; None
+        where `out` does not depend on it.
 
         Call it after the tape was left. `seed` has the shape of `out`.
         """
-        found = {id(out): seed}
+        found = {id(out): [seed]}
         kept = {id(tensor) for tensor in wanted}
         for step in reversed(self.steps):
             key = id(step.out)
             if key not in found:
                 continue
-            g = found[key] if key in kept else found.pop(key)
+            g = self.rules.gather(step.out, found[key] if key in kept else found.pop(key))
             for argument, pull in step.pullbacks:
                 if self.is_active(argument):
-                    d = pull(g)
-                    found[id(argument)] = found[id(argument)] + d if id(argument) in found else d
-        return [found.get(id(tensor)) for tensor in wanted]
+                    found.setdefault(id(argument), []).append(pull(g))
+        return [self.rules.gather(tensor, found[id(tensor)]) if id(tensor) in found else None for tensor in wanted]
 
 
 def operation_name(func: Callable[..., Any]) -> str:
@@ -120,15 +123,15 @@ def operation_name(func: Callable[..., Any]) -> str:
     return func.__self__.__name__ if name == "__get__" else name  # type: ignore[attr-defined]
 
 
-def find_pullbacks(name: str, out: object, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Pullbacks:
+def find_pullbacks(rules: Rules, name: str, out: object, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Pullbacks:
     """The pullbacks of one call. Raises `NoRule` where the operation has no rule, or none for being called like this."""
-    if name not in RULES or not isinstance(out, Tensor):
-        raise NoRule(f"no gradient rule for {name}: write one in export/rules.py")
-    function = RULES[name]
+    if name not in rules.by_name or not isinstance(out, Tensor):
+        raise NoRule(f"no {rules.name} rule for {name}: write one in {rules.where}")
+    function = rules.by_name[name]
     try:
         bound = inspect.signature(function).bind(out, *args, **kwargs)
     except TypeError as error:
-        raise NoRule(f"no gradient rule for {name} called like this: {error}") from error
+        raise NoRule(f"no {rules.name} rule for {name} called like this: {error}") from error
     return function(*bound.args, **bound.kwargs)
 
 

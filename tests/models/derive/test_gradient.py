@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xai.export.derive import PASSIVE, Tape, operation_name
-from xai.export.rules import RULES, NoRule
+from xai.models.derive.gradient import RULES
+from xai.models.derive.rules import NoRule
+from xai.models.derive.tape import PASSIVE, Tape, operation_name
 
 TOLERANCE = 1e-12
 

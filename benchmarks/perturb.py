@@ -46,6 +46,7 @@ from xai.runtime.answers import numbered_answers
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.inputs.decode import open_image
 from xai.runtime.inputs.resize import patch_grid, preprocess
+from xai.runtime.methods import AS_PUBLISHED
 from xai.runtime.sessions.open import open_session
 from xai.runtime.sessions.protocol import Session
 
@@ -92,7 +93,7 @@ def reference_parts(session: EagerSession, prepared: PreparedQuestion) -> dict[s
     """Seconds of the published procedure's 32 runs on one question, added up from parts that are measured once."""
     model = cast(MeterFamily, session.family).model
     pixels, ids = torch.from_numpy(prepared.picture[0])[None], torch.from_numpy(prepared.ids)[None]
-    names = [method.reference_name for method in table_methods(["all"]) if method.name != FLOOR]
+    names = [method.reference_name for method in table_methods(AS_PUBLISHED) if method.name != FLOOR]
     with with_parameter_gradients(model):
         start = time.perf_counter()
         found = record(model, pixels, ids)
@@ -119,7 +120,7 @@ def reference_parts(session: EagerSession, prepared: PreparedQuestion) -> dict[s
 def published_table(session: Session) -> Request:
     """The eight published methods, without the floor."""
     memory = session_memory(session, MEMORY)
-    return Request(tuple(method for method in table_methods(["all"]) if method.name != FLOOR), memory, MOST_QUESTIONS)
+    return Request(tuple(method for method in table_methods(AS_PUBLISHED) if method.name != FLOOR), memory, MOST_QUESTIONS)
 
 
 def ours(session: Session, prepared: Sequence[PreparedQuestion]) -> tuple[float, list[NDArray[np.int64]]]:

@@ -19,6 +19,9 @@ from xai.runtime.bundle.manifest import FORMATS, FORMATS_OF, PRECISIONS
 @click.option("--format", "form", type=click.Choice([*FORMATS, "both"]), help="[default: what the precision exists for, onnx first]")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="What the graphs compute in.")
 @click.option("--with-maps", is_flag=True, help="Also write the graph of whole attention and gradient maps.")
+@click.option(
+    "--lrp", is_flag=True, help="Also write the graph of layer-wise relevance propagation (LXMERT): minutes, and 9 GB at full size."
+)
 @click.option("--overwrite", is_flag=True, help="Replace the bundle that is there.")
 @click.option("--force", is_flag=True, help="Keep a precision whose maps are not close enough to float32's.")
 def export(
@@ -32,6 +35,7 @@ def export(
     form: str | None,
     precision: str,
     with_maps: bool,
+    lrp: bool,
     overwrite: bool,
     force: bool,
 ) -> None:
@@ -64,6 +68,7 @@ def export(
             formats=formats,
             precision=precision,
             with_maps=with_maps,
+            lrp=lrp,
             overwrite=overwrite,
             force=force,
             progress=lambda step: click.echo(f"{step} ...", err=True),

@@ -79,7 +79,7 @@ def _observe_checkpoint(name: str, manifest: Manifest, trial: Trial) -> list[Obs
         family: Family = load_family(path, find_order(manifest.model) if find_family(path).load_in_order else None)
     else:
         family = load_meter_family(path, manifest.model.image_size, manifest.heads.cross_modal)
-    session = EagerSession(family, str(path))
+    session = EagerSession(family if manifest.model.published.lrp else family.without_lrp(), str(path))
     if others := session.description.differences(manifest.model):
         raise XaiError(f"{path} is another model than that of the bundle ({', '.join(others)}): name the checkpoint that it was made of")
     return observe(session, trial, with_maps="maps" in manifest.graphs)

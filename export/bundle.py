@@ -16,7 +16,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from xai.base.errors import XaiError
+from xai.base.errors import BadInput, XaiError
 from xai.base.files import hash_file
 from xai.export.folder import new_folder
 from xai.export.modules import Graph, list_graphs
@@ -76,19 +76,25 @@ def export_bundle(
     formats: Sequence[str] = ("onnx",),
     precision: str = "float32",
     with_maps: bool = False,
+    lrp: bool = False,
     overwrite: bool = False,
     force: bool = False,
     progress: Callable[[str], object] = str,
 ) -> Exported:
     """Write a bundle and prove it: questions run through the eager float32 model and through every exported graph.
 
-    `formats` are of `runtime.bundle.manifest.FORMATS`; `with_maps` adds the graph of whole maps; `force` keeps graphs of less than
+    `formats` are of `runtime.bundle.manifest.FORMATS`; `with_maps` adds the graph of whole maps, `lrp` that of layer-wise
+    relevance propagation, which takes minutes; `force` keeps graphs of less than
     float32 whose relevances are not close enough to float32's. `progress` is told each step.
 
     Raises `XaiError` where the folder exists (unless `overwrite`) or cannot be written, and `ParityError` where the graphs do
     not give what they should. Nothing is left behind then, and a bundle that was to be overwritten stays as it was.
     """
     _check_request(formats, precision)
+    if not lrp:
+        family = family.without_lrp()
+    elif not family.description.published.lrp:
+        raise BadInput(f"{family.description.family} has no layer-wise relevance propagation to export: leave out lrp (--lrp)")
     seconds: dict[str, float] = {}
 
     @contextmanager

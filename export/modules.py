@@ -18,7 +18,7 @@ from xai.runtime.bundle.manifest import GraphSpec
 from xai.runtime.bundle.signatures import BATCH, COLUMNS, IMAGE, ROWS, TEXT, describe_graphs, evidence_names
 from xai.runtime.description import Boxes, Description
 from xai.runtime.evidence import from_model
-from xai.runtime.methods import AS_PUBLISHED, METHODS
+from xai.runtime.methods import find_methods
 
 
 class Graph(NamedTuple):
@@ -50,8 +50,8 @@ def evidence_graph(family: Family, outputs: Sequence[str]) -> EvidenceGraph | De
 
 
 def default_evidence(model: Description) -> list[str]:
-    """What any method reads as published, in the order of the whole evidence."""
-    read = {name for method in AS_PUBLISHED for name in from_model(METHODS[method].needs(model))}
+    """What `all` reads but for relevance propagation, in the order of the whole evidence."""
+    read = {name for method in find_methods("all") for name in from_model(method.needs(model))}
     return [name for name in evidence_names(model) if name in {"logits"} | read]
 
 

@@ -12,7 +12,9 @@ import onnx
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common as passes
-from onnxscript.optimizer import optimize_ir
+from onnxscript.optimizer import fold_constants_ir
+from onnxscript.rewriter import rewrite
+from onnxscript.rewriter.rules import common as rules
 from torch import nn
 from torch.export import Dim
 
@@ -33,6 +35,20 @@ MAX_LENGTH = 1 << 16
 
 ALIGNMENT = 64
 """Bytes, of weights in their file."""
+
+ROUNDS = 2
+"""Of folding and rewriting; a third finds nothing."""
+
+REWRITES = (
+    *(rules.mul_by_1_rule, rules.add_0_rule, rules.sub_0_rule, rules.div_by_1_rule),
+    *(rules.cast_constant_of_shape_rule, rules.cast_constant_of_shape_without_value_rule),
+    *(rules.collapse_slice_rule, rules.collapse_slice2_rule, rules.materialize_reshape_shape_rule),
+    *(rules.cast_cast_rule, rules.no_op_cast_rule, rules.no_op_expand_rule, rules.flatten_to_reshape_rule, rules.reshape_reshape_rule),
+    *(rules.no_op_transpose_rule, rules.transpose_transpose_rule, rules.unsqueeze_unsqueeze_rule, rules.squeeze_reshape_1d_rule),
+    *(rules.no_op_dynamic_scatter_nd_rule, rules.no_op_static_scatter_nd_rule),
+)
+"""onnxscript's own, but for operations that no graph here has, and for the one that joins two slices: it lists the whole graph at each
+node, and takes minutes on one of thousands."""
 
 
 def export_graphs(graphs: Sequence[Graph]) -> dict[str, ir.Model]:
@@ -67,12 +83,36 @@ def export_module(module: nn.Module, spec: GraphSpec) -> ir.Model:
     if exported is None:
         raise RuntimeError("torch.onnx.export returned nothing")
     model = exported.model
-    # PyTorch would do this, and store the weights that only this graph uses transposed, which other graphs then cannot share.
-    optimize_ir(model, should_fold=lambda node: False if any(is_weight(value) for value in node.inputs) else None)
+    optimise(model)
     passes.ClearMetadataAndDocStringPass()(model)
     widen_erf(model, OPSET)
     _name_axes(model, spec)
     return model
+
+
+def optimise(model: ir.Model) -> None:
+    """Make a graph smaller in place, as `onnxscript.optimizer.optimize_ir` does, in time that grows with its nodes.
+
+    PyTorch would do so, too, and store the weights that only this graph uses transposed, which other graphs then cannot share.
+    """
+
+    def foldable(node: ir.Node) -> bool | None:
+        return False if any(is_weight(value) for value in node.inputs) else None  # None: as onnxscript thinks
+
+    passes.InlinePass()(model)
+    for _ in range(ROUNDS):
+        fold_constants_ir(model, onnx_shape_inference=True, should_fold=foldable)
+        rewrite(model, REWRITES)
+    for tidy in (
+        passes.RemoveUnusedNodesPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.LiftSubgraphInitializersToMainGraphPass(),
+        passes.DeduplicateInitializersPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.OutputFixPass(),
+        passes.NameFixPass(),
+    ):
+        tidy(model)
 
 
 def is_weight(value: ir.Value | None) -> bool:

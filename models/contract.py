@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -55,6 +57,12 @@ class Family(nn.Module):
     def run_library(self, picture: tuple[Tensor, ...], ids: Tensor) -> Tensor:
         """The logits of the network's own forward pass, which knows nothing of the cut."""
         raise NotImplementedError
+
+    def without_lrp(self) -> Family:
+        """The same network, described as one that gives no layer-wise relevance propagation: its tokens are float32 then."""
+        other = copy.copy(self)
+        other.description = replace(self.description, published=self.description.published._replace(lrp=False))
+        return other
 
     @property
     def heads(self) -> Heads:

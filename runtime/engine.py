@@ -15,7 +15,8 @@ from xai.runtime.clock import Clock
 from xai.runtime.description import IMAGE, TEXT, Description
 from xai.runtime.evidence import Evidence, features_name, fiedler_name, from_model, of_gradients, propagated, solved_graphs, unpad
 from xai.runtime.inputs.encode import EncodedTexts, embed_texts, place
-from xai.runtime.methods import Method, Relevance
+from xai.runtime.methods import Method
+from xai.runtime.relevance import Relevance
 from xai.runtime.sessions.protocol import Session
 from xai.runtime.solver import Solved, SolverReport, solve
 from xai.runtime.target import EVERY_ANSWER, Contrast, Target, directions, explained_answers, named_contrasts, published_with_sum

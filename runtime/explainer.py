@@ -134,7 +134,7 @@ class Explainer:
         """Explain many (image, question) pairs in one batch; one list of explanations per pair, in order.
 
         Questions may differ in length. Images that are equal are encoded once. `methods` is one name or several, each of which
-        counts once; `all` stands for the methods as published that the model offers. `top_k` answers are listed, one at least,
+        counts once; `all` stands for every method that the model offers. `top_k` answers are listed, one at least,
         `truncate` cuts a question that is too long, `seed` + i, 0 or more, feeds the method `random` for pair i, `boxes` are the
         images' box features (`prepare`). A list of targets, of answers that they are held against (`versus`), of seeds or of boxes
         has one for each pair. `as_published` explains what the figures published for the model explained: the model's own answer, or

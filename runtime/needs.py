@@ -72,9 +72,13 @@ def need_chains(kind: str) -> Needs:
     return needs
 
 
-def need_every_product(description: Description) -> list[str]:
-    """C of every attention that the answer depends on."""
-    return [f"{site.name}/product" for site in description.sites if site.reached]
+def need_every(kind: str) -> Needs:
+    """Every attention that the answer depends on."""
+
+    def needs(description: Description) -> list[str]:
+        return [f"{site.name}/{kind}" for site in description.sites if site.reached]
+
+    return needs
 
 
 def need_alike(description: Description) -> list[str]:

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from xai.base.errors import XaiError
 from xai.base.versions import XAI_VERSION
@@ -24,8 +24,7 @@ from xai.serve.edge import Edge
 from xai.serve.errors import Refusal
 from xai.serve.gauges import CONTENT_TYPE, Gauges
 from xai.serve.lifecycle import Life
-from xai.serve.routes import describe, kserve, oip, v1
-from xai.serve.routes.documentation import PAGE_STYLE_POLICY, page
+from xai.serve.routes import describe, documentation, kserve, oip, page, v1
 from xai.serve.served import Served, Threads, refusal
 from xai.serve.settings import Settings
 
@@ -69,7 +68,7 @@ def build(explainers: Mapping[str, Explainer], settings: Settings, life: Life) -
     _add_errors(app)
     _describe(app, list(served), bool(settings.keys))
     if settings.page:
-        _add_page(app)
+        _add_pages(app, list(served), settings)
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"], allow_headers=["*"])
     app.add_middleware(Edge, settings=settings, gauges=gauges, life=life)
@@ -111,18 +110,16 @@ def _add_health(app: FastAPI, models: Models, gauges: Gauges) -> None:
         return Response(gauges.text(), media_type=CONTENT_TYPE)
 
 
-def _add_page(app: FastAPI) -> None:
+def _add_pages(app: FastAPI, names: list[str], settings: Settings) -> None:
     @app.get("/", include_in_schema=False)
-    async def root(request: Request) -> RedirectResponse:
-        return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
+    async def root(request: Request) -> Response:
+        content = page.page(names, settings, request.scope.get("root_path", ""))
+        return HTMLResponse(content, headers={"Content-Security-Policy": page.PAGE_POLICY})
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> Response:
-        return Response(
-            page(app.openapi(), str(request.base_url).rstrip("/")),
-            media_type="text/html",
-            headers={"Content-Security-Policy": PAGE_STYLE_POLICY},
-        )
+        content = documentation.page(app.openapi(), str(request.base_url).rstrip("/"))
+        return HTMLResponse(content, headers={"Content-Security-Policy": documentation.PAGE_STYLE_POLICY})
 
 
 def _add_errors(app: FastAPI) -> None:

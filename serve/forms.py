@@ -11,6 +11,7 @@ from starlette.responses import Response
 from xai.base.files import json_bytes
 from xai.runtime.explanation import Explanation
 from xai.runtime.masked.prediction import Prediction
+from xai.runtime.show.document import policy
 from xai.runtime.show.save import render
 from xai.serve.errors import Refusal
 from xai.serve.queue import Passed
@@ -28,7 +29,7 @@ FORMS = {
 """Media types of an explanation, and the suffixes that `xai explain -o` writes them under; the first is the default."""
 
 POLICIES = {
-    "text/html": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; sandbox allow-scripts",
+    "text/html": f"{policy()}; sandbox allow-scripts allow-downloads",
     "image/svg+xml": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox",
 }
 """What these need, and nothing else: a page has its own scripts."""

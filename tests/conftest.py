@@ -22,9 +22,14 @@ os.environ.setdefault("MKL_CBWR", "AVX2")
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from numpy.typing import NDArray
 
 import xai
+from xai.base.lock import locked
+from xai.cli import main
+from xai.runtime.bundle.manifest import Bundle
+from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.explainer import Explainer
 from xai.tests.families import FamilyGolden
 from xai.tests.torchvision_standin import import_timm
@@ -201,6 +206,29 @@ def family_goldens() -> Callable[[str], FamilyGolden]:
 def family_golden(request: pytest.FixtureRequest, family_goldens: Callable[[str], FamilyGolden]) -> FamilyGolden:
     """Each of them in turn."""
     return family_goldens(request.param)
+
+
+@pytest.fixture(scope="session")
+def family_bundles(family_goldens: Callable[[str], FamilyGolden], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
+    """A golden network exported in both formats with whole maps, by the command with `more` options: once for all processes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    @functools.cache
+    def make(name: str, *more: str) -> Bundle:
+        golden, own = family_goldens(name), "".join([name, *more])
+        folder = shared / f"{own}_bundle"
+        with locked(shared / f"{own}.lock", own, wait=True):
+            if not folder.exists():
+                answers = tmp_path_factory.mktemp(name) / "answers.json"
+                answers.write_text(json.dumps(golden.content["labels"]))
+                options = ["--answers", str(answers), "--format", "both", "--with-maps", *more]
+                found = CliRunner().invoke(main, ["export", str(golden.folder), "-o", str(folder), *options])
+                assert found.exit_code == 0, found.output
+                assert "arning" not in found.output
+        return read_bundle(folder)
+
+    return make
 
 
 @pytest.fixture(scope="session")

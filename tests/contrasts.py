@@ -16,7 +16,8 @@ from xai.models.eager import differentiate, find_sites
 from xai.models.reduce import REDUCTIONS, Attended
 from xai.runtime.description import IMAGE, TEXT
 from xai.runtime.evidence import Evidence, features_name, fiedler_name, of_gradients, solved_graphs
-from xai.runtime.methods import METHODS, Method, Relevance
+from xai.runtime.methods import METHODS, Method
+from xai.runtime.relevance import Relevance
 from xai.runtime.solver import solve
 from xai.runtime.target import Contrast, Target, directions
 

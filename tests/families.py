@@ -36,6 +36,11 @@ class FamilyGolden:
     def content(self) -> dict[str, Any]:
         return json.loads((self.folder / "cases.json").read_text())
 
+    @cached_property
+    def plain(self) -> Family:
+        """The network as it is exported unless relevance propagation is asked for."""
+        return self.family.without_lrp()
+
     @property
     def cases(self) -> list[dict[str, Any]]:
         return self.content["cases"]

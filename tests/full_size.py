@@ -54,7 +54,8 @@ def main(name: str, place: Path, folder: Path, case: int, out: Path) -> None:
     arrays, gaps, seconds = {}, {}, {}
     for layers in ("first", "all"):
         began = loaded if layers == "first" else time.perf_counter()
-        methods = [m for m in METHODS.values() if m.name != "random" and not m.lrp and (m.layers == "all") == (layers == "all")]
+        offered = [m for m in METHODS.values() if m.published and m.name != "random" and not m.lrp]
+        methods = [m for m in offered if (m.layers == "all") == (layers == "all")]
         (found,) = explain_tokens(session, tokens, [np.array(content["ids"])], [TOP_ANSWER], methods)
         seconds[layers] = time.perf_counter() - began
         gaps |= {report.graph: report.gap for report in found.solver}

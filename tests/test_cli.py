@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from xai.cli import main
-from xai.runtime.methods import AS_PUBLISHED
+from xai.runtime.methods import find_methods
 
 QUESTION = "t19 t18 t96"
 
@@ -62,7 +62,7 @@ def test_every_output_format(run, tiny, tmp_path, methods) -> None:
     arguments = [a for m in methods for a in ("--method", m)] + [a for o in outputs for a in ("-o", o)]
     result = run(tiny.image(0), QUESTION, *arguments, "--json", "out2.json")
     assert result.exit_code == 0, result.output
-    names = list(AS_PUBLISHED) if methods == ["all"] else ["dsmi", "relevance-maps"][: len(methods)]
+    names = [m.name for m in find_methods("all")] if methods == ["all"] else ["dsmi", "relevance-maps"][: len(methods)]
     for file in ("out.json", "out2.json"):
         content = json.loads((tmp_path / file).read_text())
         assert content["schema_version"] == 1

@@ -19,7 +19,8 @@ from xai.runtime.engine import Answered, explain_tokens
 from xai.runtime.evidence import modality_of, solved_graphs
 from xai.runtime.inputs.encode import EncodedImages, encode_distinct
 from xai.runtime.masked.masking import Kept, answer_kept, kept_places, text_to_cut
-from xai.runtime.methods import Method, Relevance
+from xai.runtime.methods import Method
+from xai.runtime.relevance import Relevance
 from xai.runtime.sessions.protocol import Session
 from xai.spectral import Status
 from xai.spectral.arrays import to_numpy

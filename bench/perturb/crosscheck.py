@@ -87,7 +87,7 @@ def check_reference(explainer: Explainer, reference: Explainer) -> None:
 
 
 def cross_check(explainer: Explainer, reference: Explainer, samples: Sequence[Sample], request: Request) -> CrossCheck:
-    """Run `samples` both ways. `reference` must run in eager PyTorch; the floor is not part of the published procedure.
+    """Run `samples` both ways. `reference` must run in eager PyTorch; the published procedure has neither the floor nor our own methods.
 
     Raises `XaiError` where a sample cannot be used, and as `check_reference` does.
     """

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.runtime.description import IMAGE, TEXT, Special
-from xai.runtime.methods import Relevance
+from xai.runtime.relevance import Relevance
 from xai.spectral.arrays import to_numpy
 
 STEPS = (0.0, 0.25, 0.5, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)

@@ -44,7 +44,7 @@ class Request:
 
 
 def table_methods(names: Sequence[str]) -> tuple[Method, ...]:
-    """Find the methods of a table, each once, the floor last; `all` stands for every method as published.
+    """Find the methods of a table, each once, the floor last; `all` stands for every method that every model offers.
 
     Raises `BadInput` on an unknown name, with the valid ones, and on none.
     """

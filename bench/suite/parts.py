@@ -124,7 +124,7 @@ def measure_perturbation(model: ModelOptions, seconds: float) -> dict[str, Any]:
 
     explainer = model.open()
     session = explainer.session
-    methods = tuple(method for method in table_methods(["all"]) if method.name != FLOOR)
+    methods = tuple(method for method in table_methods(AS_PUBLISHED) if method.name != FLOOR)
     memory = session_memory(session, MEMORY)
 
     def run(count: int) -> float:

@@ -198,8 +198,9 @@ def _explain(
     ids, targets = [question.ids for question in questions], [question.target for question in questions]
     found: list[tuple[dict[str, NDArray[Any]], dict[str, float]]] = [({}, {}) for _ in questions]
     compared = [method for method in METHODS.values() if method.name != "random" and method.offered(session.description)]
-    published, every_layer = ([m for m in compared if (m.layers == EVERY) == every] for every in (False, True))
-    for methods in (published, every_layer):  # apart: together they would leave out the graph that gives the first alone
+    kinds = [(True, False), (False, False), (True, True)]  # as published, our own, of every layer
+    groups = ([m for m in compared if (m.published, m.layers == EVERY) == kind] for kind in kinds)
+    for methods in groups:  # apart: together they would leave out the graph that gives the first alone
         explained = explain_tokens(session, image_tokens, ids, targets, methods, image_mask=image_mask)
         for (relevances, gaps), one in zip(found, explained, strict=True):
             gaps |= {report.graph: report.gap for report in one.solver}

@@ -1,4 +1,4 @@
-"""An explanation -> a part of a page for a notebook: no script, no style sheet, nothing that reaches beyond it."""
+"""An explanation -> a part of a page, for notebooks and readers without scripts: no script, no style sheet, nothing beyond itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from xai.runtime.show.page import (
 from xai.runtime.show.scale import patch_range, word_range
 from xai.runtime.show.theme import cut_away, outside, window
 
-_LONGEST = 480
+LONGEST = 480
 """Pixels of the picture's longer side: a notebook keeps what it shows."""
 _HEAT = 160
 """Pixels of the overlay's side."""
@@ -36,20 +36,21 @@ NUMBER = "position:absolute;left:0;top:0;padding:0 .35em;background:#111;color:#
 """CSS of a box that is outlined, and of its number."""
 
 
-def fragment(explanation: Explanation) -> str:
-    """Write the element; styles stand on the elements themselves, so that a notebook's own are left as they are."""
+def fragment(explanation: Explanation, longest: int = LONGEST) -> str:
+    """Write the element, its picture at most `longest` pixels; styles stand on the elements themselves, so that a notebook's own are
+    left as they are."""
     left, top, right, bottom = window(explanation.picture.size, explanation.crop.box)
     size = width, height = right - left, bottom - top
     box = explanation.crop.box
     crop = box[0] - left, box[1] - top, box[2] - left, box[3] - top
-    shown = min(_LONGEST, round(_LONGEST * width / height))
+    shown = min(LONGEST, round(LONGEST * width / height))
     cuts = "".join(f'<div style="position:absolute;{place(strip, size)};{CUT_AWAY}"></div>' for strip in outside(size, crop))
     small = [cut_away(explanation), patch_range(explanation), word_range(explanation), *box_lines(explanation), *rules([explanation])]
     return (
-        f'<div style="max-width:{_LONGEST}px"><p dir="auto"><strong>{text(explanation.question.text)}</strong></p>{answers(explanation)}'
+        f'<div style="max-width:{LONGEST}px"><p dir="auto"><strong>{text(explanation.question.text)}</strong></p>{answers(explanation)}'
         f"{key([explanation])}<p>{method_title(explanation)}</p>"
         f'<div style="position:relative;width:{shown}px;aspect-ratio:{width / height:.6g};max-width:100%">'
-        f'<img src="{picture_uri(explanation.picture.crop((left, top, right, bottom)), _LONGEST)}" '
+        f'<img src="{picture_uri(explanation.picture.crop((left, top, right, bottom)), longest)}" '
         f'alt="{text(f"The picture {explanation.image_name}")}" style="position:absolute;inset:0;width:100%;height:100%">{cuts}'
         f'<img src="{overlay_uri(explanation, _HEAT)}" alt="{text(peak(explanation))}" '
         f'style="position:absolute;{place(crop, size)};outline:2px solid #111;{SEEN}">'

@@ -101,7 +101,7 @@ def _pdf(explanations: Sequence[Explanation]) -> bytes:
 
 
 def _html(explanations: Sequence[Explanation]) -> bytes:
-    from xai.runtime.show.page import html
+    from xai.runtime.show.document import html
 
     return html(explanations).encode()
 

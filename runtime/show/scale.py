@@ -17,7 +17,7 @@ from xai.runtime.explanation import Explanation
 
 NEARLY = 0.05
 """A spread below this share of the largest size of a score tells nothing apart."""
-_EQUAL = 1e-6
+EQUAL = 1e-6
 """The same for scores that are equal up to the rounding of float32."""
 _ROUNDING = 0.1
 """What rounding may take from a step between two numbers."""
@@ -123,7 +123,7 @@ def _constant(values: NDArray[np.floating], one: str) -> str:
     share = spread(values)
     if np.isnan(share):
         return "some scores are not finite, none is painted"
-    if share < _EQUAL:
+    if share < EQUAL:
         return f"constant, every {one} scores the same"
     return f"nearly constant, every {one} scores {' to '.join(distinct(ends(values)))}"
 
@@ -135,7 +135,7 @@ def bar_labels(explanation: Explanation) -> list[tuple[float, str]]:
         return [(0.5, "0")]
     if not is_flat(explanation.image_relevance, explanation.signed):
         return list(zip((0, 0.5, 1), distinct([low, low + (high - low) / 2, high]), strict=True))
-    if not spread(explanation.image_relevance) >= _EQUAL:
+    if not spread(explanation.image_relevance) >= EQUAL:
         return [(0, f"{low:.3g}")]
     return list(zip((0, 1), distinct([low, high]), strict=True))
 
@@ -154,7 +154,7 @@ def patch_range(explanation: Explanation) -> str:
 
 def _range(values: NDArray[np.floating], all_of_them: str) -> str:
     low, high = float(values.min()), float(values.max())
-    if not spread(values) >= _EQUAL:
+    if not spread(values) >= EQUAL:
         return f"Raw score of the {all_of_them}: {low:.3g}."
     return f"Raw scores of the {all_of_them}: {' to '.join(distinct([low, high]))}."
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from PIL import Image
 
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.show.boxes import spread_boxes
-from xai.runtime.show.scale import is_flat, scaled
+from xai.runtime.show.scale import EQUAL, NEARLY, is_flat, scaled
 
 RAMP = np.frombuffer(
     bytes.fromhex("260b50 3e0966 550f6d 6b176e 801f6b 962666 ac2f5c c13a50 d24742 e35832 ef6d21 f7850e fb9d06 fbb71c f6d33f f1ed70 fcfea4"),
@@ -24,6 +24,18 @@ CONTRAST = np.frombuffer(
 ).reshape(-1, 3)
 """The same for scores with signs, from one answer by a pale grey for 0 to the other: orange and blue, which people who see colours
 differently tell apart, both sides equally dark at equal scores."""
+PALETTES = {
+    name: np.frombuffer(bytes.fromhex(codes), dtype=np.uint8).reshape(-1, 3)
+    for name, codes in {
+        "viridis": (
+            "46085c 481d6f 46327e 404588 39558c 31668e 2b758e 25838e 20928c 1fa187 29af7f 40bd72 60ca60 84d44b addc30 d8e219 fde725"
+        ),
+        "cividis": (
+            "00224e 002e6a 1a386f 32436d 434e6c 535a6d 61656f 6f7073 7d7c78 8c8878 9b9476 aba072 bcae6c cdbb63 dec958 f0d846 fee838"
+        ),
+    }.items()
+}
+"""What a page offers in place of `RAMP`, from matplotlib; all grow brighter evenly, whatever colours an eye sees."""
 _STEPS = np.linspace(0, len(RAMP) - 1, 256)
 _TABLE = np.stack([np.interp(_STEPS, np.arange(len(RAMP)), channel) for channel in RAMP.T], axis=-1).round().astype(np.uint8)
 _SIDES = np.linspace(0, len(CONTRAST) - 1, 255)  # an odd number, so that 0 has a colour of its own
@@ -62,6 +74,22 @@ def ink(rgb: NDArray[np.uint8]) -> str:
 def hexadecimal(rgb: NDArray[np.uint8]) -> str:
     """Write a colour as `#rrggbb`."""
     return f"#{rgb[0]:02x}{rgb[1]:02x}{rgb[2]:02x}"
+
+
+def painting() -> dict[str, Any]:
+    """Give what a script needs to know to paint as this module does."""
+    palettes = {"inferno": RAMP, **PALETTES}
+    return {
+        "palettes": {name: [hexadecimal(rgb) for rgb in ramp] for name, ramp in palettes.items()},
+        "contrast": [hexadecimal(rgb) for rgb in CONTRAST],
+        "flat": hexadecimal(FLAT),
+        "nearly": NEARLY,
+        "equal": EQUAL,
+        "opacity": _OPACITY,
+        "flat_opacity": _FLAT_OPACITY,
+        "faded": FADED,
+        "longest": _LONGEST,
+    }
 
 
 def heat(relevance: NDArray[np.floating], side: int, signed: bool = False) -> Image.Image:

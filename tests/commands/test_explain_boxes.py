@@ -17,6 +17,7 @@ from PIL import Image
 import xai
 from xai.base.errors import BadInput, XaiError
 from xai.cli import main
+from xai.runtime.bundle.manifest import Bundle
 from xai.runtime.explanation import to_json
 from xai.runtime.inputs.boxes import BoxFeatures
 from xai.runtime.methods import METHODS
@@ -54,12 +55,9 @@ def answers(family_goldens: Callable[[str], FamilyGolden], tmp_path_factory: pyt
 
 
 @pytest.fixture(scope="module")
-def bundle(answers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(family_bundles: Callable[[str], Bundle]) -> Path:
     """LXMERT exported by the command, in both formats."""
-    folder = tmp_path_factory.mktemp("bundle") / "lxmert"
-    found = CliRunner().invoke(main, ["export", str(LXMERT), "-o", str(folder), "--answers", str(answers), "--format", "both"])
-    assert found.exit_code == 0, found.output
-    return folder
+    return family_bundles("lxmert_tiny").folder
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def test_answers_that_cannot_be_told_apart_are_refused(explainer) -> None:
     refused("does not know the answer 'blu': it knows 24, such as blue", target="red", versus="blu")
     refused("versus is -1", versus=-1)
     refused("versus says nothing to rollout, random", versus="blue", methods=["rollout", "random"])
-    with pytest.raises(BadInput, match="1 targets are held against 2 answers"):
+    with pytest.raises(BadInput, match="1 targets, 2 answers that they are held against"):
         explainer.explain_batch([(IMAGE, QUESTION)], "dsmi-grad", ["red"], ["blue", "no"])
     with pytest.raises(BadInput, match="are both 'red'"):
         explainer.check(QUESTION, "red", versus="red")

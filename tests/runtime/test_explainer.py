@@ -12,7 +12,7 @@ from PIL import Image
 import xai
 from xai.base.errors import BadInput, XaiError
 from xai.runtime.clock import STAGES, Clock
-from xai.runtime.methods import AS_PUBLISHED, METHODS
+from xai.runtime.methods import METHODS, find_methods
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_what_names_the_same_may_be_given_in_several_ways(tiny, explainer) -> No
     asked = explainer.check(question, target=3)
     ((again,),) = explainer.explain_batch(((explainer.prepare(image), asked) for _ in range(1)), "rollout", 3, top_k=2)
     assert again == one
-    assert [e.method for e in explainer.explain_methods(image, question, "all")] == list(AS_PUBLISHED)
+    assert [e.method for e in explainer.explain_methods(image, question, "all")] == [method.name for method in find_methods("all")]
 
 
 def test_a_question_is_encoded_once(tiny, explainer, monkeypatch) -> None:

@@ -11,6 +11,8 @@ from xai.runtime.evidence import Evidence, fiedler_name, graph_name
 from xai.runtime.methods import AS_PUBLISHED, METHODS, find_method, find_methods
 
 ENCODER, LAYERS = 2, 3
+OURS = {"joint-rollout", "joint-relevance-maps"}
+BY_LRP = ["transformer-attribution-lrp", "partial-lrp"]
 
 
 def describe(streams: tuple[Stream, ...], sites: list[Site], image: Special, published: Published) -> Description:
@@ -186,6 +188,68 @@ def test_chains_equal_products_of_full_matrices(evidence, name, kind) -> None:
         check(found, evidence, text, image[0])
 
 
+def joint_matrix(evidence: Evidence, kind: str) -> np.ndarray:
+    """Over the text's tokens and behind them the image's: of each layer the blocks of all its attentions, later layers on the left;
+    (A + I) / row sums of attention, I + C of products."""
+    t, n = evidence.lengths.values()
+    place = {TEXT: slice(t), IMAGE: slice(t, t + n), "joint": slice(t + n)}
+    layers = [[f"encoder{i}"] for i in range(ENCODER)] + [["vision0"]]
+    layers += [[f"{stream}{i}" for stream in (TEXT, IMAGE, "joint")] for i in range(LAYERS)]
+    r = np.eye(t + n)
+    for names in layers:
+        matrix = np.zeros((t + n, t + n))
+        for site in evidence.description.sites:
+            if site.layer in names and site.reached:
+                matrix[place[site.queries], place[site.keys]] = evidence[f"{site.name}/{kind}"]
+        matrix += np.eye(t + n)
+        r = (matrix / matrix.sum(-1, keepdims=True) if kind == "attention" else matrix) @ r
+    return r - np.eye(t + n) * (kind == "product")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("joint-rollout", "attention"), ("joint-relevance-maps", "product")])
+def test_joint_forms_equal_rows_of_the_one_full_matrix(evidence, name, kind) -> None:
+    """One row for each token that the answer pools; of LXMERT it pools the text's alone, of a Swin's image the mean of all."""
+    t = evidence.lengths[TEXT]
+    full = joint_matrix(evidence, kind)
+    row = full[0]
+    if evidence.description is DESCRIPTIONS["meter"]:
+        row = full[0] + full[t]
+    if evidence.description is DESCRIPTIONS["swin"]:
+        row = full[0] + full[t:].mean(0)
+    check(METHODS[name].relevance(evidence), evidence, row[:t], row[t:])
+
+
+def test_joint_rollout_hands_on_all_that_the_answer_reads(evidence) -> None:
+    """Rows of A + I over their sums add up to 1, so a row of the product does: one for each stream that is read."""
+    t = evidence.lengths[TEXT]
+    row = joint_matrix(evidence, "attention")[0]
+    assert row.sum() == pytest.approx(1)
+    found = METHODS["joint-rollout"].relevance(evidence)
+    read = sum(stream.read is not None for stream in evidence.description.streams)
+    assert found.text.sum() + found.image.sum() <= read + 1e-12
+    if evidence.description is DESCRIPTIONS["lxmert"]:  # no class token, one row
+        assert found.text.sum() + found.image.sum() + row[0] == pytest.approx(1)
+    assert (found.image > 0).all() and len(found.text) == t
+
+
+def test_of_one_stream_the_joint_forms_are_the_published_ones(lengths) -> None:
+    evidence = make(JOINT, *lengths)
+    for joint, published in (("joint-rollout", "rollout"), ("joint-relevance-maps", "relevance-maps")):
+        for ours, theirs in zip(METHODS[joint].relevance(evidence), METHODS[published].relevance(evidence), strict=True):
+            assert np.allclose(ours, theirs, rtol=1e-12, atol=0)
+
+
+def test_without_attention_between_the_streams_joint_relevance_maps_are_the_attributions_of_each(lengths) -> None:
+    """No relevance crosses then; the two streams of METER are read by themselves."""
+    evidence = make(DESCRIPTIONS["meter"], *lengths)
+    apart = {name: array * (0 if "/cross/" in name else 1) for name, array in evidence.arrays.items()}
+    evidence = Evidence(apart, evidence.description, evidence.lengths)
+    for ours, theirs in zip(
+        *(METHODS[name].relevance(evidence) for name in ("joint-relevance-maps", "transformer-attribution")), strict=True
+    ):
+        assert np.allclose(ours, theirs, rtol=1e-12, atol=1e-15)
+
+
 def test_grad_cam_reads_the_last_attention_of_the_text(evidence) -> None:
     found = METHODS["grad-cam"].relevance(evidence)
     t = evidence.lengths[TEXT]
@@ -263,19 +327,18 @@ def test_partial_lrp_scales_the_whole_matrix_before_a_row_is_read(evidence) -> N
 
 
 def test_relevance_propagation_is_offered_where_a_model_has_it_and_refused_by_name_elsewhere() -> None:
-    names = ["transformer-attribution-lrp", "partial-lrp"]
     for family, description in DESCRIPTIONS.items():
         offered = [method.name for method in find_methods("all", description)]
         if family == "lxmert":
-            assert sorted(offered) == sorted([*AS_PUBLISHED, *names])
-            assert [method.name for method in find_methods(names, description)] == names
+            assert sorted(offered) == sorted([*AS_PUBLISHED, *OURS, *BY_LRP])
+            assert [method.name for method in find_methods(BY_LRP, description)] == BY_LRP
             continue
-        assert offered == list(AS_PUBLISHED)
-        for name in (*names, "transformer_att", "partial_lrp"):
+        assert sorted(offered) == sorted([*AS_PUBLISHED, *OURS])
+        for name in (*BY_LRP, "transformer_att", "partial_lrp"):
             with pytest.raises(BadInput, match="needs layer-wise relevance propagation, which made up does not give: choose another"):
                 find_methods(["rollout", name], description)
         every = [method.name for method in find_methods("all@all", description)]
-        assert every == [f"{name}@all" if name.startswith("dsmi-grad") else name for name in AS_PUBLISHED]
+        assert every == [f"{name}@all" if name.startswith("dsmi-grad") else name for name in offered]
 
 
 def test_random_depends_on_the_seed_alone(evidence) -> None:
@@ -292,13 +355,13 @@ def test_reference_names_are_aliases_and_others_are_refused() -> None:
         find_method("gradcam")
 
 
-def test_all_stands_for_the_nine_as_published_and_each_comes_once() -> None:
-    assert len(AS_PUBLISHED) == 9
-    assert set(METHODS) - set(AS_PUBLISHED) == {"dsmi-grad@all", "dsmi-grad-attn@all", "transformer-attribution-lrp", "partial-lrp"}
+def test_all_stands_for_every_method_once_with_the_published_layers() -> None:
+    everywhere = [method.name for method in find_methods("all")]
+    assert len(AS_PUBLISHED) == 9 and set(everywhere) - set(AS_PUBLISHED) == OURS
+    assert set(METHODS) - set(everywhere) == {"dsmi-grad@all", "dsmi-grad-attn@all", *BY_LRP}
     names = [method.name for method in find_methods(["rm", "all", "dsm_grad@all", "relevance-maps"])]
-    assert names == ["relevance-maps", *(name for name in AS_PUBLISHED if name != "relevance-maps"), "dsmi-grad@all"]
+    assert names == ["relevance-maps", *(name for name in everywhere if name != "relevance-maps"), "dsmi-grad@all"]
     assert find_methods("rollout") == find_methods(["rollout"]) == (METHODS["rollout"],)
-    assert [method.name for method in find_methods("all")] == list(AS_PUBLISHED)
     for name in ("rollout@all", "dsmi-grad@last", "dsmi-grad@first"):
         with pytest.raises(BadInput, match=f"unknown method '{name}': choose from dsmi, .*dsmi-grad@all"):
             find_methods([name])

@@ -26,9 +26,10 @@ from xai.bench.perturb.request import table_methods
 from xai.runtime.description import Special
 from xai.runtime.inputs.decode import open_image
 from xai.runtime.inputs.resize import preprocess
-from xai.runtime.methods import AS_PUBLISHED, METHODS, Relevance
+from xai.runtime.methods import METHODS, find_methods
+from xai.runtime.relevance import Relevance
 
-REFERENCE = {m.reference_name: m.name for m in METHODS.values() if m.name != "random"}
+REFERENCE = {m.reference_name: m.name for m in METHODS.values() if m.published and m.name != "random"}
 KEYS = list(REFERENCE)
 BIG = 2**30
 WORDS = Special(1, 1)
@@ -177,7 +178,7 @@ def test_the_floor_differs_between_questions_and_repeats(tiny) -> None:
 
 def test_variants() -> None:
     names = [v.name for v in table_methods(["all", "dsm_grad@all", "rm"])]
-    assert names == [*(m for m in AS_PUBLISHED if m != "random"), "dsmi-grad@all", "random"]
+    assert names == [*(m.name for m in find_methods("all") if m.name != "random"), "dsmi-grad@all", "random"]
     assert {v.name: v.layers for v in table_methods(["dsmi", "dsmi-grad", "dsmi-grad@all"])} == {
         "dsmi": None,
         "dsmi-grad": "first",

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from tokenizers import Tokenizer
 
 from xai.bench.perturb.answering import answer_subsets, encode_questions
 from xai.bench.perturb.memory import session_memory, usual_tokens
@@ -21,11 +19,9 @@ from xai.bench.perturb.plan import MODALITIES, STEPS, QuestionPlan, keeping_orde
 from xai.bench.procedures import PROCEDURES
 from xai.bench.published import ReferenceFails, with_parameter_gradients
 from xai.cli import main
-from xai.export.bundle import export_bundle
 from xai.models.eager import EagerSession
 from xai.models.load import identify
-from xai.runtime.answers import Answers
-from xai.runtime.bundle.manifest import FORMATS, Bundle
+from xai.runtime.bundle.manifest import FORMATS
 from xai.runtime.description import IMAGE, TEXT
 from xai.runtime.masked.masking import Kept, answer_kept
 from xai.runtime.sessions.open import open_session
@@ -58,28 +54,11 @@ def kept_of(golden, name: str, n: int) -> list[np.ndarray]:
     return [np.flatnonzero(row) for row in stored] if stored.shape == (len(STEPS), n) else [row[row >= 0] for row in stored]
 
 
-@pytest.fixture(scope="module")
-def bundle_of(tmp_path_factory) -> Callable[[FamilyGolden], Bundle]:
-    """A golden network exported in both formats, once."""
-    exported: dict[str, Bundle] = {}
-
-    def bundle(golden: FamilyGolden) -> Bundle:
-        if golden.name not in exported:
-            tokenizer = Tokenizer.from_file(str(golden.folder / "tokenizer.json"))
-            folder = tmp_path_factory.mktemp(golden.name) / "bundle"
-            exported[golden.name] = export_bundle(
-                golden.family, tokenizer, Answers(golden.content["labels"]), folder, formats=FORMATS
-            ).bundle
-        return exported[golden.name]
-
-    return bundle
-
-
 @pytest.mark.parametrize("kind", ["eager", *FORMATS])
-def test_golden_steps(family_golden, bundle_of, kind) -> None:
+def test_golden_steps(family_golden, family_bundles, kind) -> None:
     """Logits, answer and accuracy of each step, given what it keeps; all questions in one run, pictures of unequal grids together."""
     eager = EagerSession(family_golden.family)
-    session = eager if kind == "eager" else open_session(bundle_of(family_golden), kind, trust=True, threads=1)
+    session = eager if kind == "eager" else open_session(family_bundles(family_golden.name), kind, trust=True, threads=1)
     memory = session_memory(session, 2**30)
     cases = range(len(family_golden.cases))
     questions = questions_of(family_golden, session, memory, cases)

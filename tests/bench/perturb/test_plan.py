@@ -20,7 +20,7 @@ from xai.bench.perturb.plan import (
     published_counts,
 )
 from xai.runtime.description import Special
-from xai.runtime.methods import Relevance
+from xai.runtime.relevance import Relevance
 
 WORDS = Special(1, 1)
 SPECIAL = {"text": WORDS, "image": Special(1, 0)}

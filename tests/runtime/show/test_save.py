@@ -112,7 +112,7 @@ def test_explaining_does_not_load_matplotlib():
 
 
 def test_colours_need_no_matplotlib():
-    modules = "theme, xai.runtime.show.page, xai.runtime.show.notebook, xai.runtime.show.terminal"
+    modules = "theme, xai.runtime.show.document, xai.runtime.show.notebook, xai.runtime.show.terminal"
     code = f"import sys, xai.runtime.show.{modules}; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -189,4 +189,4 @@ def test_one_method_over_all_layers_is_told_from_the_first():
     assert pair["image"]["spearman"] < 0
     header = render(both, Path("why.csv")).decode().splitlines()[0]
     assert header == "kind,row,column,word,text,dsmi-grad,dsmi-grad@all"
-    assert "dsmi-grad@all</label>" in render(both, Path("why.html")).decode()
+    assert '"method":"dsmi-grad","layers":"all"' in render(both, Path("why.html")).decode()

@@ -12,8 +12,8 @@ from matplotlib.patches import FancyBboxPatch
 from rich.console import Console
 
 from xai.base.wording import percent
+from xai.runtime.show.document import html
 from xai.runtime.show.notebook import fragment
-from xai.runtime.show.page import html
 from xai.runtime.show.scale import NEARLY, distinct, is_flat, legend, scaled
 from xai.runtime.show.sheet import draw
 from xai.runtime.show.terminal import show

@@ -16,7 +16,7 @@ from xai.runtime.inputs.prepare import PreparedImage
 from xai.runtime.inputs.question import EncodedQuestion
 from xai.runtime.masked.masking import kept_places
 from xai.runtime.masked.prediction import Asked, Stays, places
-from xai.runtime.methods import Relevance
+from xai.runtime.relevance import Relevance
 from xai.spectral.arrays import to_numpy
 
 

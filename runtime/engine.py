@@ -20,7 +20,7 @@ from xai.runtime.relevance import Relevance
 from xai.runtime.sessions.protocol import Session
 from xai.runtime.solver import Solved, SolverReport, solve
 from xai.runtime.target import EVERY_ANSWER, Contrast, Target, directions, explained_answers, named_contrasts, published_with_sum
-from xai.spectral.arrays import Array, namespace
+from xai.spectral.arrays import Array, namespace, to_numpy
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,17 @@ class Answered:
     solver: tuple[SolverReport, ...]
     explained: tuple[Target, ...]
     """Contrasts with both answers named."""
+    word_regions: tuple[Array, ...] = ()
+    """One (T, P) per method, what goes with each text token of the picture; none where nobody asked."""
+    before: NDArray[np.float32] | None = None
+    """The logits with nothing left out, where something was."""
+
+
+class Places(NamedTuple):
+    """The tokens that stay of one question, special ones included, by place."""
+
+    image: NDArray[np.int64]
+    text: NDArray[np.int64]
 
 
 class Read(NamedTuple):
@@ -45,6 +56,8 @@ class Read(NamedTuple):
     masks: Mapping[str, NDArray[np.bool_]]  # by modality (B, tokens), true where a token is real
     targets: Sequence[Target]
     answers: list[int]
+    word_regions: bool
+    before: NDArray[np.float32] | None
 
 
 def explain_tokens(
@@ -56,6 +69,8 @@ def explain_tokens(
     clock: Clock | None = None,
     seeds: Sequence[int] | None = None,
     image_mask: NDArray[np.bool_] | None = None,
+    word_regions: bool = False,
+    stay: Places | None = None,
 ) -> list[Answered]:
     """Answer a batch of questions and explain each answer by every method, in one pass of the evidence graph.
 
@@ -64,23 +79,31 @@ def explain_tokens(
 
     `image_tokens` (B, N, width), one row per question, and `image_mask` (B, N), false behind the tokens of a row that has fewer; `targets`
     as `runtime.target` says; `seeds` (B,) feed the method `random`, 0 where none are given.
+    With `word_regions` each method also says what goes with each text token, of a contrast without signs. Of a single question, all tokens
+    but those that `stay` may be left out: what is found is then of these, and `before` is what the whole says.
     Raises `XaiError` where the model's output is not finite, `BadInput` where the top answer is held against itself.
     """
     clock = clock or Clock()
     description = session.description
-    needs = list(dict.fromkeys(name for method in methods for name in method.needs(description)))
+    readers = [read for method in methods for read in (method.needs, *([method.between.needs] if word_regions else []))]
+    needs = list(dict.fromkeys(name for read in readers for name in read(description)))
+    before = None
     with clock.time("embed_text"):
         texts = embed_texts(session, questions)
     with clock.time("evidence"):
-        masks = {TEXT: texts.mask, IMAGE: np.ones(image_tokens.shape[:2], dtype=bool) if image_mask is None else image_mask}
-        inputs = _Inputs(image_tokens, masks[IMAGE], texts)
+        inputs = _Inputs(image_tokens, np.ones(image_tokens.shape[:2], dtype=bool) if image_mask is None else image_mask, texts)
+        if stay is not None:
+            before = to_numpy(_logits(session, inputs)[0])
+            inputs = _that_stay(session, inputs, questions, stay)
+        masks = {TEXT: inputs.texts.mask, IMAGE: inputs.image_mask}
         targets = _named(session, inputs, targets)
         found = _evidence(session, inputs, targets, from_model(needs))
         opposite = _opposite(session, inputs, targets, methods)
     with clock.time("solver"):
         solved = [solve(graph, found[features_name(graph)], description, masks) for graph in solved_graphs(needs)]
     with clock.time("methods"):
-        read = Read(found, opposite, solved, description, masks, targets, explained_answers(targets, found["logits"]))
+        answers = explained_answers(targets, found["logits"])
+        read = Read(found, opposite, solved, description, masks, targets, answers, word_regions, before)
         return [_answered(session, b, needs, seeds[b] if seeds is not None else 0, methods, read) for b in range(len(questions))]
 
 
@@ -93,12 +116,15 @@ def explain_as_published(
     clock: Clock | None = None,
     seeds: Sequence[int] | None = None,
     image_mask: NDArray[np.bool_] | None = None,
+    word_regions: bool = False,
+    stay: Places | None = None,
 ) -> list[Answered]:
     """The same, but where a model's figures were published for the sum of all scores, methods explain that, in a pass of their own."""
     summed = [method for method in methods if published_with_sum(method, session.description)]
     own = [method for method in methods if method not in summed]
     passes = [(group, each) for group, each in ((own, targets), (summed, [EVERY_ANSWER] * len(questions))) if group]
-    answered = [explain_tokens(session, image_tokens, questions, each, group, clock, seeds, image_mask) for group, each in passes]
+    options = (clock, seeds, image_mask, word_regions, stay)
+    answered = [explain_tokens(session, image_tokens, questions, each, group, *options) for group, each in passes]
     return [_joined(methods, [group for group, _ in passes], parts) for parts in zip(*answered, strict=True)]
 
 
@@ -110,8 +136,20 @@ def _joined(methods: Sequence[Method], groups: Sequence[Sequence[Method]], parts
         for method, relevance, explained in zip(group, part.relevances, part.explained, strict=True)
     }
     relevances, explained = zip(*(found[method.name] for method in methods), strict=True)
+    regions = {
+        method.name: rows
+        for group, part in zip(groups, parts, strict=True)
+        if part.word_regions
+        for method, rows in zip(group, part.word_regions, strict=True)
+    }
     solver = {report.graph: report for part in parts for report in part.solver}
-    return replace(parts[0], relevances=relevances, explained=explained, solver=tuple(solver.values()))
+    return replace(
+        parts[0],
+        relevances=relevances,
+        explained=explained,
+        solver=tuple(solver.values()),
+        word_regions=tuple(regions[method.name] for method in methods if regions),
+    )
 
 
 class _Inputs(NamedTuple):
@@ -154,9 +192,24 @@ def _named(session: Session, inputs: _Inputs, targets: Sequence[Target]) -> Sequ
     """The targets, contrasts with the top answer by its id."""
     if not any(isinstance(target, Contrast) and target.answer == TOP_ANSWER for target in targets):
         return targets
+    return named_contrasts(targets, _logits(session, inputs))
+
+
+def _logits(session: Session, inputs: _Inputs) -> Array:
+    """The answers' logits (B, answers) alone."""
     logits = session.run("answer", inputs.arrays(session), ["logits"])["logits"]
     check_logits(session, logits)
-    return named_contrasts(targets, logits)
+    return logits
+
+
+def _that_stay(session: Session, inputs: _Inputs, questions: Sequence[NDArray[np.int64]], stay: Places) -> _Inputs:
+    """The same with nothing but these tokens; what stays of the text keeps its positions, or has new ones, as in `masked.masking`."""
+    xp, texts = namespace(inputs.image_tokens), inputs.texts
+    if session.description.published.positions == "anew":
+        texts = embed_texts(session, [ids[stay.text] for ids in questions])
+    else:
+        texts = EncodedTexts(texts.embeddings[:, xp.asarray(stay.text)], texts.mask[:, stay.text])
+    return _Inputs(inputs.image_tokens[:, xp.asarray(stay.image)], inputs.image_mask[:, stay.image], texts)
 
 
 def _opposite(session: Session, inputs: _Inputs, targets: Sequence[Target], methods: Sequence[Method]) -> dict[int, dict[str, Array]]:
@@ -193,8 +246,10 @@ def _answered(session: Session, b: int, needs: Sequence[str], seed: int, methods
     if opposite:
         signed = _of_one(b, needs, read, seed, opposite)
     relevances = tuple(method.relevance(signed if method.dependence == "linear" else evidence) for method in methods)
-    for method, relevance in zip(methods, relevances, strict=True):
-        if not all(bool(namespace(part).isfinite(part).all()) for part in relevance):
+    regions = tuple(method.between.regions(evidence) for method in methods) if read.word_regions else ()
+    for method, *found in zip(methods, relevances, *([regions] if regions else []), strict=True):
+        if not all(bool(namespace(part).isfinite(part).all()) for part in (*found[0], *found[1:])):
             raise XaiError(f"the relevance by {method.name} is not a number: the evidence of {session.source} holds NaN or infinity")
     reports = tuple(one.report(b) for one in read.solved)
-    return Answered(read.arrays["logits"][b], read.answers[b], relevances, reports, (read.targets[b],) * len(methods))
+    explained = (read.targets[b],) * len(methods)
+    return Answered(read.arrays["logits"][b], read.answers[b], relevances, reports, explained, regions, read.before)

@@ -52,8 +52,8 @@ def of_gradients(names: Iterable[str]) -> list[str]:
 def from_model(names: Iterable[str]) -> list[str]:
     """What a model must give for the evidence of these names: features in place of each |v|, which come last."""
     names = list(names)
-    features = dict.fromkeys(features_name(graph) for graph in solved_graphs(names))
-    return [name for name in names if not name.endswith(f"/{FIEDLER}")] + list(features)
+    features = [features_name(graph) for graph in solved_graphs(names)]
+    return list(dict.fromkeys([name for name in names if not name.endswith(f"/{FIEDLER}")] + features))
 
 
 def propagated(names: Iterable[str]) -> list[str]:
@@ -85,6 +85,7 @@ class Evidence:
     - `SITE/KIND` (queries, keys), SITE as `Site.name` says, KIND `attention` (mean_h A), `gradient` (mean_h relu(G)) or `product`
       (mean_h relu(A * G)), or `lrp` (mean_h R) and `lrp-product` (mean_h relu(R * G)) with the attention's relevance R;
     - `SITE/grad-cam` (keys,): the one row that Grad-CAM reads;
+    - `LAYER/features` (tokens, width);
     - `GRAPH/fiedler`: |v| of a layer's features (`graph_name`) without special tokens.
 
     `lengths` counts the tokens of each modality, special ones included.

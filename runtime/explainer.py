@@ -25,17 +25,16 @@ from xai.runtime.inputs.boxes import BoxFeatures, GivenBoxes
 from xai.runtime.inputs.decode import ImageSource
 from xai.runtime.inputs.encode import encode_distinct
 from xai.runtime.inputs.kept import KeptImages
+from xai.runtime.inputs.pairs import Pair, checked, for_each
 from xai.runtime.inputs.prepare import PreparedImage, prepare, prepare_all
 from xai.runtime.inputs.question import EncodedQuestion, QuestionEncoder
+from xai.runtime.masked.left_out import Leaving
 from xai.runtime.masked.masking import Kept, answer_kept, kept_places, text_to_cut
 from xai.runtime.masked.prediction import Asked, Prediction, places
 from xai.runtime.methods import DEFAULT_METHOD, Method, find_method, find_methods
 from xai.runtime.sessions.protocol import Session
 from xai.runtime.target import Contrast, Named, check_contrast, check_published, dependence_note, explained_by, find_target
 from xai.spectral.arrays import Array, to_numpy
-
-Pair = tuple[ImageSource | BoxFeatures | PreparedImage, str | EncodedQuestion]
-"""A picture and a question about it."""
 
 ENCODED_TOGETHER = 4
 """Images of a batch: while the session encodes some, threads decode the next."""
@@ -128,6 +127,9 @@ class Explainer:
         truncate: bool = False,
         seed: int | list[int] = 0,
         boxes: GivenBoxes | list[GivenBoxes | None] | None = None,
+        word_regions: bool = False,
+        without_patches: NDArray[np.bool_] | None = None,
+        without_words: NDArray[np.bool_] | None = None,
     ) -> list[list[Explanation]]:
         """Explain many (image, question) pairs in one batch; one list of explanations per pair, in order.
 
@@ -136,11 +138,12 @@ class Explainer:
         `truncate` cuts a question that is too long, `seed` + i, 0 or more, feeds the method `random` for pair i, `boxes` are the
         images' box features (`prepare`). A list of targets, of answers that they are held against (`versus`), of seeds or of boxes
         has one for each pair. `as_published` explains what the figures published for the model explained: the model's own answer, or
-        for some methods of some models the sum of all scores. Raises `BadInput` on an input that cannot be used.
+        for some methods of some models the sum of all scores. `word_regions` also asks what goes with each word. Of a single pair,
+        patches (h, w) or boxes (N,) and words (words,) that are True are left out. Raises `BadInput` on an input that cannot be used.
         """
         chosen = find_methods(methods, self.session.description)
-        top_k, pairs = whole_number(top_k, "top_k", 1), _checked(pairs)
-        named, against = _for_each(target, pairs), _for_each(versus, pairs)
+        top_k, pairs = whole_number(top_k, "top_k", 1), checked(pairs)
+        named, against = for_each(target, pairs), for_each(versus, pairs)
         if not isinstance(seed, list):
             first = whole_number(seed, "seed", 0)
             seed = list(range(first, first + len(pairs)))
@@ -156,20 +159,30 @@ class Explainer:
         seeds = [whole_number(one, "seed", 0) for one in seed]
         if not pairs:
             return []
+        if len(pairs) > 1 and not (without_patches is None and without_words is None):
+            raise BadInput(f"patches and words are left out of one pair at a time, not of {len(pairs)}: ask one by one")
         clock = Clock()
         with clock.time("preprocess"):
             questions = [q if isinstance(q, EncodedQuestion) else self.encoder.encode(q, truncate) for _, q in pairs]
         images, tokens, mask = self._encode([image for image, _ in pairs], clock, given)
         ids = [question.ids for question in questions]
+        leaving = None
+        if without_patches is not None or without_words is not None:
+            leaving = Leaving(images[0], questions[0], without_patches, without_words, self.session.description)
+        stay = leaving.stay if leaving else None
         explain = explain_as_published if as_published else explain_tokens
-        answered = explain(self.session, tokens, ids, targets, chosen, clock, seeds, mask)
+        answered = explain(self.session, tokens, ids, targets, chosen, clock, seeds, mask, word_regions, stay)
+        left_out = None
         with clock.time("assemble"):
+            if leaving and (before := answered[0].before) is not None:
+                left_out = leaving.told(self._top_answer(before))
+                answered = [leaving.restored(answered[0])]
             found = [
                 self._explanations(image, question, result, chosen, top_k, target != TOP_ANSWER)
                 for image, question, result, target in zip(images, questions, answered, targets, strict=True)
             ]
         timings = clock.timings()
-        return [[explanation(timings_ms=timings) for explanation in each] for each in found]
+        return [[explanation(timings_ms=timings, left_out=left_out) for explanation in each] for each in found]
 
     def answer(
         self,
@@ -248,6 +261,9 @@ class Explainer:
         shares = None if self.session.description.shown == "score" else softmax(logits)
         return lambda i: Answer(i, self.answers.names[i], float(logits[i]), None if shares is None else float(shares[i]))
 
+    def _top_answer(self, logits: NDArray[np.floating]) -> Answer:
+        return self._answers(np.asarray(logits, dtype=np.float64))(int(logits.argmax()))
+
     def _encode(
         self, images: Sequence[ImageSource | BoxFeatures | PreparedImage], clock: Clock, boxes: Sequence[GivenBoxes | None] | None = None
     ) -> tuple[list[PreparedImage], Array, NDArray[np.bool_] | None]:
@@ -293,7 +309,8 @@ class Explainer:
         remark = self.remark(image.picture) if self.remark else None
         notes = [*([remark] if remark else []), *([SCORE] if model.shown == "score" else []), *image.notes, *_truncation(question)]
         found = []
-        for method, relevance, target in zip(methods, result.relevances, result.explained, strict=True):
+        regions = [question.word_regions(to_numpy(one)).reshape(len(question.words), *image.shape) for one in result.word_regions]
+        for i, (method, relevance, target) in enumerate(zip(methods, result.relevances, result.explained, strict=True)):
             explains = explained_by(method, target)
             versus = answer(target.versus) if isinstance(target, Contrast) else None
             said = dependence_note(method, explains, answer(result.target).text, versus.text if versus else "", named)
@@ -321,25 +338,11 @@ class Explainer:
                     signed=explains == "difference" and method.dependence == "linear",
                     notes=(*notes, *([said] if said else []), *(report.note for report in solver if report.note)),
                     boxes=image.boxes,
+                    word_regions=regions[i] if regions else None,
+                    word_regions_kind=method.between.kind if regions else None,
                 )
             )
         return found
-
-
-def _for_each(named: Named | list[Named], pairs: Sequence[Pair]) -> list[Named]:
-    """One for each pair, which are at least one: an answer that is wrong is refused where there is nothing to explain, too."""
-    return named if isinstance(named, list) else [named] * max(len(pairs), 1)
-
-
-def _checked(pairs: Any) -> list[Pair]:
-    """The pairs as a list. Raises `BadInput` where they are none."""
-    if not isinstance(pairs, Iterable) or isinstance(pairs, str):
-        raise BadInput(f"pairs is of type {type(pairs).__name__}: give a list of (image, question)")
-    found = list(pairs)
-    for i, pair in enumerate(found):
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise BadInput(f"pair {i} is no (image, question) but of type {type(pair).__name__}: give both, and nothing else")
-    return found
 
 
 def _truncation(question: EncodedQuestion) -> list[str]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,16 @@ class Answer:
     def shown(self) -> str:
         """What is written beside its name: its probability, or its score where it has none."""
         return f"score {self.logit:.3f}" if self.probability is None else percent(self.probability)
+
+
+class LeftOut(NamedTuple):
+    """What was taken from the model, whose relevance is then 0, and what it answers with everything."""
+
+    words: tuple[int, ...]
+    """By place, from 0."""
+    patches: tuple[int, ...]
+    """Row by row, from 0."""
+    before: Answer
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -87,6 +97,18 @@ class Explanation:
     """Whether scores have signs: above 0 they speak for `target`, below for `versus`."""
     boxes: NDArray[np.float32] | None = None
     """(N, 4): x0, y0, x1, y1 as shares of the picture's width and height, of a model that takes boxes; None for patches."""
+    word_regions: NDArray[np.floating] | None = None
+    """(words, rows, columns), or (words, boxes): what goes with each word of the picture, its most relevant token's part; None where
+    nobody asked."""
+    word_regions_kind: Literal["relevance", "affinity"] | None = None
+    """Whether these are the method's own relevance between the streams, or an affinity of features that knows nothing of the answer."""
+    left_out: LeftOut | None = None
+    """None where the model saw everything."""
+
+    @property
+    def region_words(self) -> NDArray[np.floating] | None:
+        """The same the other way: (rows, columns, words), or (boxes, words), what goes with each region of the question."""
+        return None if self.word_regions is None else np.moveaxis(self.word_regions, 0, -1)
 
     @property
     def tokens(self) -> tuple[Token, ...]:
@@ -169,6 +191,7 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
         "token_ids": [token.id for token in first.tokens],
         "words": [{"text": word.text, "tokens": list(word.tokens)} for word in first.question.words],
         **scored_places(first.image_relevance.shape, first.boxes),
+        **({} if first.left_out is None else _left_out(first.left_out)),
         "explanations": [
             {
                 "method": e.method,
@@ -179,6 +202,7 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
                 "text_relevance": [float(v) for v in e.text_relevance],
                 "solver": [{key: _finite(value) for key, value in asdict(report).items()} for report in e.solver],
                 "notes": list(e.notes),
+                **({} if e.word_regions is None else {"word_regions_kind": e.word_regions_kind, "word_regions": e.word_regions.tolist()}),
             }
             for e in explanations
         ],
@@ -187,6 +211,11 @@ def to_json(explanations: Sequence[Explanation]) -> dict[str, Any]:
         "precision": first.precision,
         "timings_ms": dict(first.timings_ms),
     }
+
+
+def _left_out(left_out: LeftOut) -> dict[str, Any]:
+    words, patches, before = left_out
+    return {"without_words": list(words), "without_patches": list(patches), "answer_before": asdict(before)}
 
 
 def scored_places(grid: Sequence[int] | None, boxes: NDArray[np.float32] | None) -> dict[str, Any]:

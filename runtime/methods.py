@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from xai.base.errors import BadInput
 from xai.runtime.description import Description
@@ -16,6 +16,7 @@ from xai.runtime.needs import (
     EVERY,
     FIRST,
     Needs,
+    need_alike,
     need_chains,
     need_every,
     need_fiedler,
@@ -25,6 +26,7 @@ from xai.runtime.needs import (
     need_weighted,
     summed,
 )
+from xai.runtime.propagation import alike_to_words, handed_to_words
 from xai.runtime.relevance import (
     Relevance,
     attribution,
@@ -38,10 +40,24 @@ from xai.runtime.relevance import (
     rollout,
     weighted_fiedler,
 )
+from xai.spectral.arrays import Array
 
 Dependence = Literal["none", "clamped", "linear"]
 """How a method's scores depend on the answer that is explained: not at all; by gradients whose negative parts it leaves out where
 they cannot be put back; or by a sum that is linear in the gradients but for one such clamp, so that a contrast has signs."""
+
+
+class Between(NamedTuple):
+    """What goes with each text token of the picture, (T, P), and the evidence that it reads, for who asks for it only."""
+
+    kind: Literal["relevance", "affinity"]
+    """The method's own relevance between the streams, or an affinity of features that knows nothing of method and answer."""
+    regions: Callable[[Evidence], Array]
+    needs: Needs
+
+
+AFFINITY = Between("affinity", alike_to_words, need_alike)
+"""Of methods that hand no relevance from one modality to the other."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +76,8 @@ class Method:
     """Whether it reads what layer-wise relevance propagation gives."""
     published: bool = True
     """Whether it is one of the methods that were published, or the floor `random`; else its reference name is its own."""
+    between: Between = AFFINITY
+    """What goes with a word of the picture, for who asks."""
 
     @property
     def base(self) -> str:
@@ -80,13 +98,15 @@ def _weighted(name: str, reference_name: str, kind: str, layers: str) -> Method:
     return Method(name + suffix, reference_name + suffix, weighted_fiedler(kind, layers), need_weighted(kind, layers), layers, "linear")
 
 
+_HANDED = Between("relevance", handed_to_words, need_every("product"))
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method("dsmi", "dsm", dsmi, need_fiedler, dependence="none"),
         _weighted("dsmi-grad", "dsm_grad", "gradient", FIRST),
         _weighted("dsmi-grad-attn", "dsm_grad_cam", "product", FIRST),
-        Method("relevance-maps", "rm", relevance_maps, need_every("product")),
+        Method("relevance-maps", "rm", relevance_maps, need_every("product"), between=_HANDED),
         Method("joint-relevance-maps", "joint-relevance-maps", joint("product"), need_every("product"), published=False),
         Method("transformer-attribution", "transformer_attr", attribution("product"), need_chains("product")),
         Method("transformer-attribution-lrp", "transformer_att", attribution("lrp-product"), need_chains("lrp-product"), lrp=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xai.runtime.description import IMAGE, TEXT, Description
-from xai.runtime.evidence import crossing, fiedler_name, graph_name, reading, self_sites
+from xai.runtime.evidence import crossing, features_name, fiedler_name, graph_name, reading, self_sites
 
 FIRST, EVERY = "first", "all"
 """The layers that a weighted spectral method sums over: the first with features, or all."""
@@ -79,6 +79,12 @@ def need_every(kind: str) -> Needs:
         return [f"{site.name}/{kind}" for site in description.sites if site.reached]
 
     return needs
+
+
+def need_alike(description: Description) -> list[str]:
+    """Features of the last layers."""
+    last = [graph_name(description, description.stream_of(modality).layers[-1], modality) for modality in (TEXT, IMAGE)]
+    return list(dict.fromkeys(features_name(graph) for graph in last))
 
 
 def need_nothing(description: Description) -> list[str]:

@@ -1,12 +1,15 @@
-"""Relevance that attentions hand on within and between the streams of tokens (docs/methods.md, Baselines)."""
+"""Relevance that attentions hand on within and between the streams of tokens, and what goes with a word where a method hands nothing on
+(docs/methods.md, Baselines; Words and regions)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
-from xai.runtime.description import Description, Site
+from xai.runtime.description import IMAGE, TEXT, Description, Site
+from xai.runtime.evidence import Evidence, features_name, graph_name
+from xai.spectral.affinity import unit_rows
 from xai.spectral.arrays import Array, namespace
 
 
@@ -42,8 +45,8 @@ class Propagated:
         return self.rows(x.T).T
 
     def read(self, x: Array) -> Array:
-        """x (R - I) for x (N,)."""
-        return self.rows(x[None])[0] - x
+        """X (R - I) for X (k, N)."""
+        return self.rows(x) - x
 
 
 class Normalised:
@@ -77,7 +80,7 @@ class Normalised:
         return x if self.difference is None else x + self._scaled().T @ x
 
     def read(self, x: Array) -> Array:
-        """x (R - I) for x (N,), not normalised."""
+        """X (R - I) for X (k, N), not normalised."""
         return namespace(x).zeros_like(x) if self.difference is None else x @ self.difference
 
 
@@ -120,3 +123,67 @@ def read_jointly(
         handed = {stream: [rows[site.queries] @ block for site, block in blocks if site.keys == stream] for stream in rows}
         rows = {stream: sum(parts, rows[stream]) for stream, parts in handed.items()}
     return rows
+
+
+class Handed(NamedTuple):
+    """What every stream gathered: of itself, and by (queries, keys) of another (Nq, Nk), where a pair is absent while it is 0."""
+
+    own: Mapping[str, Propagated | Normalised]
+    other: Mapping[tuple[str, str], Array]
+
+
+def propagate(evidence: Evidence) -> Handed:
+    """Hand relevance on through every attention that the answer depends on (docs/methods.md, Baselines, `relevance-maps`).
+
+    Unless it is normalised, what a stream gathers of itself is only ever multiplied by a thin matrix and read in few rows, so it is
+    not formed; what it gathers of another stream is thin.
+    """
+    description = evidence.description
+    kind = Normalised if description.published.normalised else Propagated
+    own: dict[str, Propagated | Normalised] = {stream.name: kind(evidence.length(stream.name)) for stream in description.streams}
+    other: dict[tuple[str, str], Array] = {}
+    for step in steps(description.sites):
+        added: dict[tuple[str, str], Array] = {}
+        outer: list[tuple[str, Array, Array]] = []
+        for site in step:
+            c, q, k = evidence[f"{site.name}/product"], site.queries, site.keys
+            if q == k:
+                own[q].add_product(c)
+                added |= {pair: c @ x for pair, x in other.items() if pair[0] == q}
+                continue
+            added[q, k] = own[q].transposed(own[k].rows(c))
+            if (k, q) in other:
+                outer.append((q, c, other[k, q]))
+        other |= {pair: other[pair] + x if pair in other else x for pair, x in added.items()}
+        for q, left, right in outer:
+            own[q].add_outer(left, right)
+    return Handed(own, other)
+
+
+def handed_to_words(evidence: Evidence) -> Array:
+    """(T, P): what every text token gathered of every patch or box, R_ti of Chefer et al. 2021, or that block of a stream of both.
+
+    The rows of all T tokens are propagated, in place of the one that the answer reads.
+    """
+    description = evidence.description
+    text, image = description.stream_of(TEXT), description.stream_of(IMAGE)
+    handed = propagate(evidence)
+    if text.name != image.name:
+        found = handed.other[text.name, image.name]
+    else:
+        like = evidence[f"{description.sites[0].name}/product"]
+        found = handed.own[text.name].read(namespace(like).eye(evidence.length(text.name), dtype=like.dtype)[evidence.part(TEXT)])
+    return found[:, evidence.content(IMAGE)]
+
+
+def alike_to_words(evidence: Evidence) -> Array:
+    """(T, P): the cosine of every text token's features with every patch's or box's, each of its last layer with features; 0 where it
+    is negative, as in the graphs of the spectral methods."""
+    description = evidence.description
+
+    def unit(modality: str, inner: slice) -> Array:
+        graph = graph_name(description, description.stream_of(modality).layers[-1], modality)
+        return unit_rows(evidence[features_name(graph)][inner])
+
+    cosines = unit(TEXT, evidence.part(TEXT)) @ unit(IMAGE, evidence.content(IMAGE)).T
+    return namespace(cosines).maximum(cosines, 0)

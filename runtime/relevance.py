@@ -14,7 +14,7 @@ import numpy as np
 from xai.runtime.description import IMAGE, TEXT, Site, Stream
 from xai.runtime.evidence import Evidence, crossing, fiedler_name, graph_name, reading, self_sites
 from xai.runtime.needs import weighted_layers
-from xai.runtime.propagation import Normalised, Propagated, read_jointly, steps
+from xai.runtime.propagation import propagate, read_jointly
 from xai.spectral.arrays import Array, namespace
 
 
@@ -181,7 +181,7 @@ def partial_lrp(evidence: Evidence) -> Relevance:
     def row(modality: str) -> Array:
         site = reading(evidence.description, modality)
         matrix = evidence[f"{site.name}/lrp"]
-        low, high = matrix.min(), matrix.max()
+        low, high = (matrix.min(), matrix.max()) if matrix.size else (0, 0)  # without a box, nothing is attended to
         scaled = (matrix - low) / (high - low) if high > low else matrix * 0
         return _read(evidence, site, scaled)[evidence.part(modality)]
 
@@ -189,37 +189,16 @@ def partial_lrp(evidence: Evidence) -> Relevance:
 
 
 def relevance_maps(evidence: Evidence) -> Relevance:
-    """Relevance propagated within and between the streams (`rm`; docs/methods.md, Baselines).
-
-    Unless it is normalised, what a stream gathers of itself is only ever multiplied by a thin matrix and read in one row, so it is
-    not formed; what it gathers of another stream is thin.
-    """
+    """Relevance propagated within and between the streams (`rm`; docs/methods.md, Baselines)."""
     description = evidence.description
-    kind = Normalised if description.published.normalised else Propagated
-    own: dict[str, Any] = {stream.name: kind(evidence.length(stream.name)) for stream in description.streams}
-    other: dict[tuple[str, str], Array] = {}  # absent while it is 0
+    own, other = propagate(evidence)
     like = evidence[f"{description.sites[0].name}/product"]
-    for step in steps(description.sites):
-        added: dict[tuple[str, str], Array] = {}
-        outer: list[tuple[str, Array, Array]] = []
-        for site in step:
-            c, q, k = evidence[f"{site.name}/product"], site.queries, site.keys
-            if q == k:
-                own[q].add_product(c)
-                added |= {pair: c @ x for pair, x in other.items() if pair[0] == q}
-                continue
-            added[q, k] = own[q].transposed(own[k].rows(c))
-            if (k, q) in other:
-                outer.append((q, c, other[k, q]))
-        other |= {pair: other[pair] + x if pair in other else x for pair, x in added.items()}
-        for q, left, right in outer:
-            own[q].add_outer(left, right)
 
     def row(modality: str) -> Array:
         stream, first = description.stream_of(modality), description.streams[0]
         read = stream if stream.read else first
         weights = start(evidence, read, like)
-        found = own[stream.name].read(weights) if stream.read else weights @ other[first.name, stream.name]
+        found = own[stream.name].read(weights[None])[0] if stream.read else weights @ other[first.name, stream.name]
         return found[evidence.part(modality)]
 
     return finish(evidence, {modality: row(modality) for modality in (TEXT, IMAGE)})

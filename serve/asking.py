@@ -51,7 +51,7 @@ class Models(NamedTuple):
         """One explanation, in a form."""
         served, methods = self.find(asked.model), asked.asked_methods()
         with served.batcher.place():
-            passed = await served.explain(picture, asked.question, methods, asked.target, asked.versus, asked.top_k)
+            passed = await served.explain(picture, asked.question, methods, asked.target, asked.versus, asked.top_k, asked.word_regions)
             start = time.perf_counter()
             content = await served.draw(write_explanations, passed.result.said, form)
             return respond(content, form, passed, time.perf_counter() - start)
@@ -70,7 +70,8 @@ class Models(NamedTuple):
         served = self.find(_only(name, asked.model))
         methods = asked.asked_methods()
         with served.batcher.place():
-            return explanations((await served.explain(picture, asked.question, methods, asked.target, asked.versus, asked.top_k)).result)
+            passed = await served.explain(picture, asked.question, methods, asked.target, asked.versus, asked.top_k, asked.word_regions)
+            return explanations(passed.result)
 
     async def answered(self, name: str, asked: AnswerRequest, picture: Picture) -> Prediction:
         """The answer by one model, for protocols that write it themselves."""

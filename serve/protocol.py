@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -61,6 +61,7 @@ class ExplainRequest(Question):
     methods: list[str] | None = Field(None, description="Several methods, in place of `method`.", min_length=1, max_length=MOST_METHODS)
     target: str | int | None = Field(None, description="Explain this answer (name or id) instead of the model's own.")
     versus: str | int | None = Field(None, description="Explain why the target, or the model's own answer, and not this one (name or id).")
+    word_regions: bool = Field(False, description="Also say what goes with each word of the picture.")
 
     def asked_methods(self) -> list[str]:
         """The methods' names. Raises `Refusal` where both fields are given."""
@@ -214,7 +215,7 @@ async def _fields(form: FormData) -> tuple[dict[str, Any], Picture]:
         elif len(values) > 1:
             raise bad_input(f"the form names {name!r} {len(values)} times: send it once")
         else:
-            content[name] = _integer(name, values[0]) if name == "top_k" else values[0]
+            content[name] = _READ[name](name, values[0]) if name in _READ else values[0]
     return content, picture
 
 
@@ -222,6 +223,16 @@ def _integer(name: str, text: str) -> int:
     if not (text.strip().isdecimal() and len(text) < 10):
         raise bad_input(f"{name} holds {one_line(text)[:20]!r}: send whole numbers")
     return int(text)
+
+
+def _boolean(name: str, text: str) -> bool:
+    if text not in ("true", "false"):
+        raise bad_input(f"{name} holds {one_line(text)[:20]!r}: send true or false")
+    return text == "true"
+
+
+_READ: dict[str, Callable[[str, str], Any]] = {"top_k": _integer, "word_regions": _boolean}
+"""Fields of a form that are no text."""
 
 
 async def within(request: Request, seconds: float, work: Coroutine[Any, Any, T]) -> T:

@@ -53,6 +53,7 @@ class Work:
     target: str | int | None
     top_k: int
     versus: str | int | None = None
+    word_regions: bool = False
 
 
 class Result(NamedTuple):
@@ -90,7 +91,14 @@ class Served:
         self.ready = True
 
     async def explain(
-        self, picture: Picture, question: str, methods: Sequence[str], target: str | int | None, versus: str | int | None, top_k: int
+        self,
+        picture: Picture,
+        question: str,
+        methods: Sequence[str],
+        target: str | int | None,
+        versus: str | int | None,
+        top_k: int,
+        word_regions: bool = False,
     ) -> Passed[Result]:
         """The explanations of one answer. Raises `Refusal` on an input that cannot be used."""
         with _refusing():
@@ -98,7 +106,8 @@ class Served:
             encoded = self.explainer.check(question, target, versus=versus, methods=names)
         image = await self._decode(picture)
         with self._timed(self._gauges.explain):
-            return await self.batcher.submit(Work(Asked(image, encoded), names, target, top_k, versus), names)
+            work = Work(Asked(image, encoded), names, target, top_k, versus, word_regions)
+            return await self.batcher.submit(work, (names, word_regions))
 
     async def answer(
         self, picture: Picture, question: str, without_patches: Sequence[int], without_words: Sequence[int], top_k: int
@@ -137,7 +146,8 @@ class Served:
         if methods := works[0].methods:
             pairs = [(work.asked.image, work.asked.question) for work in works]
             targets, versus = [work.target for work in works], [work.versus for work in works]
-            explained = self.explainer.explain_batch(pairs, methods, targets, versus, top_k=most, seed=[0] * len(works))
+            seeds, regions = [0] * len(works), works[0].word_regions
+            explained = self.explainer.explain_batch(pairs, methods, targets, versus, top_k=most, seed=seeds, word_regions=regions)
             found, timings = [*explained], explained[0][0].timings_ms
         else:
             predictions = self.explainer.answer_batch([work.asked for work in works], top_k=most)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from xai.base.errors import BadInput
+from xai.commands.explain.leaving import Region, patches_mask, words_mask
 
 if TYPE_CHECKING:
     from xai.runtime.explainer import Explainer
@@ -29,6 +30,9 @@ class Asked:
     as_published: bool = False
     boxes: str | None = None
     """Box features of the images: a file, or a folder of files."""
+    words: bool = False
+    without_words: tuple[int, ...] = ()
+    without_regions: tuple[Region, ...] = ()
 
     def __post_init__(self) -> None:
         for name, answer in (("the target", self.target), ("versus", self.versus)):
@@ -42,6 +46,11 @@ class Asked:
 
             check_contrast(find_methods(self.methods))
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether words or regions are to be left out."""
+        return bool(self.without_words or self.without_regions)
+
     def of_pair(self, target: str | int | None, versus: str | int | None) -> Asked:
         """The same for a pair that may name its own answers."""
         return replace(self, target=self.target if target is None else target, versus=self.versus if versus is None else versus)
@@ -54,12 +63,15 @@ class Asked:
         """An image, with the box features of its own, or those of all."""
         return explainer.prepare(image, self.boxes if own is None else own)
 
-    def explain(self, explainer: Explainer, image: PreparedImage, question: str | EncodedQuestion) -> list[Explanation]:
-        """One image and question, by every method."""
-        return self.explain_batch(explainer, [(image, question)], self.seed)[0]
+    def explain(self, explainer: Explainer, image: PreparedImage, question: EncodedQuestion) -> list[Explanation]:
+        """One image and question, by every method; without the words and regions that are to be left out."""
+        if not self.leaves_out:
+            return self.explain_batch(explainer, [(image, question)], self.seed)[0]
+        words, patches = words_mask(self.without_words, question), patches_mask(self.without_regions, image)
+        return self.explain_batch(explainer, [(image, question)], self.seed, without_words=words, without_patches=patches)[0]
 
     def explain_batch(
-        self, explainer: Explainer, pairs: Sequence[tuple[PreparedImage, str | EncodedQuestion]], seed: int
+        self, explainer: Explainer, pairs: Sequence[tuple[PreparedImage, str | EncodedQuestion]], seed: int, **without: Any
     ) -> list[list[Explanation]]:
         """Several pairs at once that have their answers in common; `seed` + i feeds the method `random` for pair i."""
         return explainer.explain_batch(
@@ -71,6 +83,8 @@ class Asked:
             top_k=self.top_k,
             truncate=self.truncate,
             seed=seed,
+            word_regions=self.words,
+            **without,
         )
 
 

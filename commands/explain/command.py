@@ -15,6 +15,7 @@ from xai.base.wording import one_line
 from xai.commands.completion import complete_file, complete_method
 from xai.commands.explain.asked import Asked, method_names
 from xai.commands.explain.images import find_images, image_source, split_question
+from xai.commands.explain.leaving import Region, pixel_regions, word_numbers, words_mask
 from xai.commands.explain.outputs import (
     check_paths,
     json_lines_path,
@@ -50,6 +51,21 @@ if TYPE_CHECKING:
 @click.option("--versus", metavar="ANSWER", help="Explain why the target, or the model's own answer, and not this one (name or id).")
 @click.option("--as-published", is_flag=True, help="Explain what the figures published for the model explained.")
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Answers to list.")
+@click.option("--words", is_flag=True, help="Also say what goes with each word of the picture: a map a word, `word_regions` in --json.")
+@click.option(
+    "--without-words",
+    callback=word_numbers,
+    metavar="N,N...",
+    help="Answer and explain without these words of the question, by number from 0.",
+)
+@click.option(
+    "--without-region",
+    "without_regions",
+    callback=pixel_regions,
+    multiple=True,
+    metavar="X,Y,W,H",
+    help="Answer and explain without the patches that this part of the picture touches, in its pixels; may be repeated.",
+)
 @click.option("--truncate", is_flag=True, help="Cut a question that is longer than the model takes.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the method `random`.")
 @click.option(
@@ -91,6 +107,9 @@ def explain(
     versus: str | None,
     as_published: bool,
     top_k: int,
+    words: bool,
+    without_words: tuple[int, ...],
+    without_regions: tuple[Region, ...],
     truncate: bool,
     seed: int,
     boxes: str | None,
@@ -103,8 +122,12 @@ def explain(
 
     IMAGE is a file, a folder of images, or - for standard input; for a model that looks at boxes also a file of box features.
     """
-    asked = Asked(method_names(methods, layers), target, top_k, truncate, seed, versus, as_published, boxes)
+    asked = Asked(
+        method_names(methods, layers), target, top_k, truncate, seed, versus, as_published, boxes, words, without_words, without_regions
+    )
     if pairs is not None:
+        if asked.leaves_out:
+            raise click.UsageError("--without-words and --without-region are about one question: leave out --pairs")
         from xai.commands.explain.pairs import check_usage, explain_pairs
 
         check_usage(given, shown)
@@ -141,6 +164,7 @@ def _explain_images(
 
     explainer = model.open()
     encoded = asked.check(explainer, question)
+    words_mask(asked.without_words, encoded)  # refused once, not with every image
     one = len(images) == 1
     objects: list[bytes] = []
     images_ahead = ahead(functools.partial(asked.prepare, explainer), [image_source(name) for name in images])

@@ -94,7 +94,9 @@ def print_line(explanations: Sequence[Explanation], paths: Sequence[Path]) -> No
     """One line for an image: its answer, and the files that were written; what is to be noted on standard error."""
     first = explanations[0]
     written = "".join(f" -> {path}" for path in paths)
-    click.echo(one_line(f"{first.image_name}: {first.answer.text} ({first.answer.shown}){written}"))
+    before = first.left_out.before if first.left_out else None
+    whole = f", with nothing left out {before.text} ({before.shown})" if before else ""
+    click.echo(one_line(f"{first.image_name}: {first.answer.text} ({first.answer.shown}){whole}{written}"))
     noted: dict[str, list[str]] = {}
     for explanation in explanations:
         for note in explanation.notes:

@@ -61,8 +61,8 @@ def explain_pairs(model: ModelOptions, file: str, asked: Asked, json_file: str, 
         explainer = model.open()
         own = explainer.session
         run = [identify(model.model, own.name), own.name, own.precision, own.provider, asked.methods, asked.top_k]
-        options = [asked.target, asked.versus, asked.as_published, asked.truncate, asked.seed, *([asked.boxes] if asked.boxes else [])]
-        keys = [pair.key([*run, *options]) for pair in pairs]
+        options = [asked.target, asked.versus, asked.as_published, asked.truncate, asked.seed]
+        keys = [pair.key([*run, *options, *(one for one in (asked.boxes, asked.words) if one)]) for pair in pairs]
         done = _check_done(lines, pairs, keys)
         refused = _check_questions(explainer, pairs, asked)
         for pair in pairs[done:] if not skip_broken else ():

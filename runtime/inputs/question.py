@@ -46,6 +46,10 @@ class EncodedQuestion:
         """(T,) -> (words,): a word is as relevant as its most relevant token, the first of those whose score is largest by size."""
         return np.array([max((relevance[i] for i in word.tokens), key=abs) for word in self.words])
 
+    def word_regions(self, regions: NDArray[np.floating]) -> NDArray[np.floating]:
+        """(T, P) -> (words, P): of each region, what a word's most relevant token says of it."""
+        return np.stack([regions[list(word.tokens)].max(0) for word in self.words])
+
 
 class QuestionEncoder:
     """Encodes questions for one model; `limit` counts tokens, special ones included; `source` is what a message calls the tokenizer."""

@@ -1,7 +1,7 @@
 """Scores of boxes -> a map of the picture, by one rule that pictures, pages and the terminal share.
 
 Where boxes overlap, the highest of their scores shows; where there is no box, nothing does. The highest ones are outlined and
-numbered by their rank.
+numbered by their rank. What was left out by hand is a box of the picture, too.
 """
 
 from __future__ import annotations
@@ -78,3 +78,26 @@ def box_lines(explanation: Explanation, several: bool = False) -> list[str]:
     best = enumerate(ranked(explanation)[:LISTED], start=1)
     highest = ", ".join(f"[{rank}] box {i} ({score_label(explanation.image_relevance[i])})" for rank, i in best)
     return [f"Highest of {len(explanation.boxes)} boxes, by rank: {highest}. {RULE}"]
+
+
+def left_out_boxes(explanation: Explanation) -> list[tuple[int, int, int, int]]:
+    """The parts of the picture that were left out by hand, in its pixels: boxes, or patches, of which those beside each other are one."""
+    if explanation.left_out is None:
+        return []
+    if explanation.boxes is not None:
+        width, height = explanation.picture.size
+        corners = np.round(np.clip(explanation.boxes, 0, 1) * (width, height, width, height)).astype(int).tolist()
+        return [(left, top, right, bottom) for left, top, right, bottom in (corners[i] for i in explanation.left_out.patches)]
+    rows, columns = explanation.image_relevance.shape
+    left, top, right, bottom = explanation.crop.box
+    across, down = (right - left) / columns, (bottom - top) / rows
+    runs: list[list[int]] = []  # row, first column, column behind the last
+    for row, column in (divmod(patch, columns) for patch in explanation.left_out.patches):
+        if runs and runs[-1][0] == row and runs[-1][2] == column:
+            runs[-1][2] += 1
+        else:
+            runs.append([row, column, column + 1])
+    return [
+        (round(left + first * across), round(top + row * down), round(left + behind * across), round(top + (row + 1) * down))
+        for row, first, behind in runs
+    ]

@@ -139,7 +139,10 @@ def _json(explanations: Sequence[Explanation]) -> bytes:
 
 def _npz(explanations: Sequence[Explanation]) -> bytes:
     """`image_relevance` (methods, h, w) or (methods, N) of `boxes` (N, 4), `text_relevance` (methods, T), `methods`, `token_ids`, `tokens`;
-    the rest in `json`."""
+    the rest in `json`.
+
+    `word_regions` (methods, words, h, w) and `region_words` (methods, h, w, words) where they were asked for, of boxes N in place of h, w.
+    """
     from xai.runtime.explanation import to_json
 
     rest = to_json(explanations)
@@ -148,6 +151,9 @@ def _npz(explanations: Sequence[Explanation]) -> bytes:
     own: dict[str, Any] = {} if explanations[0].boxes is None else {"boxes": explanations[0].boxes}
     for explanation in rest["explanations"]:
         del explanation["image_relevance"], explanation["text_relevance"]
+        explanation.pop("word_regions", None)
+    names = ("word_regions", "region_words") if explanations[0].word_regions is not None else ()
+    asked: dict[str, Any] = {name: np.stack([getattr(e, name) for e in explanations]) for name in names}
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -157,6 +163,7 @@ def _npz(explanations: Sequence[Explanation]) -> bytes:
         token_ids=np.array(token_ids, dtype=np.int64),
         tokens=np.array(tokens),
         **own,
+        **asked,
         json=np.array(json.dumps(rest)),
     )
     return buffer.getvalue()

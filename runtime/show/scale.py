@@ -93,8 +93,8 @@ def legends(explanations: Sequence[Explanation], plain: tuple[str, str, str], si
 
 
 def notes(explanation: Explanation) -> list[str]:
-    """Say of which maps the colours mean nothing."""
-    found = []
+    """Say what was left out by hand, and of which maps the colours mean nothing."""
+    found = _left_out(explanation)
     if not explanation.image_relevance.size:
         found.append("image: there is no box, the model saw nothing of the picture")
     elif said := _constant(explanation.image_relevance, place_name(explanation)):
@@ -104,6 +104,16 @@ def notes(explanation: Explanation) -> list[str]:
     elif said := _constant(explanation.word_relevance, "word"):
         found.append(f"words: {said}")
     return found
+
+
+def _left_out(explanation: Explanation) -> list[str]:
+    if explanation.left_out is None:
+        return []
+    words, patches, _ = explanation.left_out
+    named = " ".join(repr(explanation.question.words[i].text) for i in words)
+    said = [f"the {'word' if len(words) == 1 else 'words'} {named}"] if words else []
+    said += [f"{len(patches)} of {explanation.image_relevance.size} {place_name(explanation)}es"] if patches else []
+    return [f"left out by hand, and scored 0: {' and '.join(said) or 'nothing'}"]
 
 
 def _constant(values: NDArray[np.floating], one: str) -> str:

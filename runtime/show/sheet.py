@@ -12,11 +12,12 @@ from PIL import Image
 from xai.base.wording import right_to_left
 from xai.runtime.explanation import Explanation
 from xai.runtime.show.agreement import agreements
-from xai.runtime.show.boxes import box_lines, marks
+from xai.runtime.show.boxes import box_lines, left_out_boxes, marks
 from xai.runtime.show.fonts import lacking_note
 from xai.runtime.show.paper import GREY, Box, Paper, Style, box_mark, grey, hatch, outline, reduced, show_image
 from xai.runtime.show.scale import bar_labels, is_flat, legends, notes, score_label, word_range
 from xai.runtime.show.theme import FADED, FLAT, answer_lines, cut_away, ink, labels, map_image, outside, paint, sides, window
+from xai.runtime.show.word_maps import draw_word_maps
 
 MARGIN = 0.45
 GAP = 0.35
@@ -61,6 +62,7 @@ def draw(explanations: Sequence[Explanation]) -> Figure:
         side, columns = _columns(first, len(explanations))
         paper = Paper(2 * MARGIN + columns * side + (columns - 1) * GAP)
         y = _comparison(paper, _header(paper, MARGIN, explanations), explanations, views, side, columns)
+    y = draw_word_maps(paper, MARGIN, y, paper.width - 2 * MARGIN, explanations, views.faded)
     if paper.lacking:
         y = _small_print(paper, MARGIN, y, paper.width - 2 * MARGIN, [f"Note: {lacking_note(paper.lacking)}."])
     return paper.finish(y + MARGIN)
@@ -296,6 +298,8 @@ def _picture(paper: Paper, x: float, y: float, height: float, shown: Box, explan
     show_image(axes, views.faded if overlay else views.seen, box)
     if overlay:
         show_image(axes, map_image(explanation, 720), box)
+        for left_out in left_out_boxes(explanation):
+            hatch(axes, left_out)
         for mark in reversed(marks(explanation)):  # the highest lies on top
             box_mark(axes, mark.corners, mark.number)
     outline(axes, box)

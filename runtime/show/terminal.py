@@ -19,7 +19,7 @@ from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.show.agreement import agreements
 from xai.runtime.show.boxes import box_lines, spread_boxes
 from xai.runtime.show.scale import is_flat, legends, notes, scaled, score_label
-from xai.runtime.show.theme import FLAT, answer_lines, colours, hexadecimal, ink, labels, paint, sides
+from xai.runtime.show.theme import FLAT, WordMaps, answer_lines, colours, hexadecimal, highest_place, ink, labels, paint, sides, word_maps
 
 _BAR = 24
 _WIDEST = 36
@@ -59,6 +59,8 @@ def show(explanations: Sequence[Explanation], console: Console) -> None:
             _print_indented(console, Text(line, style="dim"))
         for note in (*explanation.notes, *notes(explanation)):
             _print_indented(console, Text(f"Note: {one_line(note)}"))
+    for maps in word_maps(explanations):
+        _print_word_maps(maps, console)
     if len(explanations) > 1:
         _print_agreements(explanations, console)
     console.print()
@@ -109,6 +111,17 @@ def _print_agreements(explanations: Sequence[Explanation], console: Console) -> 
         console.print()
         console.print(table)
         console.print(Text(found.caption, style="dim"))
+
+
+def _print_word_maps(found: WordMaps, console: Console) -> None:
+    """Print the highest place of each word's map."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for word, values in zip(found.explanation.question.words, found.maps, strict=True):
+        table.add_row(Text(one_line(word.text)), highest_place(values), score_label(float(values.max())))
+    console.print()
+    console.print(Text(found.title, style="bold"))
+    _print_indented(console, table)
+    _print_indented(console, Text(found.caption, style="dim"))
 
 
 def _coloured(explanation: Explanation, width: int) -> tuple[Text, Text]:

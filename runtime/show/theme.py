@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,6 +144,8 @@ def cut_away(explanation: Explanation) -> str:
 def answer_lines(explanation: Explanation) -> list[tuple[str, Answer]]:
     """Give the answers to show above an explanation, each with what it is called."""
     lines = [("Answer", explanation.answer)]
+    if explanation.left_out:
+        lines.append(("With nothing left out", explanation.left_out.before))
     if explanation.target.id != explanation.answer.id:
         lines.append(("Explained instead", explanation.target))
     if explanation.versus:
@@ -181,3 +183,42 @@ def explains_label(explanation: Explanation) -> str:
 def labels(explanation: Explanation) -> str:
     """Say both beside a method's name; empty where there is nothing to say."""
     return ", ".join(part for part in (layers_label(explanation), explains_label(explanation)) if part)
+
+
+class WordMaps(NamedTuple):
+    """What goes with each word of the picture, as the first of the explanations that say the same has it."""
+
+    explanation: Explanation
+    maps: NDArray[np.floating]
+    title: str
+    caption: str
+
+
+def word_maps(explanations: Sequence[Explanation]) -> list[WordMaps]:
+    """Give each set of maps once, whichever methods it belongs to; none where nobody asked for them."""
+    found: list[tuple[NDArray[np.floating], list[Explanation]]] = []
+    for explanation in explanations:
+        if (regions := explanation.word_regions) is None or not regions.size:  # of no box there is nothing to show
+            continue
+        same = next((members for maps, members in found if np.array_equal(maps, regions)), None)
+        if same is None:
+            found.append((regions, [explanation]))
+        else:
+            same.append(explanation)
+    return [WordMaps(members[0], maps, *_word_maps_said(members)) for maps, members in found]
+
+
+def _word_maps_said(members: Sequence[Explanation]) -> tuple[str, str]:
+    if members[0].word_regions_kind == "relevance":
+        names = ", ".join(e.full_name for e in members)
+        return f"What goes with each word, by {names}", "Relevance that each word gathers of the picture. Each map is scaled by itself."
+    return "What goes with each word, by features", (
+        "No relevance, and the same for every answer: how alike the features of word and place are at their last layer (cosine). "
+        "Of the methods, relevance-maps has a relevance of its own between words and places. Each map is scaled by itself."
+    )
+
+
+def highest_place(values: NDArray[np.floating]) -> str:
+    """Name the highest place of a map: row and column of a patch, or a box, from 1."""
+    place = [int(i) + 1 for i in np.unravel_index(int(values.argmax()), values.shape)]
+    return f"row {place[0]}, column {place[1]}" if len(place) == 2 else f"box {place[0]}"

@@ -122,6 +122,8 @@ def _form(kind: type[BaseModel]) -> dict[str, Any]:
         fields[name] = {"type": "string", **text}
         if name == "top_k":
             fields[name] = {"type": "integer", "minimum": 1, "maximum": 1000, **text}
+        elif name == "word_regions":
+            fields[name] = {"type": "boolean", **text}
         elif name == "image":
             fields[name] = {"type": "string", "format": "binary", "description": "The file: PNG, JPEG or WebP."}
         elif name == "question":

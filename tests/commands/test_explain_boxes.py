@@ -22,6 +22,7 @@ from xai.runtime.explanation import to_json
 from xai.runtime.inputs.boxes import BoxFeatures
 from xai.runtime.methods import METHODS
 from xai.runtime.show.save import save
+from xai.runtime.show.scale import notes
 from xai.tests.families import DATA, FamilyGolden, error
 from xai.tests.runtime.inputs.test_boxes import row
 from xai.tests.runtime.test_schema import refusals
@@ -173,9 +174,10 @@ def test_no_box_at_all_is_explained_and_drawn(bundle: Path, photo: Path, tmp_pat
         wanted = expected["3/rm/perturb/image/positive/logits"][-1]
     question = json.loads((LXMERT / "cases.json").read_text())["cases"][3]["question"]
     pairs = [(photo, question)] * 2
-    by_method, _ = model.explain_batch(pairs, "all", boxes=[features, LXMERT / "case3.npz"])
+    by_method, _ = model.explain_batch(pairs, "all", boxes=[features, LXMERT / "case3.npz"], word_regions=True)
     for one in by_method:
         assert one.image_relevance.shape == (0,)
+        assert one.word_regions is not None and one.word_regions.shape == (len(one.question.words), 0)
         assert abs(one.answer.logit - wanted.max()) < 1e-4 and one.answer.id == wanted.argmax()
     assert refusals("explanation", to_json(by_method)) == []
     for suffix in ("png", "svg", "pdf", "html", "csv", "json", "npz"):
@@ -202,6 +204,48 @@ def test_files_say_boxes_in_place_of_a_grid(photo: Path, tmp_path: Path) -> None
     assert [[float(line[name]) for name in ("x0", "y0", "x1", "y1")] for line in boxes] == content["boxes"]
     assert [float(line["rollout"]) for line in boxes] == content["explanations"][1]["image_relevance"]
     assert [line["text"] for line in rows[16:]] == ["t44", "t9"]
+
+
+def test_words_and_boxes(photo: Path, tmp_path: Path) -> None:
+    features, model = str(LXMERT / "case2.npz"), ("--model", str(LXMERT))
+    found = explain(str(photo), "t44 t9", "--boxes", features, *model, "--words", "-m", "all")
+    assert refusals("explanation", found) == []
+    assert {np.shape(one["word_regions"]) for one in found["explanations"]} == {(2, 16)}
+    drawn = invoke(str(photo), "t44 t9", "--boxes", features, *model, "--words", "-m", "relevance-maps", "-o", str(tmp_path / "why.png"))
+    assert drawn.exit_code == 0, drawn.output
+    shown = invoke(str(photo), "t44 t9", "--boxes", features, *model, "--words", "-m", "relevance-maps").output
+    (maps,) = [one["word_regions"] for one in found["explanations"] if one["method"] == "relevance-maps"]
+    for word, values in zip(("t44", "t9"), maps, strict=True):
+        assert any(word in line and f"box {int(np.argmax(values)) + 1} " in line for line in shown.splitlines())
+
+
+@pytest.mark.parametrize("options", [{}, {"as_published": True}, {"target": 3, "versus": 4}])
+def test_boxes_and_words_left_out_are_those_of_answer(photo: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    """LXMERT numbers the words that stay anew."""
+    explainer, features = xai.load(LXMERT), LXMERT / "case2.npz"
+    question, left = "t44 t9 t71 t26", {"without_patches": np.arange(16) < 4, "without_words": np.arange(4) == 1}
+    found = explainer.explain_methods(photo, question, "all", boxes=features, word_regions=True, **left, **options)
+    wanted, before = (explainer.answer(photo, question, boxes=features, **these).answer for these in (left, {}))
+    alone = explainer.explain_methods(photo, "t44 t71 t26", "all", boxes=_fewer(features), word_regions=True, **options)
+    for one, other in zip(found, alone, strict=True):
+        assert one.answer.id == wanted.id and abs(one.answer.logit - wanted.logit) < 1e-4
+        assert one.left_out is not None and one.left_out.before.id == before.id
+        assert (one.left_out.words, one.left_out.patches) == ((1,), (0, 1, 2, 3))
+        assert one.word_relevance[1] == 0 and not one.image_relevance[:4].any()
+        assert one.word_regions is not None and one.word_regions.shape == (4, 16)
+        assert not one.word_regions[1].any() and not one.word_regions[:, :4].any()
+        assert (one.explains, one.signed) == (other.explains, other.signed)
+        if one.method != "random":
+            assert error(one.image_relevance[4:], other.image_relevance) < GAP
+            assert error(np.delete(one.word_regions[:, 4:], 1, axis=0), other.word_regions) < GAP
+    assert refusals("explanation", to_json(found)) == []
+    assert any("4 of 16 boxes" in note for note in notes(found[0]))
+    save(found, tmp_path / "why.png")
+
+
+def _fewer(features: Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(features) as arrays:
+        return arrays["features"][4:], arrays["boxes"][4:]
 
 
 def test_pairs_bring_their_boxes(photo: Path, tmp_path: Path) -> None:
@@ -252,6 +296,7 @@ def test_what_cannot_be_is_one_line(photo: Path, tmp_path: Path) -> None:
     np.savez(wide, features=np.zeros((3, 2048)), boxes=np.zeros((3, 4)))
     assert "features have 2048 numbers a box, the model takes 32" in refused(str(photo), "t5", "--boxes", str(wide), *model)
     assert "takes boxes with features" in refused(str(photo), "t5", *model)
+    assert "--without-region is about patches" in refused(str(photo), "t5", "--boxes", features, *model, "--without-region", "0,0,9,9")
     assert "others are given with them" in refused(features, "t5", "--boxes", features, *model)
     assert "looks at a picture's pixels, not at boxes" in refused(str(photo), "circle?", "--boxes", features)
     assert "looks at a picture's pixels, not at boxes" in refused(features, "circle?")

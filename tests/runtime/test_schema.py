@@ -55,8 +55,9 @@ def explain(*arguments: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def explained() -> dict[str, Any]:
-    """One real object, small enough to be damaged in every place."""
-    return explain(str(EXAMPLES / "scene1.png"), QUESTION)[0]
+    """One real object with every key but `comparison`, small enough to be damaged in every place."""
+    asked = ["--words", "--without-words", "2", "--without-region", "0,0,9,9"]
+    return explain(str(EXAMPLES / "scene1.png"), QUESTION, *asked)[0]
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,8 @@ def test_schemas_are_schemas(name) -> None:
         ["-m", "all", "--layers", "all"],
         ["--target", "blue", "--top-k", "1"],
         ["-m", "all", "--target", "yes", "--versus", "no"],
+        ["--words", "-m", "all"],
+        ["--without-words", "0,3"],
     ],
 )
 def test_explanations_are_valid(options) -> None:
@@ -107,6 +110,10 @@ def test_explanations_are_valid(options) -> None:
         for each in one["explanations"]:
             assert len(each["image_relevance"]) == one["grid"][0] * one["grid"][1]
             assert len(each["text_relevance"]) == len(one["tokens"])
+            assert ("word_regions" in each) == ("--words" in options)
+            if "word_regions" in each:
+                assert np.shape(each["word_regions"]) == (len(one["words"]), *one["grid"])
+        assert ("answer_before" in one) == ("--without-words" in options)
 
 
 @pytest.mark.parametrize("question", ["Why?", "circle circle", "Is it red?", "red " * 9])
@@ -223,6 +230,13 @@ def test_a_value_of_another_type_is_refused(valid, name, value) -> None:
         (("explanations", 0, "solver", 0, "gap"), -1),
         (("explanations", 0, "solver", 0, "nodes"), -1),
         (("explanations", 0, "notes"), [""]),
+        (("explanations", 0, "word_regions_kind"), "attention"),
+        (("explanations", 0, "word_regions_kind"), REMOVED),
+        (("explanations", 0, "word_regions"), []),
+        (("explanations", 0, "word_regions", 0, 0, 0), -0.1),
+        (("without_words", 0), -1),
+        (("without_patches",), REMOVED),
+        (("answer_before",), REMOVED),
         (("session",), "tensorrt"),
         (("precision",), "float8"),
         (("timings_ms", "total"), -1),

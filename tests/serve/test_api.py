@@ -325,3 +325,26 @@ def test_the_table_of_the_readme_names_every_path_that_there_is(server) -> None:
     assert served <= described
     for path in described - served:
         assert server.client.get(path).status_code == 200, path
+
+
+def test_words_are_explained_to_who_asks_and_to_nobody_else(server, direct) -> None:
+    wanted = to_json(direct.explain_methods(EXAMPLES / "scene1.png", QUESTION, ["relevance-maps", "dsmi"], word_regions=True))
+    body = {"image": IMAGE, "question": QUESTION, "methods": ["relevance-maps", "dsmi"]}
+
+    def ask(asked: bool) -> dict:
+        return server.client.post("/v1/explain", json={**body, "word_regions": asked}).json()
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, [True, False] * 4))
+    for asked, found in zip([True, False] * 4, answers, strict=True):
+        for one, other in zip(found["explanations"], wanted["explanations"], strict=True):
+            assert ("word_regions" in one) == ("word_regions_kind" in one) == asked
+            if asked:
+                assert one["word_regions_kind"] == other["word_regions_kind"]
+                np.testing.assert_allclose(one["word_regions"], other["word_regions"], rtol=0, atol=1e-4 * np.max(other["word_regions"]))
+    form = server.ask(method="relevance-maps", word_regions="true").json()
+    assert np.shape(form["explanations"][0]["word_regions"]) == (5, 12, 12)
+    assert "word_regions" not in server.ask(method="relevance-maps", word_regions="false").json()["explanations"][0]
+    for response in (server.ask(word_regions="yes"), server.client.post("/v1/explain", json={**body, "word_regions": 1})):
+        assert response.status_code == 422
+        assert "word_regions" in response.json()["error"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 
 from xai.export.modules import Graph, example_inputs
 from xai.runtime.bundle.manifest import TORCHSCRIPT
@@ -21,6 +22,8 @@ def trace_graphs(graphs: Sequence[Graph]) -> torch.jit.ScriptModule:
     examples = {graph.name: tuple(example_inputs(graph.spec).values()) for graph in graphs}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+        # timm compares a picture's size with the one that it was built for, which a square picture always has
+        warnings.filterwarnings("ignore", category=TracerWarning, module=r"timm\.")
         traced = torch.jit.trace_module(module.eval(), examples, check_trace=False)
         return torch.jit.freeze(traced, preserved_attrs=list(examples))
 

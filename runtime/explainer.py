@@ -151,14 +151,14 @@ class Explainer:
             check_published(chosen, self.session.description, named, against)
         if any(one is not None for one in against):
             check_contrast(chosen)
+        if not pairs:
+            return []
         given = boxes if isinstance(boxes, list) else [boxes] * len(pairs)
         if not len(named) == len(against) == len(seed) == len(given) == len(pairs):
             counts = f"{len(named)} targets, {len(against)} answers that they are held against, {len(seed)} seeds and {len(given)} boxes"
             raise BadInput(f"{counts} are given for {len(pairs)} pairs: give one for each")
         targets = [find_target(self.answers, *both) for both in zip(named, against, strict=True)]
         seeds = [whole_number(one, "seed", 0) for one in seed]
-        if not pairs:
-            return []
         if len(pairs) > 1 and not (without_patches is None and without_words is None):
             raise BadInput(f"patches and words are left out of one pair at a time, not of {len(pairs)}: ask one by one")
         clock = Clock()

@@ -89,10 +89,15 @@ def by_formula(
         return method.relevance(Evidence(arrays, description, lengths))
 
     found = []
-    for method in methods:
+    sides = []
+    if isinstance(target, Contrast):
+        sides = [by_formula(family, image_tokens, ids, answer, methods) for answer in target]
+    for i, method in enumerate(methods):
         signed = isinstance(target, Contrast) and method.dependence == "linear"
         scores = relevance(method, SIGNED if signed else REDUCTIONS)
         sizes = relevance(method, SIZES) if signed or method.name == "grad-cam" else scores
+        if sides:  # a difference of gradients is as exact as what is subtracted
+            sizes = Relevance(*(sum(parts) for parts in zip(*(side[i].sizes for side in sides), strict=True)))
         reports = [solved[graph].report(0) for graph in solved_graphs(method.needs(description))]
         gaps = [np.inf if report.status == "trivial" else report.gap for report in reports]
         found.append(Expected(scores, sizes, min(gaps, default=np.inf)))

@@ -33,6 +33,8 @@ KEYS = {
     "dsmi-grad": "dsm_grad@top",
     "dsmi-grad-attn": "dsm_grad_cam@boxes+top",
     "transformer-attribution": "transformer_attr_no_lrp",
+    "transformer-attribution-lrp": "transformer_att@float64",
+    "partial-lrp": "partial_lrp@float64",
 }
 """What is called otherwise in the golden file."""
 

@@ -194,7 +194,7 @@ def test_the_certificate_says_what_was_compared(bundle: Bundle) -> None:
     for form in FORMATS:
         measures = manifest.parity["formats"][form]
         variants = {name for name in measures if name.startswith("relevance ")}
-        assert len(variants) == 10
+        assert len(variants) == 12
         assert {
             "logits",
             "tokens",

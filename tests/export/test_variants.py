@@ -24,7 +24,7 @@ from xai.models.eager import differentiate, find_sites
 from xai.models.reduce import REDUCTIONS, WHOLE
 from xai.runtime.bundle.manifest import FORMATS, TORCHSCRIPT, Bundle
 from xai.tests.families import DATA, error, make_inputs
-from xai.tests.variants import HUB, SNLI, Variant, compare, explain
+from xai.tests.variants import HUB, SNLI, VARIANTS, Variant, compare, explain
 
 CANCELS = "grad-cam"
 """Sums gradients of both signs: its error is relative to what is summed, not to the sum."""
@@ -65,7 +65,13 @@ def exported(variants: Callable[[str], Variant], tmp_path_factory: pytest.TempPa
     return export
 
 
-def test_bundles_give_the_references_numbers(variant: Variant, exported) -> None:
+EXPORTED = [name if name == HUB else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]
+"""An export takes half a minute of two cores: one of them is in the usual run."""
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_bundles_give_the_references_numbers(variants: Callable[[str], Variant], exported, name: str) -> None:
+    variant = variants(name)
     bundle: Bundle = exported(variant.name)
     assert bundle.manifest.model == variant.explainer.session.description
     assert set(bundle.manifest.parity["formats"]) == set(FORMATS)
@@ -89,13 +95,15 @@ def test_a_bundle_is_verified_against_the_model_that_it_was_made_of(variants: Ca
     assert refused.stderr.count("\n") == 1
 
 
-def test_torchscript_runs_where_it_was_not_traced(variant: Variant, exported) -> None:
+@pytest.mark.parametrize("name", EXPORTED)
+def test_torchscript_runs_where_it_was_not_traced(exported, name: str) -> None:
     with pytest.warns(DeprecationWarning):
-        module = torch.jit.load(exported(variant.name).file(TORCHSCRIPT))
-    for name in exported(variant.name).manifest.graphs:
-        assert 'value="cpu"' not in str(getattr(module, name).graph), name
+        module = torch.jit.load(exported(name).file(TORCHSCRIPT))
+    for graph in exported(name).manifest.graphs:
+        assert 'value="cpu"' not in str(getattr(module, graph).graph), graph
 
 
+@pytest.mark.slow
 def test_a_picture_without_a_token_answers_the_same_in_every_session(variants: Callable[[str], Variant], exported) -> None:
     eager = variants("meter_swin_tiny").explainer.session
     inputs = {name: x.numpy() for name, x in make_inputs(eager.family, (2, 5, 3)).items() if name != "direction"}

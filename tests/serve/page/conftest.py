@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")  # no longer: while it runs, so does an event loop, and no other test can start one
 def browser() -> Iterator[Browser]:
     from xai.tests.serve.page.browser import chromium, find_chromium
 

@@ -64,9 +64,14 @@ class Expected(NamedTuple):
 
 
 def by_formula(
-    family: Family, image_tokens: NDArray[Any], ids: NDArray[np.int64], target: Target, methods: Sequence[Method] = DEPENDENT
+    family: Family,
+    image_tokens: NDArray[Any],
+    ids: NDArray[np.int64],
+    target: Target,
+    methods: Sequence[Method] = DEPENDENT,
+    side: bool = False,
 ) -> list[Expected]:
-    """Of one question by each method."""
+    """Of one question by each method; as a `side` of a contrast, the sizes are of terms that are linear in the gradient."""
     description, exact = family.description, copy.deepcopy(family).double()
     tokens = torch.from_numpy(np.asarray(image_tokens)).double()
     with torch.no_grad():
@@ -91,13 +96,14 @@ def by_formula(
     found = []
     sides = []
     if isinstance(target, Contrast):
-        sides = [by_formula(family, image_tokens, ids, answer, methods) for answer in target]
+        sides = [by_formula(family, image_tokens, ids, answer, methods, side=True) for answer in target]
     for i, method in enumerate(methods):
         signed = isinstance(target, Contrast) and method.dependence == "linear"
         scores = relevance(method, SIGNED if signed else REDUCTIONS)
-        sizes = relevance(method, SIZES) if signed or method.name == "grad-cam" else scores
+        linear = signed or method.name == "grad-cam" or (side and method.dependence == "linear")
+        sizes = relevance(method, SIZES) if linear else scores
         if sides:  # a difference of gradients is as exact as what is subtracted
-            sizes = Relevance(*(sum(parts) for parts in zip(*(side[i].sizes for side in sides), strict=True)))
+            sizes = Relevance(*(sum(parts) for parts in zip(*(one[i].sizes for one in sides), strict=True)))
         reports = [solved[graph].report(0) for graph in solved_graphs(method.needs(description))]
         gaps = [np.inf if report.status == "trivial" else report.gap for report in reports]
         found.append(Expected(scores, sizes, min(gaps, default=np.inf)))

@@ -6,8 +6,10 @@ import importlib.machinery
 import sys
 import types
 from enum import Enum
+from importlib.util import find_spec
 from typing import Any
 
+import pytest
 from torch import nn
 
 MODULES = (
@@ -50,6 +52,10 @@ def import_timm() -> None:
     """Import what the project takes of timm, with a stand-in for torchvision while it is imported, where that is not there."""
     if "timm.models.swin_transformer" in sys.modules:
         return
+    if find_spec("timm") is None:
+        pytest.skip(
+            "timm is not installed: pip install --no-deps -c constraints.txt timm (its torchvision does not load beside this torch)"
+        )
     try:
         import torchvision.ops.misc  # noqa: F401
     except (ImportError, RuntimeError, AttributeError):

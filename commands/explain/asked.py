@@ -57,6 +57,10 @@ class Asked:
 
     def check(self, explainer: Explainer, question: str) -> EncodedQuestion:
         """The question, encoded. Raises the `XaiError` that explaining would, as far as the image does not matter."""
+        if self.boxes is not None:
+            from xai.runtime.inputs.prepare import check_takes_boxes
+
+            check_takes_boxes(explainer.session.description)
         return explainer.check(question, self.target, self.truncate, self.versus, self.methods)
 
     def prepare(self, explainer: Explainer, image: str | Path | BinaryIO, own: Path | None = None) -> PreparedImage:

@@ -70,13 +70,19 @@ class PreparedImage:
         return (len(self.arrays[0]),) if self.grid is None else self.grid
 
 
+def check_takes_boxes(model: Description) -> None:
+    """Raises `BadInput` where a model takes no box features."""
+    if not isinstance(model.picture, Boxes):
+        raise BadInput(f"{model.family} looks at a picture's pixels, not at boxes: give the picture alone")
+
+
 def prepare(source: ImageSource | BoxFeatures, model: Description, boxes: GivenBoxes | None = None) -> PreparedImage:
     """Decode and preprocess one image; `boxes` are its box features, for a model that takes them. Of such a model the features may also
     stand in place of the image. Raises `BadInput` where it cannot be used."""
     if isinstance(model.picture, Boxes):
         return _prepare_boxes(source, model.picture.width, boxes)
     if boxes is not None or is_box_file(source):
-        raise BadInput(f"{model.family} looks at a picture's pixels, not at boxes: give the picture alone")
+        check_takes_boxes(model)
     assert not isinstance(source, BoxFeatures)
     name = source_name(source)
     start = time.perf_counter()

@@ -124,3 +124,10 @@ def test_what_the_fuzzers_found_is_one_line_and_leaves_nothing(tmp_path, monkeyp
     assert found.exit_code == code, found.exception
     assert len(said) == 1 and message in said[0]
     assert not list(tmp_path.iterdir())
+
+
+def test_boxes_that_the_model_does_not_take_are_refused_once(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(main, ["explain", SCENE, str(EXAMPLES / "scene2.png"), QUESTION, "--boxes", "nowhere", "--json", "-"])
+    assert found.exit_code == 1
+    assert found.stderr.splitlines() == ["Error: meter looks at a picture's pixels, not at boxes: give the picture alone"]

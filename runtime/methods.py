@@ -160,8 +160,8 @@ def check_offered(methods: Iterable[Method], description: Description) -> None:
     """Raises `BadInput` for the first method that needs what the model does not give."""
     if missing := [method.name for method in methods if not method.offered(description)]:
         raise BadInput(
-            f"method {missing[0]} needs layer-wise relevance propagation, which {description.family} does not give: "
-            "choose another method, such as transformer-attribution"
+            f"method {missing[0]} needs layer-wise relevance propagation, which this model does not give "
+            "(LXMERT's folder does, or its bundle exported with --lrp): choose another method, such as transformer-attribution"
         )
 
 

@@ -115,6 +115,8 @@ DEEP = "a/" * 3000 + "why.png"
         (["bench", "perturb", "--samples", "1", "-o", "run", "--batch", str(2**63)], 2, "'--batch'"),
         (["bench", "perturb", "--samples", "1", "-o", "run", "--seed", str(2**63)], 2, "'--seed'"),
         (["serve", "--threads", "100000"], 2, "'--threads'"),
+        (["export", "demo", "-o", "made", "--lrp"], 1, "meter has no layer-wise relevance propagation to export"),
+        (["explain", SCENE, QUESTION, "-m", "partial-lrp"], 1, "which this model does not give"),
     ],
 )
 def test_what_the_fuzzers_found_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, arguments, code, message) -> None:

@@ -335,7 +335,7 @@ def test_relevance_propagation_is_offered_where_a_model_has_it_and_refused_by_na
             continue
         assert sorted(offered) == sorted([*AS_PUBLISHED, *OURS])
         for name in (*BY_LRP, "transformer_att", "partial_lrp"):
-            with pytest.raises(BadInput, match="needs layer-wise relevance propagation, which made up does not give: choose another"):
+            with pytest.raises(BadInput, match="needs layer-wise relevance propagation, which this model does not give"):
                 find_methods(["rollout", name], description)
         every = [method.name for method in find_methods("all@all", description)]
         assert every == [f"{name}@all" if name.startswith("dsmi-grad") else name for name in offered]

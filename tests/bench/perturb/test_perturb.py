@@ -129,7 +129,7 @@ def test_every_output_is_written_and_says_the_same(run, tiny, tmp_path) -> None:
     published = published_figures({}).areas
     for row in table["methods"]:
         assert rows[row["method"]][1].startswith(f"{row['auc']['image+']['mean']:.2f} [")
-        assert rows[row["method"]][2::2] == [f"{v:.2f}" for v in published.get(row["method"], {}).values()] or ["-"] * 4
+        assert rows[row["method"]][2::2] == ([f"{v:.2f}" for v in published.get(row["method"], {}).values()] or ["-"] * 4)
     with Image.open(out / "curves.png") as picture:
         assert min(picture.size) > 600
     page = (out / "report.html").read_text()

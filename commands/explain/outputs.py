@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,13 +82,17 @@ def check_paths(paths: Mapping[str, Sequence[Path]], lines: Path | None, outputs
 
 
 def make_folders(outputs: Sequence[str]) -> None:
-    """Make the folders that end with a slash. Raises `XaiError` where that fails."""
-    for output in outputs:
-        if output.endswith("/"):
-            try:
-                Path(output).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise XaiError(f"cannot make folder {output}: {error.strerror}") from error
+    """Make the folders that end with a slash, all or none. Raises `XaiError` where that fails."""
+    made: list[Path] = []
+    for folder in (Path(output) for output in outputs if output.endswith("/")):
+        made += [path for path in (*reversed(folder.parents), folder) if not os.path.lexists(path)]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            for path in reversed(made):
+                with suppress(OSError):  # it was not made
+                    path.rmdir()
+            raise XaiError(f"cannot make folder {folder}: {error.strerror}") from error
 
 
 def print_line(explanations: Sequence[Explanation], paths: Sequence[Path]) -> None:

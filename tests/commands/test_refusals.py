@@ -111,6 +111,7 @@ DEEP = "a/" * 3000 + "why.png"
         (["explain", SCENE, QUESTION, "-o", DEEP], 1, "File name too long"),
         (["explain", SCENE, QUESTION, "-o", DEEP, "-o", "out/"], 1, "File name too long"),
         (["explain", SCENE, QUESTION, "--json", DEEP], 1, "File name too long"),
+        (["explain", SCENE, QUESTION, "-o", "new/er/", "-o", DEEP.removesuffix("why.png")], 1, "File name too long"),
         (["inspect", "nowhere", "--model", "a\nb"], 2, "name one model, not nowhere and a b"),
         (["bench", "perturb", "--samples", "1", "-o", "run", "--batch", str(2**63)], 2, "'--batch'"),
         (["bench", "perturb", "--samples", "1", "-o", "run", "--seed", str(2**63)], 2, "'--seed'"),

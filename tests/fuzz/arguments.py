@@ -7,6 +7,7 @@ import random
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,10 @@ class Arguments:
         changing = any(option.name in CHANGING or option.name in ("threads", "provider", "json_file") for option in chosen)
         what = f"explain with {' and '.join(str(option.name) for option in chosen)} · {typed!r:.100}"
         run = Command((*self.base, *typed), of_stdout)
-        return Case(what, Expect.EITHER if changing else Expect.FAITHFUL, run, self.material.numbers, (), ("*",), sane=sane_if_any)
+        expect = Expect.EITHER if changing else Expect.FAITHFUL
+        # --json takes the next option for its file, and that one's value is the question: then the question is a second image
+        several = any(word == "--json" and after.startswith("-") for word, after in pairwise(typed))
+        return Case(what, expect, run, self.material.numbers, (), ("*",), partly=several, sane=sane_if_any)
 
     def option(self, rng: random.Random, folder: Path) -> Case:
         """One option of another command."""

@@ -39,13 +39,18 @@ def run_shard(
     before = finished = sum(chunk.stop - chunk.start for chunk in chunks[:done])
     progress(finished, record.count)
     for chunk in chunks[done:]:
-        prepared, lines = prepare_chunk(explainer, samples, chunk, skip_broken, request.boxes)
-        for measured in run_chunk(explainer.session, prepared, request):
-            lines += question_lines(measured, request, explainer.answers.names)
-        folder.append(sorted(lines, key=lambda line: line["index"]), record)
+        folder.append(chunk_lines(explainer, samples, request, chunk, skip_broken), record)
         finished += chunk.stop - chunk.start
         progress(finished, record.count)
     return finished - before
+
+
+def chunk_lines(explainer: Explainer, samples: Sequence[Sample], request: Request, chunk: Chunk, skip_broken: bool) -> list[Line]:
+    """Measure one chunk of `samples`; the lines in the order of the questions. Errors as in `run_shard`."""
+    prepared, lines = prepare_chunk(explainer, samples, chunk, skip_broken, request.boxes)
+    for measured in run_chunk(explainer.session, prepared, request):
+        lines += question_lines(measured, request, explainer.answers.names)
+    return sorted(lines, key=lambda line: line["index"])
 
 
 def prepare_chunk(

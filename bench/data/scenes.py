@@ -312,7 +312,9 @@ def scene_samples(count: int | None, seed: int, progress: Progress | None) -> li
 
 
 def _sample(name: str, scene: Scene, question: Question) -> Sample:
-    def truth(rows: int, columns: int) -> Region | None:
-        return true_region(scene, question, rows, columns) if question.region else None
-
+    truth = partial(_truth, scene, question)
     return Sample(name, f"scene {name}", question.text, {question.answer: 1.0}, partial(scene.draw, SCENE_SIDE), truth)
+
+
+def _truth(scene: Scene, question: Question, rows: int, columns: int) -> Region | None:
+    return true_region(scene, question, rows, columns) if question.region else None

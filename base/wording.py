@@ -34,6 +34,7 @@ def size_text(count: int) -> str:
             return f"{count / size:.1f} {unit}"
     return f"{count} bytes"
 
+
 def duration(seconds: float) -> str:
     """A time, such as `2 h 05 min`, `3 min 20 s` or `7 s`."""
     minutes, rest = divmod(round(seconds), 60)

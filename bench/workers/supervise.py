@@ -118,7 +118,9 @@ class Supervisor:
         self._deaths[chunk] += 1
         if self._deaths[chunk] == MOST_DEATHS:
             images = ", ".join(sorted({sample.image for sample in self.samples[chunk.start : chunk.stop]})[:3])
-            self._give_up(chunk, f"{name_questions(chunk)} ({images}) ended {MOST_DEATHS} workers, the last one by {reason}")
+            named = f"{name_questions(chunk)} ({images})"
+            advice = "what was done before is kept: go on with --resume and fewer workers"
+            self._give_up(chunk, f"{named} ended {MOST_DEATHS} workers, the last one by {reason}; {advice}")
             return
         LOG.warning("%s ended (%s): another one takes %s", name, reason, name_questions(chunk))
         heapq.heappush(self._waiting, chunk)
@@ -127,7 +129,7 @@ class Supervisor:
     def _bury_idle(self, worker: Worker, name: str, reason: str) -> None:
         """Count a worker that ended before it had a chunk; raise `XaiError` where no place is left that could be manned."""
         self._failed_openings[worker.place] += 1
-        LOG.warning("%s ended before it had anything to do (%s)", name, reason)
+        LOG.warning("%s ended while it had nothing to do (%s)", name, reason)
         if all(self._failed_openings[one.place] >= MOST_DEATHS for one in self._workers[: self.crew.places]):
             raise XaiError(f"no worker can be kept: the last one ended ({reason}); take fewer workers, or less memory for each")
 

@@ -21,10 +21,8 @@ def command(output: Path, *arguments: str) -> list[str]:
 
 
 def begin(output: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command(output, *arguments), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
+    options.setdefault("env", os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+    return subprocess.Popen(command(output, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
 def run(output: Path, *arguments: str) -> str:

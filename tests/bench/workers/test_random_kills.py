@@ -50,8 +50,6 @@ def trial(seed: int, folder: Path, whole: Path, counts: Counter[str]) -> None:
     while True:
         process = begin(out, "--workers", str(rng.randint(1, 3)), "--resume", env=environment)
         kills = 0
-        if rng.random() < 0.8:
-            wait_for(lambda: state(out)["workers"] or process.poll() is not None)
         while left and kills < 2 and process.poll() is None:
             time.sleep(rng.random() * LONGEST)
             victims = children(process.pid)
@@ -60,7 +58,8 @@ def trial(seed: int, folder: Path, whole: Path, counts: Counter[str]) -> None:
                 counts["workers killed"] += 1
                 kills += 1
             else:
-                process.send_signal(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
+                gentle = [signal.SIGTERM, signal.SIGINT] if victims else []  # before that it is Python that starts
+                process.send_signal(rng.choice([signal.SIGKILL, *gentle]))
                 counts["drivers ended"] += 1
                 left -= 1
                 break

@@ -85,7 +85,7 @@ class Board:
     state: State
     counter: Progress
     """Who else hears how many questions are done."""
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
     _written: float = -_PAUSE
     _warned: bool = False
 

@@ -55,11 +55,11 @@ def _sample(name: str, entry: Fields, folder: Path, mask: Path | None) -> Sample
     if Path(image).name != image:
         raise entry.refuse("image_filename", "is not the name of a file in images/")
     label = {_answer(entry): 1.0}
+    return Sample(name, image, entry.get("question", str), label, partial(Path, folder, "images", image), partial(_truth, mask))
 
-    def truth(cells: Cells) -> Region | None:
-        return None if mask is None else region_of(read_mask(mask), cells)
 
-    return Sample(name, image, entry.get("question", str), label, partial(Path, folder, "images", image), truth)
+def _truth(mask: Path | None, cells: Cells) -> Region | None:
+    return None if mask is None else region_of(read_mask(mask), cells)
 
 
 def _answer(entry: Fields) -> str:

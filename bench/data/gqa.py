@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -34,11 +35,16 @@ class Objects(NamedTuple):
     """x0, y0, x1, y1 in pixels, within the picture."""
 
     def region(self, names: Sequence[str], cells: Cells) -> Region | None:
-        """What the boxes of these objects cover together."""
+        """What the boxes of these objects cover together; None of none, and where they lie in no cell."""
         mask = np.zeros(self.size[::-1], bool)
         for x0, y0, x1, y1 in (self.boxes[name] for name in names):
             mask[y0:y1, x0:x1] = True
         return region_of(mask, cells)
+
+    def words(self, named: Mapping[int, str], cells: Cells) -> dict[int, Region]:
+        """The same for the object that each word names; without the words whose object lies in no cell."""
+        regions = {name: self.region([name], cells) for name in set(named.values())}
+        return {word: region for word, name in named.items() if (region := regions[name]) is not None}
 
 
 class _Asked(NamedTuple):
@@ -76,17 +82,11 @@ def read_gqa(folder: Path) -> Iterator[Sample]:
 
 
 def _sample(asked: _Asked, objects: Objects | None, folder: Path) -> Sample:
-    def truth(cells: Cells) -> Region | None:
-        return objects.region(asked.objects, cells) if objects and asked.objects else None
-
-    def words(cells: Cells) -> dict[int, Region]:
-        if objects is None:
-            return {}
-        regions = {name: objects.region([name], cells) for name in set(asked.words.values())}
-        return {word: region for word, name in asked.words.items() if (region := regions[name]) is not None}
-
     picture = partial(Path, folder, "images", f"{asked.image}.jpg")
-    return Sample(asked.name, asked.image, asked.text, {asked.answer: 1.0}, picture, truth, words)
+    sample = Sample(asked.name, asked.image, asked.text, {asked.answer: 1.0}, picture)
+    if objects is None:
+        return sample
+    return replace(sample, truth=partial(objects.region, asked.objects), words=partial(objects.words, asked.words))
 
 
 def _read_questions(path: Path) -> Iterator[_Asked]:

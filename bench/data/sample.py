@@ -23,7 +23,10 @@ def unknown_words(_: Cells) -> dict[int, Region]:
 
 @dataclass(frozen=True)
 class Sample:
-    """One question. Samples with the same `image` share it; `label` holds the score in [0, 1] of every answer that counts."""
+    """One question. Samples with the same `image` share it; `label` holds the score in [0, 1] of every answer that counts.
+
+    It can be pickled: workers in other processes are sent the samples of their chunks.
+    """
 
     question_id: str
     image: str

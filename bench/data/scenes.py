@@ -6,7 +6,7 @@ seed names a data set. Shapes and colours are those of easy-VQA, so that one mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from xai.bench.data.regions import Cells, Region, region_of
+from xai.bench.data.regions import Cells, Region, region_of, share_covered, square_cells
 from xai.bench.data.sample import Progress, Sample
 
 KINDS = ("circle", "rectangle", "triangle")
@@ -300,9 +300,20 @@ def samples(seed: int, count: int, categories: tuple[str, ...] = CATEGORIES) -> 
                 break
 
 
+def patch_coverage(region: NDArray[np.bool_], rows: int, columns: int) -> Region:
+    """Compute the share (rows, columns) of each patch that a region (side, side) of the whole picture covers."""
+    return share_covered(region, square_cells(rows, columns))
+
+
 def true_region(scene: Scene, indices: tuple[int, ...], cells: Cells) -> Region | None:
     """Compute the share of each cell that belongs to the shapes called `indices`; None where none of them lies there."""
     return region_of(scene.region(indices, SCENE_SIDE), cells)
+
+
+def named_regions(scene: Scene, words: Mapping[int, tuple[int, ...]], cells: Cells) -> dict[int, Region]:
+    """Compute the same for the shapes that each word names; without the words whose shapes lie in no cell."""
+    regions = {word: true_region(scene, indices, cells) for word, indices in words.items()}
+    return {word: region for word, region in regions.items() if region is not None}
 
 
 def scene_samples(count: int | None, seed: int, progress: Progress | None) -> list[Sample]:
@@ -317,11 +328,5 @@ def scene_samples(count: int | None, seed: int, progress: Progress | None) -> li
 
 
 def _sample(name: str, scene: Scene, question: Question) -> Sample:
-    def truth(cells: Cells) -> Region | None:
-        return true_region(scene, question.region, cells)
-
-    def words(cells: Cells) -> dict[int, Region]:
-        regions = {word: true_region(scene, indices, cells) for word, indices in question.words().items()}
-        return {word: region for word, region in regions.items() if region is not None}
-
+    truth, words = partial(true_region, scene, question.region), partial(named_regions, scene, question.words())
     return Sample(name, f"scene {name}", question.text, {question.answer: 1.0}, partial(scene.draw, SCENE_SIDE), truth, words)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer
 
-from xai.bench.data.regions import share_covered, square_cells
-from xai.bench.data.scenes import ANSWERS, COLORS, KINDS, Question, Scene, ask, generate_scene
+from xai.bench.data.scenes import ANSWERS, COLORS, KINDS, Question, Scene, ask, generate_scene, patch_coverage
 
 _COVERED = 0.3  # share of a patch that a shape must cover to give the patch its label
 _SPELLINGS = ((re.compile("color"), "colour"), (re.compile("gray"), "grey"))
@@ -35,8 +34,7 @@ def build_scenes(seed: int, count: int, side: int, grid: int, least: int = 1, mo
 
 
 def _owners(scene: Scene, side: int, grid: int) -> NDArray[np.int8]:
-    cells = square_cells(grid, grid)
-    coverage = np.stack([share_covered(scene.region((i,), side), cells) for i in range(len(scene.shapes))])
+    coverage = np.stack([patch_coverage(scene.region((i,), side), grid, grid) for i in range(len(scene.shapes))])
     owners = coverage.argmax(0).astype(np.int8)
     owners[coverage.max(0) < _COVERED] = -1
     return owners

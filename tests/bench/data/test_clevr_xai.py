@@ -98,6 +98,15 @@ def test_a_mask_is_stretched_over_the_whole_image(folder) -> None:
     assert found["simple-0"].truth(beside) is None
 
 
+def test_samples_can_be_sent_to_workers(folder) -> None:
+    cells = square_cells(4, 4)
+    for sample in load_samples(str(folder)):
+        sent = pickle.loads(pickle.dumps(sample))
+        assert sent == sample
+        assert np.array_equal(sent.truth(cells), sample.truth(cells))
+        assert sorted(sent.words(cells)) == sorted(sample.words(cells))
+
+
 def test_masks_are_read_when_somebody_asks(folder) -> None:
     (folder / SINGLE / "1.npy").write_bytes(b"no array")
     found = {sample.question_id: sample for sample in load_samples(str(folder))}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,15 @@ def test_the_crop_and_boxes_see_their_part_of_an_object(folder) -> None:
     right = grid_cells(2, 2, (400, 0, 640, 240), (640, 480))
     assert 4 not in wall.words(right)  # beside the crop
     assert wall.words(np.array([[0, 0, 1, 0.5], [0.6, 0.6, 0.9, 0.9]]))[4].tolist() == [0.5, 0]
+
+
+def test_samples_can_be_sent_to_workers(folder) -> None:
+    cells = square_cells(4, 4)
+    for sample in load_samples(str(folder)):
+        sent = pickle.loads(pickle.dumps(sample))
+        assert sent == sample
+        assert np.array_equal(sent.truth(cells), sample.truth(cells))
+        assert sorted(sent.words(cells)) == sorted(sample.words(cells))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from xai.base.errors import XaiError
 from xai.base.lock import locked
 from xai.bench.data.datasets import DATASETS, load_samples
+from xai.bench.data.regions import WHOLE
 from xai.bench.perturb.request import Chunk
 from xai.bench.perturb.run_folder import RunFolder
 from xai.bench.workers.state import Retry, State, Worker, board_of, read_state, summarise
@@ -133,4 +134,4 @@ def test_samples_of_every_data_set_can_be_sent_to_a_worker(data) -> None:
     again = pickle.loads(pickle.dumps(samples))
     assert again == samples
     for ours, theirs in zip(samples, again, strict=True):
-        assert (ours.truth(6, 6) is None) == (theirs.truth(6, 6) is None)
+        assert (ours.truth(WHOLE) is None) == (theirs.truth(WHOLE) is None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from xai.base.errors import XaiError
 from xai.base.messages import LOG
@@ -37,7 +37,7 @@ class Supervisor:
         self._last: Chunk | None = None
         """The first chunk that cannot be measured: what comes after it is not begun."""
 
-    def measure(self, chunks: Sequence[Chunk]) -> Iterator[list[Line]]:
+    def measure(self, chunks: Sequence[Chunk]) -> Generator[list[Line], None, None]:
         """Give the lines of each chunk in turn, whoever measures it whenever.
 
         Raises `XaiError` in the place of the first chunk that cannot be measured, or that ended three workers, and where no worker can
@@ -98,9 +98,9 @@ class Supervisor:
                 worker.chunks += 1
                 worker.questions += chunk.stop - chunk.start
                 self._found[chunk] = lines
-            case Refused(message=message) if chunk is None:
-                raise XaiError(message)
             case Refused(message=message):
+                if chunk is None:
+                    raise XaiError(message)
                 worker.doing = "waiting"
                 self._give_up(chunk, message)
             case Ended(reason=reason):

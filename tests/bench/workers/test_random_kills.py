@@ -18,6 +18,8 @@ FEW, MANY = 2, 50
 LONGEST = 1.5
 """Seconds between two kills."""
 MARK = "XAI_TEST_RUN"
+OF_ONNX_RUNTIME = ".ses"
+"""ONNX Runtime 1.32 writes this file when it is imported, in any process."""
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def trial(seed: int, folder: Path, whole: Path, counts: Counter[str]) -> None:
     assert outputs(out) == outputs(whole), f"seed {seed}"
     assert state(out)["state"] == "done"
     assert drafts(out) == []
-    assert not list(temporary.iterdir())
+    assert {path.name for path in temporary.iterdir()} <= {OF_ONNX_RUNTIME}
     assert not of_run(str(folder))
 
 

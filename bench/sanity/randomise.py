@@ -15,7 +15,7 @@ from xai.base.errors import XaiError
 from xai.bench.data.sample import Progress
 from xai.bench.sanity.asking import Asked, Found, Maps, explain
 from xai.bench.sanity.redrawn import RedrawnBundle
-from xai.bench.sanity.similarity import entropy_rise, spearman, ssim
+from xai.bench.sanity.similarity import entropy_rise, rank_correlation, ssim
 from xai.bench.sanity.weights import Layer, Network
 from xai.runtime.bundle.manifest import Bundle
 from xai.runtime.explainer import Explainer
@@ -120,7 +120,7 @@ def reads(layer: Layer, graph: str) -> bool:
 def compare_maps(original: Maps, redrawn: Maps) -> tuple[float, ...]:
     """`MEASURES` of a method's maps; SSIM is not defined where an image is given as boxes, which have no neighbours."""
     structure = ssim(original.image, redrawn.image) if original.image.ndim == 2 else float("nan")
-    ranks = spearman(original.image, redrawn.image), spearman(original.words, redrawn.words)
+    ranks = rank_correlation(original.image, redrawn.image), rank_correlation(original.words, redrawn.words)
     return ranks[0], structure, ranks[1], entropy_rise(original.image, redrawn.image)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from scipy.stats import rankdata
+
+from xai.runtime.comparison import spearman
 
 BINS = 100
 """Of the histogram whose entropy is taken (Hedström et al. 2024, arXiv 2401.06465)."""
@@ -19,18 +20,15 @@ STABLE = (0.01**2, 0.03**2)
 Map = NDArray[np.floating]
 
 
-def spearman(a: Map, b: Map) -> float:
+def rank_correlation(a: Map, b: Map) -> float:
     """Compute Spearman's rank correlation of two maps of one shape, equal values sharing their mean rank.
 
     A map of one value orders nothing: it correlates with no other, 0, but with another such, 1. NaN where there are fewer than two values.
     """
     if a.size < 2:
         return float("nan")
-    x, y = (rankdata(values.astype(np.float64).ravel()) - (a.size + 1) / 2 for values in (a, b))
-    lengths = float(np.linalg.norm(x) * np.linalg.norm(y))
-    if lengths == 0:
-        return float(not x.any() and not y.any())
-    return float(x @ y) / lengths
+    found = spearman(a.ravel(), b.ravel())
+    return float(np.ptp(a) == 0 == np.ptp(b)) if found is None else found
 
 
 def ssim(a: Map, b: Map) -> float:

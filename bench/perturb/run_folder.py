@@ -200,6 +200,8 @@ def _read_record(fields: Fields) -> RunRecord:
         settings.integer("image_size", 1)
     if "boxes_sha256" in settings.content:
         settings.get("boxes_sha256", str)
+    if "as_published" in settings.content:
+        settings.get("as_published", bool)
     for name, allowed in (("methods", None), ("modalities", MODALITIES), ("signs", SIGNS)):
         values = settings.items(name, str)
         if not values or len(set(values)) < len(values) or (allowed and not set(values) <= set(allowed)):

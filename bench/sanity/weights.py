@@ -177,7 +177,7 @@ def _is_weight(place: Place, stored: Stored) -> bool:
     """Whether a constant was learned: it has the name of a weight, or no name and more than one number, which are not all the same."""
     if "." in place.name:
         return place.name.rpartition(".")[2] not in BUFFERS
-    return bool(np.prod(place.shape) > 1) and np.ptp(stored.read(place)) > 0
+    return bool(np.prod(place.shape) > 1 and np.ptp(stored.read(place)) > 0)
 
 
 def _positions(graphs: dict[str, onnx.ModelProto]) -> dict[tuple[str, str], tuple[int, int]]:

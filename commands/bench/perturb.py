@@ -142,7 +142,7 @@ def perturb(
     check_offered(chosen, explainer.session.description)
     if as_published:
         check_published(chosen, explainer.session.description, (), ())
-    source = _boxes(explainer, data, boxes, found)
+    source = box_source(explainer, data, boxes, found)
     compared = _reference(explainer, model, reference) if cross_check else None
     allowed = session_memory(explainer.session, round(memory * GIBIBYTE))
     questions = batch or allowed.questions(usual_tokens(explainer.session.description))
@@ -153,7 +153,7 @@ def perturb(
     _print(folder, as_json)
 
 
-def _boxes(explainer: Explainer, data: str, boxes: Path | None, samples: Sequence[Sample]) -> BoxSource | None:
+def box_source(explainer: Explainer, data: str, boxes: Path | None, samples: Sequence[Sample]) -> BoxSource | None:
     """Where the images' box features lie. Raises `BadInput` where the model takes none, or needs them and the data has none."""
     from xai.bench.data.boxes import BoxSource
     from xai.bench.data.datasets import DATASETS

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.base.reading import Fields
-from xai.bench.measures.measure import Answers, Column, Line, LineKind, Measure, QuestionMaps, key_per_method, rounded
+from xai.bench.measures.measure import Answers, Column, Line, LineKind, Measure, QuestionMaps, check_modalities, key_per_method, rounded
 from xai.bench.perturb.plan import MODALITIES
 from xai.runtime.comparison import spearman
 
@@ -52,22 +52,20 @@ def _fields(explained: QuestionMaps, _: Answers) -> list[dict[str, Any]]:
     return [
         {
             "target": follows,
-            **{modality: distances(*pairs[modality][i]) if modality in pairs else None for modality in MODALITIES},
+            "distances": {modality: distances(*pairs[modality][i]) if modality in pairs else None for modality in MODALITIES},
         }
         for i, follows in enumerate(explained.follows_answer)
     ]
 
 
 def _value(line: Line, modality: str, distance: str) -> float | None:
-    return line[modality][distance] if line[modality] else None
+    distances = line["distances"][modality]
+    return distances[distance] if distances else None
 
 
 def _check(fields: Fields) -> None:
     follows = fields.get("target", bool)
-    for modality in MODALITIES:
-        if fields.get(modality, dict, type(None)) is None:
-            continue
-        inner = fields.inner(modality)
+    for inner in check_modalities(fields, "distances"):
         inner.only(*DISTANCES)
         for name in DISTANCES:
             inner.number(name, 0, 2 if follows else 0)
@@ -79,7 +77,7 @@ CONTRAST = Measure(
     key_per_method("contrast"),
     lambda _: [],
     _fields,
-    LineKind(("target", *MODALITIES), _check),
+    LineKind(("target", "distances"), _check),
     tuple(
         Column(f"{modality} {name}", partial(_value, modality=modality, distance=name), modality=modality)
         for modality in MODALITIES

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xai.base.reading import Fields
 from xai.bench.data.sample import Region, Sample
-from xai.bench.perturb.plan import Maps, Subset
+from xai.bench.perturb.plan import MODALITIES, Maps, Subset
 
 DIGITS = 6
 """Digits behind the point of a probability, or of a share."""
@@ -125,3 +125,10 @@ def check_numbers(fields: Fields, name: str, count: int, low: float, high: float
     if not all(low <= value <= high for value in values):
         raise fields.refuse(name, f"holds a number that is not within {low:g} and {high:g}")
     return values
+
+
+def check_modalities(fields: Fields, name: str) -> list[Fields]:
+    """Read an object that holds another one, or null, for each modality: those that there are. Raises `XaiError` where it is none."""
+    inner = fields.inner(name)
+    inner.only(*MODALITIES)
+    return [inner.inner(modality) for modality in MODALITIES if inner.get(modality, dict, type(None)) is not None]

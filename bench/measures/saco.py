@@ -13,7 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.base.reading import Fields
-from xai.bench.measures.measure import Answers, Column, Line, LineKind, Measure, QuestionMaps, check_numbers, key_per_method, rounded
+from xai.bench.measures.measure import (
+    Answers,
+    Column,
+    Line,
+    LineKind,
+    Measure,
+    QuestionMaps,
+    check_modalities,
+    check_numbers,
+    key_per_method,
+    rounded,
+)
 from xai.bench.perturb.plan import MODALITIES, Subset, keeping_order, min_max
 from xai.runtime.description import IMAGE, TEXT
 
@@ -64,7 +75,7 @@ def _fields(explained: QuestionMaps, answers: Answers) -> list[dict[str, Any]]:
             if of_method:
                 sums = [rounded(score[group].sum(dtype=np.float64)) for group in of_method]
                 line[modality] = {"sums": sums, "drops": [rounded(whole - next(rest), _DROP_DIGITS) for _ in of_method]}
-    return found
+    return [{"groups": line} for line in found]
 
 
 def coefficient(sums: list[float], drops: list[float]) -> float:
@@ -78,14 +89,12 @@ def coefficient(sums: list[float], drops: list[float]) -> float:
 
 
 def _value(line: Line, modality: str) -> float | None:
-    return coefficient(**line[modality]) if line[modality] else None
+    groups = line["groups"][modality]
+    return coefficient(**groups) if groups else None
 
 
 def _check(fields: Fields) -> None:
-    for modality in MODALITIES:
-        if fields.get(modality, dict, type(None)) is None:
-            continue
-        inner = fields.inner(modality)
+    for inner in check_modalities(fields, "groups"):
         inner.only("sums", "drops")
         count = len(inner.items("sums", int, float))
         if not 2 <= count <= GROUPS:
@@ -102,6 +111,6 @@ SACO = Measure(
     key_per_method("saco"),
     _subsets,
     _fields,
-    LineKind(MODALITIES, _check),
+    LineKind(("groups",), _check),
     tuple(Column(modality, partial(_value, modality=modality), modality=modality) for modality in (IMAGE, TEXT)),
 )

@@ -61,18 +61,18 @@ def test_a_method_without_a_target_scores_0_and_is_marked() -> None:
     one = falling(5)
     asked = contrasted([one, one], [one, one], [one, peak(5, 4)], [one, peak(5, 4)], follows=[False, True])
     same, other = lines_of(CONTRAST, asked, nothing_answered)
-    assert same == {"target": False, "image": {"spearman": 0, "cosine": 0}, "text": {"spearman": 0, "cosine": 0}}
+    assert same == {"target": False, "distances": dict.fromkeys(("image", "text"), {"spearman": 0, "cosine": 0})}
     assert other["target"]
-    assert min(other["image"].values()) > 0
+    assert min(other["distances"]["image"].values()) > 0
     assert CONTRAST.mark(same) == "depends on no answer: 0 by its nature"
     assert CONTRAST.mark(other) is None
 
 
 def test_one_word_or_one_patch_has_no_contrast() -> None:
     asked = contrasted([[1.0]], [[1.0]], [[2.0]], [[0.0]])
-    assert lines_of(CONTRAST, asked, nothing_answered) == [{"target": True, "image": None, "text": None}]
+    assert lines_of(CONTRAST, asked, nothing_answered) == [{"target": True, "distances": {"image": None, "text": None}}]
     (line,) = lines_of(CONTRAST, contrasted([[1.0, 2]], [[1.0, 2]], [[1.0, 2]], [[2.0, 1]], modalities=["text"]), nothing_answered)
-    assert line == {"target": True, "image": None, "text": {"spearman": 2, "cosine": pytest.approx(0.2)}}
+    assert line == {"target": True, "distances": {"image": None, "text": {"spearman": 2, "cosine": pytest.approx(0.2)}}}
 
 
 def test_priors_are_what_one_modality_says_alone() -> None:

@@ -22,9 +22,9 @@ def test_a_perfect_explainer_gets_1_a_reversed_one_less_1_and_a_constant_one_0()
 
 @given(st.permutations(range(23)), st.permutations(range(7)))
 def test_noise_gets_0_in_the_mean(image, text) -> None:
-    """Each map has a mirror, as probable as itself, that gets the opposite: so the mean over random maps is 0."""
+    """Each map has a mirror, as probable as itself, that gets the opposite where no two groups are worth the same: the mean is 0."""
     asked = question([image, [-v for v in image]], [text, [-v for v in text]])
-    model = additive([w / 2 for w in falling(23)], [w / 2 for w in falling(7)])
+    model = additive(*([2.0 ** -(i + 2) for i in range(n)] for n in (23, 7)))
     for modality in ("image", "text"):
         one, mirrored = values_of(SACO, asked, model, modality)
         assert one == pytest.approx(-mirrored, abs=1e-5)
@@ -94,15 +94,15 @@ def test_groups_are_of_one_size_and_share_nothing(n) -> None:
 def test_one_word_has_nothing_to_be_compared_with() -> None:
     asked = question([PATCHES], [[1.0]])
     (line,) = lines_of(SACO, asked, additive(PATCHES, [0.5]))
-    assert line["text"] is None
-    assert len(line["image"]["sums"]) == len(line["image"]["drops"]) == 10
+    assert line["groups"]["text"] is None
+    assert [len(values) for values in line["groups"]["image"].values()] == [10, 10]
     assert values_of(SACO, asked, additive(PATCHES, [0.5]), "text") == [None]
     (alone,) = lines_of(SACO, question([[1.0]], [WORDS], ["image"]), additive([0.5], WORDS))
-    assert alone == {"image": None, "text": None}
+    assert alone == {"groups": {"image": None, "text": None}}
 
 
 def test_only_what_is_asked_for_is_planned() -> None:
     (line,) = lines_of(SACO, question([PATCHES], [WORDS], ["text"]), MODEL)
-    assert line["image"] is None
-    assert line["text"] is not None
+    assert line["groups"]["image"] is None
+    assert line["groups"]["text"] is not None
     assert len(SACO.subsets(question([PATCHES], [WORDS], ["text"]))) == 6 + 1  # and nothing left out

@@ -74,9 +74,9 @@ def measured(measure: str, rng: np.random.Generator, whole: float, settings: dic
         case "synergy":
             return {"whole": whole, "nothing": p[0], "insertion": [0.0, *p[1:10], p[11]], "deletion": [0.0, *p[:9], p[11]]}
         case "saco":
-            return {"image": {"sums": sorted(p[:10], reverse=True), "drops": p[1:11]}, "text": None}
+            return {"groups": {"image": {"sums": sorted(p[:10], reverse=True), "drops": p[1:11]}, "text": None}}
         case "contrast":
-            return {"target": True, "image": {"spearman": p[0], "cosine": p[1]}, "text": None}
+            return {"target": True, "distances": {"image": {"spearman": p[0], "cosine": p[1]}, "text": None}}
         case "prior":
             return {"whole": whole, "no_image": p[0], "no_text": p[1]}
         case "cost":

@@ -17,13 +17,14 @@ from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import Cost, Maps, QuestionPlan, batch_subsets, content_maps, plan_question
 from xai.bench.perturb.request import Request
 from xai.runtime.description import IMAGE, TEXT, Description
-from xai.runtime.engine import Answered, explain_tokens
+from xai.runtime.engine import Answered, explain_as_published, explain_tokens
 from xai.runtime.evidence import modality_of, solved_graphs
 from xai.runtime.inputs.encode import EncodedImages, encode_distinct
 from xai.runtime.masked.masking import Kept, answer_kept, kept_places, text_to_cut
 from xai.runtime.methods import Method
 from xai.runtime.relevance import Relevance
 from xai.runtime.sessions.protocol import Session
+from xai.runtime.target import published_with_sum
 from xai.spectral import Status
 from xai.spectral.arrays import to_numpy
 
@@ -88,7 +89,7 @@ def run_chunk(session: Session, prepared: Sequence[PreparedQuestion], request: R
     measures = [MEASURES[name] for name in request.measures]
     questions = encode_questions(session, [one.picture for one in prepared], [one.ids for one in prepared], request.memory)
     seeds = [(request.seed << 32) + one.index for one in prepared]
-    found = explain_questions(session, questions, request.methods, seeds, request.memory)
+    found = explain_questions(session, questions, request.methods, seeds, request.memory, as_published=request.as_published)
     second: Sequence[Maps | None] = [None] * len(found)
     if any(measure.reads_runner_up for measure in measures):
         second = explain_runners_up(session, questions, found, request)
@@ -108,20 +109,21 @@ def _explained(
         prepared.sample,
         request.scope,
         content_maps(found.relevances, session.description.special[TEXT]),
-        tuple(_follows_answer(method) for method in request.methods),
+        tuple(_follows_answer(method, session.description, request) for method in request.methods),
         found.open_graphs,
         prepared.sample.truth(*prepared.grid) if prepared.grid else None,
         second,
     )
 
 
-def _follows_answer(method: Method) -> bool:
-    return method.dependence != "none"
+def _follows_answer(method: Method, description: Description, request: Request) -> bool:
+    """Whether the method's map depends on which answer is explained: not where it explains the sum of all, as published."""
+    return method.dependence != "none" and not (request.as_published and published_with_sum(method, description))
 
 
 def explain_runners_up(session: Session, questions: Questions, found: Sequence[ExplainedQuestion], request: Request) -> list[Maps]:
     """Explain each question's second answer; a method that depends on no answer says the same as of the first."""
-    methods = [method for method in request.methods if _follows_answer(method)]
+    methods = [method for method in request.methods if _follows_answer(method, session.description, request)]
     again: Sequence[ExplainedQuestion | None] = [None] * len(found)
     if methods:
         targets = [int(np.argsort(-one.logits, kind="stable")[1]) for one in found]
@@ -147,13 +149,16 @@ def explain_questions(
     seeds: Sequence[int],
     memory: Memory,
     targets: Sequence[int] | None = None,
+    as_published: bool = False,
 ) -> list[ExplainedQuestion]:
-    """Explain each question's top answer, or the one in `targets`, by every method, in one pass of the evidence graph.
+    """Explain each question's top answer, or the one in `targets`, by every method, in one pass of the evidence graph; as published, some
+    may need another.
 
     `seeds` holds one seed per question for the floor, so that no question shares its noise with another one.
     """
     targets = targets or [TOP_ANSWER] * len(questions.ids)
     description = session.description
+    explain = explain_as_published if as_published else explain_tokens
     tokens, of, mask = questions.images
     rows = memory.evidence(tokens.shape[1], max(len(ids) for ids in questions.ids))
     found: list[ExplainedQuestion] = []
@@ -161,7 +166,7 @@ def explain_questions(
         part = slice(start, start + rows)
         ids = questions.ids[part]
         own, own_mask = EncodedImages(tokens, of[part], mask).each()
-        for one in explain_tokens(session, own, ids, targets[part], methods, seeds=seeds[part], image_mask=own_mask):
+        for one in explain(session, own, ids, targets[part], methods, seeds=seeds[part], image_mask=own_mask):
             logits = np.asarray(to_numpy(one.logits), np.float64)
             found.append(ExplainedQuestion(logits, one.relevances, tuple(_open_graphs(one, method, description) for method in methods)))
     return found

@@ -203,6 +203,8 @@ def _read_record(fields: Fields) -> RunRecord:
         settings.get("boxes_sha256", str)
     if "measures" in settings.content and not _are_measures(tuple(settings.items("measures", str))):
         raise settings.refuse("measures", f"is not {FIRST} with others of {', '.join(MEASURES)}, in this order")
+    if "as_published" in settings.content:
+        settings.get("as_published", bool)
     for name, allowed in (("methods", None), ("modalities", MODALITIES), ("signs", SIGNS)):
         values = settings.items(name, str)
         if not values or len(set(values)) < len(values) or (allowed and not set(values) <= set(allowed)):

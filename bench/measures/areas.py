@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.base.reading import MEGABYTE, Fields
-from xai.bench.data.sample import Region
+from xai.bench.data.regions import Region
 from xai.bench.measures.measure import DIGITS, Answers, Key, LineKind, Measure, QuestionMaps, Scope
 from xai.bench.measures.pointing import energy_inside, is_hit
 from xai.bench.perturb.plan import STEPS, Maps, Subset, exact_counts, keeping_order, published_counts

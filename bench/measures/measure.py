@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.base.reading import Fields
-from xai.bench.data.sample import Region, Sample
+from xai.bench.data.regions import Region
+from xai.bench.data.sample import Sample
 from xai.bench.perturb.plan import MODALITIES, Maps, Subset
 
 DIGITS = 6

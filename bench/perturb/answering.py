@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.base.description import TOP_ANSWER
+from xai.bench.data.regions import Cells
 from xai.bench.data.sample import Sample
 from xai.bench.measures.measure import QuestionMaps
 from xai.bench.measures.table import MEASURES
@@ -41,8 +42,8 @@ class PreparedQuestion:
     sample: Sample
     picture: Picture
     ids: NDArray[np.int64]
-    grid: tuple[int, int] | None
-    """Rows and columns of the picture's patches; None where it is given as boxes."""
+    cells: Cells
+    """Where the map's scores lie: (rows, columns, 4) of the picture's patches, or (N, 4) of its boxes."""
 
 
 class Questions(NamedTuple):
@@ -111,7 +112,7 @@ def _explained(
         content_maps(found.relevances, session.description.special[TEXT]),
         tuple(_follows_answer(method, session.description, request) for method in request.methods),
         found.open_graphs,
-        prepared.sample.truth(*prepared.grid) if prepared.grid else None,
+        prepared.sample.truth(prepared.cells),
         second,
     )
 

@@ -137,7 +137,7 @@ def remarks(table: Mapping[str, Any]) -> list[str]:
     for row in table["rows"]:
         if row["mark"]:
             marks.setdefault(row["mark"], []).append(row["method"])
-    return [f"* {', '.join(methods)}: {mark}." for mark, methods in marks.items()]
+    return [f"Starred ({', '.join(methods)}): {mark}." for mark, methods in marks.items()]
 
 
 def power_sentence(power: Mapping[str, Any] | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from xai.base.errors import XaiError
-from xai.bench.workers.crew import Finished, Measure, Ready, Refused, Report, Task
+from xai.bench.workers.crew import Finished, Measuring, Ready, Refused, Report, Task
 from xai.runtime.explainer import Explainer
 
 
@@ -16,7 +16,7 @@ class Alone:
     """A place in this process, where the model is open already; what else than `XaiError` a task raises goes through `wait`."""
 
     explainer: Explainer
-    measure: Measure
+    measuring: Measuring
     places: int = 1
     _task: Task | None = field(default=None, init=False)
 
@@ -33,7 +33,7 @@ class Alone:
         if task is None:
             return [Ready(1, f"process {os.getpid()}")]
         try:
-            return [Finished(1, self.measure.lines(self.explainer, task))]
+            return [Finished(1, self.measuring.lines(self.explainer, task))]
         except XaiError as error:
             return [Refused(1, str(error))]
 

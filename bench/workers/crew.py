@@ -51,7 +51,7 @@ class Task(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Measure:
+class Measuring:
     """What every chunk of a run is measured by."""
 
     request: Request

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 
 from xai.base.errors import BadInput
-from xai.bench.workers.crew import Ended, Measure, Report, Task
+from xai.bench.workers.crew import Ended, Measuring, Report, Task
 from xai.models.load import ModelOptions
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -32,7 +32,7 @@ class Opening:
 
     place: int
     model: ModelOptions
-    measure: Measure
+    measuring: Measuring
 
 
 @dataclass
@@ -47,7 +47,7 @@ class LocalCrew:
     turn, where any are named."""
 
     model: ModelOptions
-    measure: Measure
+    measuring: Measuring
     places: int
     threads: int
     devices: Sequence[str] = ()
@@ -67,7 +67,7 @@ class LocalCrew:
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, held)
         self._workers[place] = _Worker(process, Connection(ours.detach()))
-        self._send(place, Opening(place, replace(self.model, threads=self.share), self.measure))
+        self._send(place, Opening(place, replace(self.model, threads=self.share), self.measuring))
 
     @property
     def share(self) -> int:

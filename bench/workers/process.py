@@ -53,7 +53,7 @@ def _work(opening: Opening, connection: Connection, tasks: queue.SimpleQueue[Tas
     while True:
         task = tasks.get()
         try:
-            lines = opening.measure.lines(explainer, task)
+            lines = opening.measuring.lines(explainer, task)
         except XaiError as error:
             connection.send(Refused(opening.place, str(error)))
         else:

@@ -16,7 +16,7 @@ from xai.base.messages import LOG
 from xai.models.load import ModelOptions
 
 if TYPE_CHECKING:
-    from xai.bench.workers.crew import Crew, Measure
+    from xai.bench.workers.crew import Crew, Measuring
     from xai.runtime.explainer import Explainer
 
 AUTO: Literal["auto"] = "auto"
@@ -42,19 +42,19 @@ class CrewOptions:
             raise click.UsageError(f"--workers {self.workers} leaves one of {len(self.devices)} devices without work: name fewer devices")
         return replace(model, provider="cuda")
 
-    def crew(self, model: ModelOptions, explainer: Explainer, measure: Measure, chunks: int) -> Crew:
+    def crew(self, model: ModelOptions, explainer: Explainer, measuring: Measuring, chunks: int) -> Crew:
         """Those who measure `chunks`. Raises `BadInput` for a device that is not there."""
         from xai.bench.workers.alone import Alone
         from xai.bench.workers.local import LocalCrew, visible_device
 
         if self.workers is None and not self.devices:
-            return Alone(explainer, measure)
+            return Alone(explainer, measuring)
         cores = len(os.sched_getaffinity(0))
         wanted = self.workers if isinstance(self.workers, int) else len(self.devices) or cores
         if self.workers != AUTO and chunks < wanted:
             LOG.warning("there are %d chunks for %d workers: a smaller --batch cuts more of them", chunks, wanted)
         devices = [visible_device(number) for number in self.devices]
-        return LocalCrew(model, measure, max(1, min(wanted, chunks)), model.threads or cores, devices)
+        return LocalCrew(model, measuring, max(1, min(wanted, chunks)), model.threads or cores, devices)
 
 
 def _workers(_: click.Context, __: click.Parameter, value: str | None) -> int | Literal["auto"] | None:

@@ -44,7 +44,7 @@ from xai.bench.perturb.request import (
 from xai.bench.perturb.run import run_shard
 from xai.bench.perturb.run_folder import RunFolder, RunRecord, merging
 from xai.bench.workers.alone import Alone
-from xai.bench.workers.crew import Measure
+from xai.bench.workers.crew import Measuring
 from xai.bench.workers.state import Board, State
 from xai.bench.workers.supervise import Supervisor
 from xai.runtime.sessions.protocol import Session
@@ -94,7 +94,7 @@ class Bench:
         record, chunks, request = self.record(shard, seed)
         with folder.writing(record, resume=True):
             board = Board(folder.state, State(record.count), lambda *_: None)
-            supervisor = Supervisor(Alone(self.golden.explainer, Measure(request, False)), self.samples, board)
+            supervisor = Supervisor(Alone(self.golden.explainer, Measuring(request, False)), self.samples, board)
             run_shard(supervisor.measure, chunks, folder, record, board.progress)
 
     def run_forked(self, path: Path, shard: tuple[int, int], dies_after: int) -> int:

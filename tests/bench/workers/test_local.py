@@ -17,7 +17,7 @@ from xai.bench.data.datasets import load_samples
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.request import Chunk, Request, table_methods
-from xai.bench.workers.crew import Measure
+from xai.bench.workers.crew import Measuring
 from xai.bench.workers.local import LocalCrew, visible_device
 from xai.bench.workers.supervise import Supervisor
 from xai.cli import main
@@ -127,7 +127,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(whole, tmp_path) -> None:
 
 def crew_of(folder: Path, samples: list[Sample], model: ModelOptions | None = None, workers: int = 2) -> Supervisor:
     request = Request(table_methods(["rollout"]), Memory(2**30, 128, 3), 1, ("text",), seed=1)
-    crew = LocalCrew(model or ModelOptions(), Measure(request, skip_broken=False), workers, workers)
+    crew = LocalCrew(model or ModelOptions(), Measuring(request, skip_broken=False), workers, workers)
     return Supervisor(crew, samples, board(folder, len(samples)))
 
 
@@ -171,7 +171,7 @@ def test_a_broken_picture_ends_the_run_as_in_one_process(tmp_path) -> None:
 
 def test_threads_and_devices_are_shared_out(monkeypatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    measure = Measure(Request((), Memory(1, 1, 1), 1), skip_broken=False)
+    measure = Measuring(Request((), Memory(1, 1, 1), 1), skip_broken=False)
     crew = LocalCrew(ModelOptions(), measure, 3, 7, [visible_device(1), visible_device(0)])
     assert crew.share == 2
     environments = [crew._environment(place) for place in (1, 2, 3)]

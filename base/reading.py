@@ -7,8 +7,9 @@ NEL and form feeds are characters like others.
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,6 +62,82 @@ def read_json(path: Path, most: int = 100 * MEGABYTE) -> Any:
     return parse_json(read_text(path, most), str(path))
 
 
+def read_members(path: Path, inside: str | None = None, most: int = 1000 * MEGABYTE) -> Iterator[tuple[str, Any]]:
+    """(name, value) of every member of the object in a JSON file, or (number from 0, value) of the items of its list `inside`.
+
+    One at a time: what a value holds is let go before the next one is read, so that a large file takes little more than its text. A
+    name given twice is given twice. Raises `XaiError` as `read_text`, and where the file is no such object, with the place.
+    """
+    text = read_text(path, most)
+    try:
+        yield from _members(text, inside)
+    except RecursionError as error:
+        raise XaiError(f"{path} is not usable JSON: it is nested too deeply") from error
+    except ValueError as error:
+        if text.lstrip().startswith("{") and not text.rstrip().endswith("}"):
+            raise XaiError(f"{path} is cut short: its JSON has no end after {len(text):,} characters; fetch it again") from error
+        raise XaiError(f"{path} is not JSON as expected: {first_line(error)}") from error
+
+
+def _members(text: str, inside: str | None) -> Iterator[tuple[str, Any]]:
+    """Walk the object, and the list `inside` it. Raises `ValueError`."""
+    at = _expect(text, _space(text, 0), "{")
+    found = inside is None
+    while text[at : at + 1] != "}":
+        name, at = _DECODER.raw_decode(text, at)
+        if not isinstance(name, str):
+            raise json.JSONDecodeError("Expecting a name", text, at)
+        at = _expect(text, _space(text, at), ":")
+        if name == inside:
+            found = True
+            at = yield from _items(text, at)
+        else:
+            value, at = _DECODER.raw_decode(text, at)
+            if inside is None:
+                yield name, value
+        at = _next(text, at, "}")
+    if text[at + 1 :].strip():
+        raise json.JSONDecodeError("Extra data", text, at + 1)
+    if not found:
+        raise ValueError(f"its object has no list {inside!r}")
+
+
+def _items(text: str, at: int) -> Generator[tuple[str, Any], None, int]:
+    """Walk a list; returns the place behind it."""
+    at = _expect(text, at, "[")
+    number = 0
+    while text[at : at + 1] != "]":
+        value, at = _DECODER.raw_decode(text, at)
+        yield str(number), value
+        number += 1
+        at = _next(text, at, "]")
+    return at + 1
+
+
+def _next(text: str, at: int, end: str) -> int:
+    """The place of what follows a comma, or of the `end`."""
+    at = _space(text, at)
+    if text[at : at + 1] == end:
+        return at
+    at = _expect(text, at, ",")
+    if text[at : at + 1] == end:
+        raise json.JSONDecodeError("Expecting a value", text, at)
+    return at
+
+
+def _expect(text: str, at: int, mark: str) -> int:
+    """The place of what follows a mark and spaces."""
+    if text[at : at + 1] != mark:
+        raise json.JSONDecodeError(f"Expecting '{mark}'", text, at)
+    return _space(text, at + 1)
+
+
+def _space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    assert found is not None  # it matches nothing, too
+    return found.end()
+
+
 def read_json_lines(path: Path, most: int = 1000 * MEGABYTE) -> Iterator[tuple[str, Any]]:
     """(where, value) of each line of a JSONL file that is not blank; `where` names file and line. Raises `XaiError` as `read_json`."""
     for number, line in enumerate(text_lines(read_text(path, most)), start=1):
@@ -79,6 +156,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
+_SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class Fields:

@@ -29,6 +29,7 @@ from tokenizers import Tokenizer, models
 
 import xai
 from xai.bench.data.datasets import load_samples
+from xai.bench.data.regions import square_cells
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.answering import PreparedQuestion, run_chunk
 from xai.bench.perturb.crosscheck import cross_check
@@ -69,7 +70,8 @@ def full_size(folder: Path) -> tuple[EagerSession, list[PreparedQuestion]]:
     for i, case in enumerate(json.loads((folder / "cases.json").read_text())["cases"]):
         pixels, _ = preprocess(open_image(folder / case["image"]), session.description)
         sample = Sample(str(i), case["image"], case["question"], case["label"], partial(Path, folder, case["image"]))
-        prepared.append(PreparedQuestion(i, sample, (pixels,), np.array(case["ids"]), patch_grid(pixels, session.description)))
+        cells = square_cells(*patch_grid(pixels, session.description))
+        prepared.append(PreparedQuestion(i, sample, (pixels,), np.array(case["ids"]), cells))
     return session, prepared
 
 

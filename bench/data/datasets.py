@@ -22,8 +22,8 @@ PUBLISHED_SEED = 1234
 def load_samples(data: str, count: int | None = None, seed: int = PUBLISHED_SEED, progress: Progress | None = None) -> list[Sample]:
     """Load the first `count` samples (all, or as many as the data set names itself, where None) of a row of `DATASETS` or of a folder.
 
-    A folder holds `questions.jsonl`, or the published `valid.json`, or VQAv2's questions and annotations. `progress` hears of the
-    samples that are made one by one. Raises `XaiError` where there is no such data, or less than asked for.
+    A folder has one of the layouts of `xai.bench.data.folder`. `progress` hears of the samples that are made one by one. Raises `XaiError`
+    where there is no such data, or less than asked for.
     """
     load = DATASETS.get(data)
     if load is None:

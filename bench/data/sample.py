@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
+from xai.bench.data.regions import Cells, Region
 from xai.runtime.inputs.decode import ImageSource
-
-Region = NDArray[np.float64]
-"""Share (rows, columns) of each patch that the answer rests on."""
 
 Progress = Callable[[int, int], None]
 """Hears of what is done, and of how much there is in all."""
 
 
-def unknown_region(_rows: int, _columns: int) -> None:
+def unknown_region(_: Cells) -> None:
     """Know nothing: the `truth` of a sample that does not say where its answer lies."""
+
+
+def unknown_words(_: Cells) -> dict[int, Region]:
+    """Know nothing: the `words` of a sample that does not say which objects its question names."""
+    return {}
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One question. Samples with the same `image` share it; `label` holds the score in [0, 1] of every answer that counts."""
+    """One question. Samples with the same `image` share it; `label` holds the score in [0, 1] of every answer that counts.
+
+    It can be pickled: workers in other processes are sent the samples of their chunks.
+    """
 
     question_id: str
     image: str
@@ -31,8 +34,11 @@ class Sample:
     label: Mapping[str, float]
     picture: Callable[[], ImageSource] = field(compare=False, repr=False)
     """Gives the image's file, which may be missing or broken, or the picture drawn."""
-    truth: Callable[[int, int], Region | None] = field(default=unknown_region, compare=False, repr=False)
-    """Gives the true region for so many rows and columns of patches; None where it is unknown, or where the answer rests on nothing."""
+    truth: Callable[[Cells], Region | None] = field(default=unknown_region, compare=False, repr=False)
+    """Gives what the answer rests on, as the share of each patch or box; None where that is unknown, nothing, or not in the cells."""
+    words: Callable[[Cells], Mapping[int, Region]] = field(default=unknown_words, compare=False, repr=False)
+    """Gives the region of the object that a word names, by the word's place in the question split at spaces, from 0; without the words
+    that name none, or none in the cells."""
 
 
 def by_image(samples: Sequence[Sample]) -> list[Sample]:

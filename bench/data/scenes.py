@@ -6,8 +6,7 @@ seed names a data set. Shapes and colours are those of easy-VQA, so that one mod
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from xai.bench.data.sample import Progress, Region, Sample
+from xai.bench.data.regions import Cells, Region, region_of, share_covered, square_cells
+from xai.bench.data.sample import Progress, Sample
 
 KINDS = ("circle", "rectangle", "triangle")
 COLORS = {
@@ -100,6 +100,18 @@ class Question:
     answer: str
     category: str
     region: tuple[int, ...]
+    named: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """Words that stand side by side in the text, such as "red circle", and the indices of the shapes that they name."""
+
+    def words(self) -> dict[int, tuple[int, ...]]:
+        """Map the place of each word that names shapes, counted from 0, to their indices."""
+        spoken = [word.strip("?,") for word in self.text.split()]
+        found: dict[int, tuple[int, ...]] = {}
+        for name, indices in self.named:
+            words = name.split()
+            start = next(i for i in range(len(spoken)) if spoken[i : i + len(words)] == words)
+            found |= {start + i: indices for i in range(len(words)) if indices}
+        return found
 
 
 def generate_scene(rng: np.random.Generator, least: int = 3, most: int = 6) -> Scene:
@@ -163,7 +175,7 @@ def _color(scene: Scene, rng: np.random.Generator) -> Question | None:
         return None
     kind = scene.shapes[index].kind
     text = _choose(rng, f"What color is the {kind}?", f"What is the color of the {kind}?", f"Which color does the {kind} have?")
-    return Question(text, scene.shapes[index].color, "color", (index,))
+    return Question(text, scene.shapes[index].color, "color", (index,), ((kind, (index,)),))
 
 
 def _shape(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -172,7 +184,7 @@ def _shape(scene: Scene, rng: np.random.Generator) -> Question | None:
         return None
     color = scene.shapes[index].color
     text = _choose(rng, f"What shape is the {color} object?", f"What is the {color} shape?", f"Which shape is {color}?")
-    return Question(text, scene.shapes[index].kind, "shape", (index,))
+    return Question(text, scene.shapes[index].kind, "shape", (index,), ((color, (index,)),))
 
 
 def _existence(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -189,7 +201,8 @@ def _existence(scene: Scene, rng: np.random.Generator) -> Question | None:
     color, kind = options[int(rng.integers(len(options)))]
     name = f"{color or ''} {kind or 'shape'}".strip()
     text = _choose(rng, f"Is there a {name}?", f"Is there a {name} in the image?", f"Does the image contain a {name}?")
-    return Question(text, "yes" if wanted else "no", "existence", _matching(scene, color, kind))
+    found = _matching(scene, color, kind)
+    return Question(text, "yes" if wanted else "no", "existence", found, ((name, found),))
 
 
 def _verify(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -202,7 +215,7 @@ def _verify(scene: Scene, rng: np.random.Generator) -> Question | None:
         others = [c for c in COLORS if c != shape.color]
         color = others[int(rng.integers(len(others)))]
     text = _choose(rng, f"Is the {shape.kind} {color}?", f"Is the color of the {shape.kind} {color}?")
-    return Question(text, "yes" if color == shape.color else "no", "yes/no", (index,))
+    return Question(text, "yes" if color == shape.color else "no", "yes/no", (index,), ((shape.kind, (index,)),))
 
 
 def _position(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -219,7 +232,7 @@ def _position(scene: Scene, rng: np.random.Generator) -> Question | None:
         f"Is the {name} {preposition} the {high} or {preposition} the {low}?",
         f"Is the {name} in the {low} or the {high} half?",
     )
-    return Question(text, low if places[index] < 0 else high, "position", (index,))
+    return Question(text, low if places[index] < 0 else high, "position", (index,), ((name, (index,)),))
 
 
 def _relation(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -235,8 +248,9 @@ def _relation(scene: Scene, rng: np.random.Generator) -> Question | None:
         word = _choose(rng, "left of", "to the left of") if before else _choose(rng, "right of", "to the right of")
     else:
         word = "above" if before else "below"
-    text = f"Is the {_name(scene.shapes[i])} {word} the {_name(scene.shapes[j])}?"
-    return Question(text, "yes" if (places[i] < places[j]) is before else "no", "relation", (i, j))
+    first, second = _name(scene.shapes[i]), _name(scene.shapes[j])
+    answer = "yes" if (places[i] < places[j]) is before else "no"
+    return Question(f"Is the {first} {word} the {second}?", answer, "relation", (i, j), ((first, (i,)), (second, (j,))))
 
 
 def _count(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -247,7 +261,8 @@ def _count(scene: Scene, rng: np.random.Generator) -> Question | None:
     if by == "color" and not found and rng.integers(4):
         return None  # most colours are absent: keep "0" from being the answer to most of these
     name = f"{color or ''} {kind or 'shape'}s".strip()
-    return Question(_choose(rng, f"How many {name} are there?", f"How many {name} do you see?"), COUNTS[len(found)], "count", found)
+    text = _choose(rng, f"How many {name} are there?", f"How many {name} do you see?")
+    return Question(text, COUNTS[len(found)], "count", found, ((name, found),))
 
 
 ASKERS: dict[str, Callable[[Scene, np.random.Generator], Question | None]] = {
@@ -285,19 +300,20 @@ def samples(seed: int, count: int, categories: tuple[str, ...] = CATEGORIES) -> 
                 break
 
 
-def patch_coverage(region: NDArray[np.bool_], rows: int, columns: int) -> NDArray[np.float64]:
-    """Compute the share (rows, columns) of each patch's pixels that the region (side, side) covers; side is a multiple of both."""
-    side = region.shape[0]
-    if side % rows or side % columns:
-        raise ValueError(f"a region of side {side} does not divide into {rows} x {columns} patches")
-    return region.reshape(rows, side // rows, columns, side // columns).mean((1, 3))
+def patch_coverage(region: NDArray[np.bool_], rows: int, columns: int) -> Region:
+    """Compute the share (rows, columns) of each patch that a region (side, side) of the whole picture covers."""
+    return share_covered(region, square_cells(rows, columns))
 
 
-def true_region(scene: Scene, question: Question, rows: int, columns: int) -> Region:
-    """Compute the share (rows, columns) of each patch that belongs to the shapes that the question's answer rests on."""
-    multiple = math.lcm(rows, columns)
-    side = -(-SCENE_SIDE // multiple) * multiple
-    return patch_coverage(scene.region(question.region, side), rows, columns)
+def true_region(scene: Scene, indices: tuple[int, ...], cells: Cells) -> Region | None:
+    """Compute the share of each cell that belongs to the shapes called `indices`; None where none of them lies there."""
+    return region_of(scene.region(indices, SCENE_SIDE), cells)
+
+
+def named_regions(scene: Scene, words: Mapping[int, tuple[int, ...]], cells: Cells) -> dict[int, Region]:
+    """Compute the same for the shapes that each word names; without the words whose shapes lie in no cell."""
+    regions = {word: true_region(scene, indices, cells) for word, indices in words.items()}
+    return {word: region for word, region in regions.items() if region is not None}
 
 
 def scene_samples(count: int | None, seed: int, progress: Progress | None) -> list[Sample]:
@@ -312,7 +328,5 @@ def scene_samples(count: int | None, seed: int, progress: Progress | None) -> li
 
 
 def _sample(name: str, scene: Scene, question: Question) -> Sample:
-    def truth(rows: int, columns: int) -> Region | None:
-        return true_region(scene, question, rows, columns) if question.region else None
-
-    return Sample(name, f"scene {name}", question.text, {question.answer: 1.0}, partial(scene.draw, SCENE_SIDE), truth)
+    truth, words = partial(true_region, scene, question.region), partial(named_regions, scene, question.words())
+    return Sample(name, f"scene {name}", question.text, {question.answer: 1.0}, partial(scene.draw, SCENE_SIDE), truth, words)

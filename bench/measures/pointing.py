@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.base.errors import BadInput
-from xai.bench.data.sample import Region
+from xai.bench.data.regions import Region, square_cells
 from xai.bench.data.scenes import CATEGORIES, SCENE_SIDE, Question, Scene, samples, true_region
 from xai.bench.tables import plain
 from xai.runtime.description import Boxes
@@ -71,7 +71,8 @@ def pointing_game(
         explained = explainer.explain_batch(pairs, methods, seed=seed + start)
         for (scene, question), found in zip(part, explained, strict=True):
             maps = [explanation.image_relevance for explanation in found]
-            covered = true_region(scene, question, *maps[0].shape)
+            covered = true_region(scene, question.region, square_cells(*maps[0].shape))
+            assert covered is not None  # every question here is about some shape
             hits.append([is_hit(m, covered) for m in maps])
             energy.append([energy_inside(m, covered) for m in maps])
             correct.append(found[0].answer.text == question.answer)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.base.description import TOP_ANSWER
+from xai.bench.data.regions import Cells
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import QuestionPlan, batch_subsets, plan_question
@@ -38,8 +39,8 @@ class PreparedQuestion:
     sample: Sample
     picture: Picture
     ids: NDArray[np.int64]
-    grid: tuple[int, int] | None
-    """Rows and columns of the picture's patches; None where it is given as boxes."""
+    cells: Cells
+    """Where the map's scores lie: (rows, columns, 4) of the picture's patches, or (N, 4) of its boxes."""
 
 
 class Questions(NamedTuple):

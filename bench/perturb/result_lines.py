@@ -56,7 +56,7 @@ def question_lines(measured: Measured, request: Request, names: Sequence[str]) -
             "probabilities": [round(float(original[row]), _DIGITS) for row in rows],
         }
 
-    region = sample.truth(*measured.prepared.grid) if measured.prepared.grid else None
+    region = sample.truth(measured.prepared.cells)
     for modality in request.modalities:
         n = plan.tokens[modality]
         published, exact = published_counts(n), exact_counts(n)

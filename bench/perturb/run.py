@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from xai.base.errors import BadInput, XaiError
 from xai.bench.data.boxes import BoxSource
+from xai.bench.data.regions import Cells, grid_cells
 from xai.bench.data.sample import Progress, Sample
 from xai.bench.perturb.answering import Picture, PreparedQuestion, run_chunk
 from xai.bench.perturb.request import Chunk, Request
@@ -70,7 +73,7 @@ def prepare_chunk(
         try:
             if isinstance(own, XaiError):
                 raise own
-            prepared.append(PreparedQuestion(index, sample, own.picture, explainer.encoder.encode(sample.question).ids, own.grid))
+            prepared.append(PreparedQuestion(index, sample, own.picture, explainer.encoder.encode(sample.question).ids, own.cells))
         except XaiError as error:
             if not skip_broken:
                 raise XaiError(f"question {sample.question_id}: {error} (--skip-broken goes on without it)") from error
@@ -82,7 +85,7 @@ class _Prepared(NamedTuple):
     """An image as `PreparedQuestion` has it."""
 
     picture: Picture
-    grid: tuple[int, int] | None
+    cells: Cells
 
 
 def _picture_or_error(explainer: Explainer, sample: Sample, boxes: BoxSource | None) -> _Prepared | XaiError:
@@ -100,6 +103,9 @@ def _prepare(explainer: Explainer, sample: Sample, boxes: BoxSource | None) -> _
     """The image as the model takes it: its own, or that of its box features in `boxes`; the picture itself is then not looked at."""
     recipe = explainer.session.description.picture
     if boxes is not None and isinstance(recipe, Boxes):
-        return _Prepared(tuple(fit_width(boxes.read(sample.image), recipe.width, sample.image)), None)
+        found = tuple(fit_width(boxes.read(sample.image), recipe.width, sample.image))
+        return _Prepared(found, found[1].astype(np.float64))
     image = explainer.prepare(sample.picture())
-    return _Prepared(image.arrays, image.grid)
+    if image.grid is None:
+        return _Prepared(image.arrays, image.arrays[1].astype(np.float64))
+    return _Prepared(image.arrays, grid_cells(*image.grid, image.crop.box, image.picture.size))

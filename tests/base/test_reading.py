@@ -1,9 +1,13 @@
 """Text and JSON from elsewhere: what is taken, and that everything else is one sentence that says where."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from xai.base.errors import XaiError
-from xai.base.reading import Fields, parse_json, read_json, read_json_lines, read_text, text_lines
+from xai.base.reading import MEGABYTE, Fields, parse_json, read_json, read_json_lines, read_members, read_text, text_lines
 
 
 @pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\x85", "\x0c", "\x0b", "\x1c"])
@@ -66,3 +70,83 @@ def test_fields_have_the_type_that_they_must_have() -> None:
         with pytest.raises(XaiError) as error:
             wrong()
         assert str(error.value).startswith(message)
+
+
+MEMBERS = {"info": {"a": [1, {"b": None}]}, "questions": [{"x": 1}, "two", 3, [], {}], "é": "\u2028"}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_members_are_those_of_the_whole(tmp_path, indent) -> None:
+    path = tmp_path / "a.json"
+    for content in (MEMBERS, {}, {"questions": []}):
+        path.write_text("\ufeff \n" + json.dumps(content, indent=indent) + "\n ", encoding="utf-8")
+        assert dict(read_members(path)) == content
+    path.write_text(json.dumps(MEMBERS, indent=indent))
+    assert [value for _, value in read_members(path, inside="questions")] == MEMBERS["questions"]
+    assert [name for name, _ in read_members(path, inside="questions")] == list("01234")
+    path.write_text('{"a": 1, "a": 2}')
+    assert list(read_members(path)) == [("a", 1), ("a", 2)]
+
+
+def test_every_cut_and_every_changed_byte_is_refused_or_read_as_json_reads_it(tmp_path) -> None:
+    path, text = tmp_path / "a.json", json.dumps(MEMBERS, ensure_ascii=True)
+    for end in range(len(text)):
+        path.write_text(text[:end])
+        with pytest.raises(XaiError, match=r"a\.json (is cut short|is not JSON as expected)") as caught:
+            list(read_members(path))
+        assert "\n" not in str(caught.value)
+    for place in range(len(text)):
+        for mark in ' ,:{}[]"x0':
+            path.write_text(text[:place] + mark + text[place + 1 :])
+            try:
+                expected = json.loads(path.read_text())
+            except ValueError:
+                expected = None
+            try:
+                found = dict(read_members(path))
+            except XaiError:
+                assert expected is None or not isinstance(expected, dict), path.read_text()
+            else:
+                assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1}', "its object has no list 'questions'"),
+        ('{"questions": {}}', "Expecting '\\['"),
+        ('{"questions": [1,]}', "Expecting a value"),
+        ('{"questions": [1 2]}', "Expecting ','"),
+        ('{"questions": [NaN]}', "NaN is no number of JSON"),
+        ('{"questions": [{"a": 1, "a": 2}]}', "names 'a' twice"),
+        ('{"questions": [1]} x}', "Extra data"),
+        ('{"questions": [1', "is cut short: its JSON has no end after 16 characters"),
+        ('{"questions": ' + "[" * 100_000 + "}", "nested too deeply"),
+    ],
+)
+def test_lists_that_cannot_be_walked_are_one_line(tmp_path, text, message) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(XaiError, match=message):
+        list(read_members(path, inside="questions"))
+
+
+def test_a_hundred_megabytes_cut_short_take_a_few_times_their_text(tmp_path) -> None:
+    path = tmp_path / "large.json"
+    item = json.dumps({"question_index": 1, "program": [{"type": "filter", "inputs": [i], "_output": [i]} for i in range(40)]})
+    with path.open("w") as file:
+        file.write('{"questions": [')
+        for _ in range(100_000_000 // (1000 * (len(item) + 1))):
+            file.write((item + ",") * 1000)
+        file.write(item[:-20])
+    assert path.stat().st_size > 95 * MEGABYTE
+    code = (
+        "import resource, sys; from pathlib import Path; from xai.base.reading import read_members\n"
+        "try:\n    print(sum(1 for _ in read_members(Path(sys.argv[1]), inside='questions')))\n"
+        "except Exception as error:\n    print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    said, most = done.stdout.splitlines()
+    assert said.startswith(f"{path} is cut short")
+    assert 1024 * int(most) < 500 * MEGABYTE  # its bytes, copied while they are decoded; its values would take more than a gigabyte

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.cbook import get_sample_data
 from PIL import Image
 
-from xai.bench.data.scenes import ANSWERS, ASKERS, CATEGORIES, COLORS, KINDS, Scene, Shape, ask, generate_scene, patch_coverage, samples
+from xai.bench.data.scenes import ANSWERS, ASKERS, CATEGORIES, COLORS, KINDS, Scene, Shape, ask, generate_scene, samples
 from xai.meter import demo
 from xai.meter.demo.training.data import build_scenes, encode_questions, patch_labels, place_labels, region_labels, respell
 
@@ -106,16 +106,6 @@ def test_a_question_is_always_found() -> None:
     only_kind = Scene((Shape("circle", "red", 0.3, 0.3, 0.1, 0.1), Shape("circle", "red", 0.7, 0.7, 0.1, 0.1)), (255, 255, 255))
     with pytest.raises(ValueError, match="allows no question of color"):
         ask(only_kind, np.random.default_rng(0), ("color",))
-
-
-def test_patch_coverage_counts_every_pixel_once() -> None:
-    region = np.zeros((24, 24), bool)
-    region[3:9, 10:20] = True
-    coverage = patch_coverage(region, 12, 12)
-    assert coverage.shape == (12, 12)
-    assert coverage.sum() * 4 == region.sum()
-    with pytest.raises(ValueError, match="does not divide"):
-        patch_coverage(region, 7, 12)
 
 
 def test_labels_name_the_shape_in_each_patch() -> None:

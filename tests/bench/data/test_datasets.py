@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 import random
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from xai.base.errors import XaiError
 from xai.bench.data.datasets import load_samples
+from xai.bench.data.regions import square_cells
 from xai.bench.data.sample import Sample, by_image
 from xai.bench.data.scenes import SCENE_SIDE, SCENES, samples
 from xai.bench.data.vqa import soft_scores
@@ -26,10 +28,10 @@ def write_jsonl(folder: Path, *entries: object) -> Path:
 
 def test_scenes_are_generated_with_their_regions() -> None:
     found = load_samples("scenes", 14, 5)
-    for sample, (scene, question) in zip(found, samples(5, 14), strict=True):
+    for sample, (scene, question) in zip(pickle.loads(pickle.dumps(found)), samples(5, 14), strict=True):
         assert (sample.question, sample.label) == (question.text, {question.answer: 1.0})
         assert sample.picture() == scene.draw(SCENE_SIDE)
-        region = sample.truth(6, 6)
+        region = sample.truth(square_cells(6, 6))
         assert (region is None) is (not question.region)
         if region is not None:
             assert region.shape == (6, 6)
@@ -111,7 +113,7 @@ def test_a_folder_of_ones_own(tmp_path) -> None:
     assert found["7"].picture() == tmp_path / "a.png"
     assert found["3"].label == {"here": 1.0}
     assert found["3"].picture() == tmp_path / "b" / "c.png"
-    assert found["3"].truth(4, 4) is None
+    assert found["3"].truth(square_cells(4, 4)) is None
 
 
 @pytest.mark.parametrize(

@@ -3,28 +3,31 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xai.bench.data.scenes import Question, Scene, Shape, true_region
+from xai.bench.data.regions import Region, square_cells
+from xai.bench.data.scenes import Scene, Shape, true_region
 from xai.bench.measures.pointing import Pointing, energy_inside, is_hit, pointing_samples, pointing_table, wilson
 
 SCENE = Scene((Shape("rectangle", "red", 0.25, 0.25, 0.125, 0.125), Shape("circle", "blue", 0.7, 0.7, 0.1, 0.1)), (255, 255, 255))
 
 
-def question(*region: int) -> Question:
-    return Question("Is there?", "yes", "existence", region)
+def covered_by(*shapes: int) -> Region:
+    region = true_region(SCENE, shapes, square_cells(8, 8))
+    assert region is not None
+    return region
 
 
 def test_the_truth_lies_where_the_shapes_are() -> None:
-    covered = true_region(SCENE, question(0), 8, 8)
+    covered = covered_by(0)
     assert covered.shape == (8, 8)
     inside = np.zeros((8, 8), bool)
     inside[1:3, 1:3] = True
     assert (covered[inside] > 0.95).all()
     assert covered[~inside].sum() < 0.5  # a line of pixels at most
-    assert np.allclose(true_region(SCENE, question(0, 1), 8, 8), covered + true_region(SCENE, question(1), 8, 8))
+    assert np.allclose(covered_by(0, 1), covered + covered_by(1))
 
 
 def test_a_hit_is_a_maximum_in_the_region() -> None:
-    covered = true_region(SCENE, question(0), 8, 8)
+    covered = covered_by(0)
     relevance = np.zeros((8, 8))
     relevance[2, 1] = 1
     assert is_hit(relevance, covered)

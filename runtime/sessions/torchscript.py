@@ -45,7 +45,7 @@ class TorchScriptSession:
             torch.set_num_threads(threads)
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+                warnings.filterwarnings("ignore", message=".*torch.jit")  # deprecated; by which category depends on PyTorch
                 self._module = torch.jit.load(path, map_location=self.device)
         except Exception as error:  # a damaged file may end in any
             raise XaiError(f"PyTorch cannot load {path}: {first_line(error)}") from error

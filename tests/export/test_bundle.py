@@ -82,7 +82,7 @@ def test_torchscript_runs_only_where_it_is_trusted(bundle: Bundle) -> None:
 
 
 def test_torchscript_runs_where_it_was_not_traced(bundle: Bundle) -> None:
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns((DeprecationWarning, FutureWarning), match="torch.jit"):
         module = torch.jit.load(bundle.file("graphs.pt"))
     for name in bundle.manifest.graphs:
         assert 'value="cpu"' not in str(getattr(module, name).graph), name

@@ -75,7 +75,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     default="published",
     show_default=True,
     metavar="NAMES",
-    help="By comma: synergy, saco, contrast, prior, or all. `published` is always measured.",
+    help="By comma: synergy, saco, contrast, prior, truth, or all. `published` is always measured.",
 )
 @click.option("--modality", callback=_some("image", "text"), default="image,text", show_default=True, help="What is removed.")
 @click.option(
@@ -153,7 +153,7 @@ def perturb(
     check_measures(measured, explainer.session.description.answers)
     if as_published:
         check_published(chosen, explainer.session.description, (), ())
-    source = _boxes(explainer, data, boxes, found)
+    source = box_source(explainer, data, boxes, found)
     compared = _reference(explainer, model, reference) if cross_check else None
     allowed = session_memory(explainer.session, round(memory * GIBIBYTE))
     questions = batch or allowed.questions(usual_tokens(explainer.session.description))
@@ -164,7 +164,7 @@ def perturb(
     _print(folder, as_json)
 
 
-def _boxes(explainer: Explainer, data: str, boxes: Path | None, samples: Sequence[Sample]) -> BoxSource | None:
+def box_source(explainer: Explainer, data: str, boxes: Path | None, samples: Sequence[Sample]) -> BoxSource | None:
     """Where the images' box features lie. Raises `BadInput` where the model takes none, or needs them and the data has none."""
     from xai.bench.data.boxes import BoxSource
     from xai.bench.data.datasets import DATASETS

@@ -145,8 +145,8 @@ def _check_truth(fields: Fields) -> None:
 
 TRUTH = Measure(
     "truth",
-    "Truth, of rightly answered questions: pointing hit, relevance mass and relevance rank in the true region; by size of the region; and of "
-    "each word's map in the region of what it names",
+    "Truth, of rightly answered questions: pointing hit, relevance mass and relevance rank in the true region; by size of the region; and "
+    "of each word's map in the region of what it names",
     key_per_method("truth"),
     lambda explained: [explained.maps.keep()],
     _fields,

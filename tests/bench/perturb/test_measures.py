@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import xai
 from xai.base.errors import XaiError
+from xai.bench.data.datasets import load_samples
+from xai.bench.data.regions import square_cells
 from xai.bench.data.sample import Sample
 from xai.bench.measures.table import FIRST, MEASURES
+from xai.bench.measures.truth import SIZES, Truth, judge_words
 from xai.bench.perturb.answering import PreparedQuestion, run_chunk
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.report.markdown import table_markdown
@@ -51,7 +55,9 @@ def prepared_questions(golden) -> list[PreparedQuestion]:
     for c, case in enumerate(golden.cases):
         pixels, _ = preprocess(open_image(golden.image(c)), golden.explainer.session.description)
         sample = Sample(str(c), case["image"], case["question"], case["label"], lambda: "")
-        found.append(PreparedQuestion(c, sample, (pixels,), np.array(case["ids"]), np.zeros((6, 6, 4))))
+        question = golden.explainer.encoder.encode(case["question"])
+        assert question.ids.tolist() == case["ids"]
+        found.append(PreparedQuestion(c, sample, (pixels,), question, np.zeros((6, 6, 4))))
     return found
 
 
@@ -148,13 +154,45 @@ def test_other_families_are_measured_too(family_goldens, name, tmp_path, monkeyp
         assert set(own) == {
             ("prior", None),
             ("cost", None),
-            *((m, r) for m in ("synergy", "saco", "contrast") for r in ("relevance-maps", "random")),
+            *((m, r) for m in ("synergy", "saco", "contrast", "truth") for r in ("relevance-maps", "random")),
         }
         one_word = len(case["ids"]) == 3
         assert (own["saco", "random"]["groups"]["text"] is None) == one_word
         assert (own["contrast", "random"]["distances"]["text"] is None) == one_word
+        assert (own["truth", "random"]["region"], own["truth", "random"]["words"]) == (None, {})
+        assert (own["truth", "relevance-maps"]["between"], own["truth", "random"]["between"]) == ("relevance", "affinity")
         assert (own["contrast", "relevance-maps"]["target"], own["contrast", "random"]["target"]) == (True, False)
     assert sum(len(case["ids"]) == 3 for case in golden.cases)
+
+
+def test_truth_is_held_against_the_maps_that_explain_gives(tmp_path, monkeypatch) -> None:
+    """On generated scenes: hit and mass as in the lines of the published test, words as `Explainer.explain` has them."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--samples", "6", "--methods", "relevance-maps,rollout", "--measures", "truth", "-o", "out"]
+    result = CliRunner().invoke(main, ["bench", "perturb", *arguments])
+    assert result.exit_code == 0, result.output
+    lines, explainer = lines_of(Path("out")), xai.load()
+    samples = {sample.question_id: sample for sample in load_samples("scenes", 6)}
+    cells = square_cells(explainer.session.description.grid, explainer.session.description.grid)
+    for method in ("relevance-maps", "rollout"):
+        own = [line for line in lines if line.get("method") == method]
+        pointing = {line["index"]: line["pointing"] for line in own if line.get("modality") == "image" and line["sign"] == "positive"}
+        for line in (line for line in own if line.get("measure") == "truth"):
+            assert {"hit": line["region"]["hit"], "energy": line["region"]["mass"]} == pointing[line["index"]]
+            sample = samples[line["question_id"]]
+            explanation = explainer.explain(sample.picture(), sample.question, method, word_regions=True)
+            expected = judge_words(explanation.word_regions, sample.words(cells))
+            assert set(line["words"]) == {str(word) for word in expected} != set()
+            for word, truth in expected.items():
+                assert line["words"][str(word)]["hit"] == truth.hit
+                assert line["words"][str(word)]["mass"] == pytest.approx(truth.mass, abs=1e-4)
+                assert line["words"][str(word)]["rank"] == pytest.approx(truth.rank, abs=1e-4)
+            assert line["between"] == explanation.word_regions_kind
+    table = json.loads(Path("out/table.json").read_text())["measures"]["truth"]
+    assert table["groups"] == [[f"{size} {name}".strip() for name in Truth._fields] for size in ("", *SIZES, "word")]
+    right = [line for line in lines if line.get("measure") == "truth" and line["method"] == "rollout" and line["right"]]
+    row = next(row for row in table["rows"] if row["method"] == "rollout")
+    assert row["values"]["rank"]["mean"] == pytest.approx(np.mean([line["region"]["rank"] for line in right]), abs=1e-4)
 
 
 def write(path: Path, change=None) -> RunFolder:
@@ -207,6 +245,13 @@ WRONG = {
     "'cosine' is 2.1, not within 0 and 2": setting("contrast", "dsmi", "distances", "image", "cosine", to=2.1),
     "'spearman' is .*, not within 0 and 0": setting("contrast", "dsmi", "target", to=False),
     "'target' is an integer, not true or false": setting("contrast", "dsmi", "target", to=1),
+    "'right' is an integer, not true or false": setting("truth", "dsmi", "right", to=1),
+    "'size' is 2, not within 0 and 1": setting("truth", "dsmi", "size", to=2),
+    "'size' is of a region that is not there": setting("truth", "dsmi", "region", to=None),
+    "'between' is 'x', none of": setting("truth", "dsmi", "between", to="x"),
+    "'region': 'mass' is 1.5, not within": setting("truth", "random", "region", "mass", to=1.5),
+    "'words': '1': 'rank' is missing": setting("truth", "random", "words", "1", to={"hit": True, "mass": 0.5}),
+    "'words': '-1' is not the place of a word": setting("truth", "random", "words", "-1", to={}),
     "'no_text' is missing": setting("prior", None, "no_text", to=...),
     "'no_image' is -1, not within 0 and 1": setting("prior", None, "no_image", to=-1),
     "'subsets': 'saco' is missing": setting("cost", None, "subsets", "saco", to=...),

@@ -163,8 +163,11 @@ def power_sentence(power: Mapping[str, Any] | None) -> str:
 
 
 def subsets_sentence(subsets: Mapping[str, Mapping[str, float]]) -> str:
-    """Say what each measure costs."""
+    """Say what each measure costs; the time of answering goes with the tokens (docs/methods.md, Cost of the measures)."""
     parts = ", ".join(f"{name} {cost['asked']:.0f}, of them new {cost['new']:.0f}" for name, cost in subsets.items())
-    total = sum(cost["new"] for cost in subsets.values())
-    times = total / subsets[FIRST]["new"] if subsets[FIRST]["new"] else 1
-    return f"Distinct subsets answered per question: {parts}; {total:.0f} in all, {times:.1f} times those of the published test."
+    rows, tokens = (sum(cost[what] for cost in subsets.values()) for what in ("new", "tokens"))
+    published = subsets[FIRST]["tokens"]
+    times = (
+        f", with {tokens / published:.1f} times the tokens of the published test alone: about so many times its time" if published else ""
+    )
+    return f"Distinct subsets answered per question: {parts}; {rows:.0f} in all{times}."

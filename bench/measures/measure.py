@@ -87,6 +87,8 @@ class Column:
     """The column is shown where this modality was asked for; None means always."""
     group: str = ""
     """Columns of one group stand side by side, and their tests are corrected together."""
+    marked: bool = True
+    """Whether the measure's marks are of this column."""
 
 
 @dataclass(frozen=True)

@@ -152,8 +152,12 @@ TRUTH = Measure(
     _fields,
     LineKind(("right", "size", "region", "between", "words"), _check),
     (
-        *(Column(name, partial(_value, name=name, size=None)) for name in Truth._fields),
-        *(Column(f"{size} {name}", partial(_value, name=name, size=size), group=size) for size in SIZES for name in Truth._fields),
+        *(Column(name, partial(_value, name=name, size=None), marked=False) for name in Truth._fields),
+        *(
+            Column(f"{size} {name}", partial(_value, name=name, size=size), group=size, marked=False)
+            for size in SIZES
+            for name in Truth._fields
+        ),
         *(Column(f"word {name}", partial(_word_value, name=name), group="word") for name in Truth._fields),
     ),
     mark=lambda line: "a word's map is an affinity of features, the same for every such method" if line["between"] == "affinity" else None,

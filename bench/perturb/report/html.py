@@ -131,7 +131,7 @@ def _measure(table: Mapping[str, Any]) -> str:
     said = [f"{name}: {power_sentence(power)}" for name, power in table["power"].items() if power]
     notes = "<br>".join(map(escape, [*remarks(table), *said]))
     tables = "".join(
-        _table(("method", *headings(table, group)), ([escape(cell) for cell in row] for row in table_rows(table, group)), "further")
+        _table(headings(table, group), ([escape(cell) for cell in row] for row in table_rows(table, group)), "further")
         for group in known_groups(table)
     )
     return f'<h3>{escape(table["title"])}</h3>{tables}<p class="small">{notes}</p>'

@@ -73,7 +73,7 @@ def _measure(table: Mapping[str, Any]) -> list[str]:
     verdicts = measure_verdicts(table)
     groups = known_groups(table)
     parts = [f"{table['title']}{'.' if groups else ': known of no question.'}"]
-    parts += [plain(["method", *headings(table, group)], table_rows(table, group)) for group in groups]
+    parts += [plain(headings(table, group), table_rows(table, group)) for group in groups]
     parts += remarks(table) if groups else []
     if verdicts:
         said = [f"- {name}: {_sentence(found)}{power_sentence(table['power'][name])}" for name, found in verdicts.items()]

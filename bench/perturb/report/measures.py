@@ -88,6 +88,8 @@ def _table(scores: MeasureScores, images: NDArray[np.int64]) -> dict[str, Any]:
         "title": MEASURES[scores.name].title,
         "columns": {column.name: column.better for column in scores.columns},
         "groups": groups,
+        "marked": [column.name for column in scores.columns if column.marked],
+        "known": {name: int((~np.isnan(np.stack(list(own.values())))).any(0).sum()) for name, own in values.items()},
         "rows": [
             {"method": row, "mark": scores.marks.get(row), "values": {name: estimates[name, row] for name in values}} for row in scores.rows
         ],
@@ -127,15 +129,17 @@ def cell(estimate: Estimate) -> str:
 
 
 def headings(table: Mapping[str, Any], group: Sequence[str]) -> list[str]:
-    """Name columns of one measure's table, with an arrow to the better side."""
+    """Head the columns of a group of one measure's table: how many questions it is of, and names with an arrow to the better side."""
     arrows = {"higher": " ↑", "lower": " ↓", None: ""}
-    return [f"{name}{arrows[table['columns'][name]]}" for name in group]
+    known = max(table["known"][name] for name in group)
+    return [f"method ({known:,} questions)", *(f"{name}{arrows[table['columns'][name]]}" for name in group)]
 
 
 def table_rows(table: Mapping[str, Any], group: Sequence[str]) -> Iterable[list[str]]:
     """Write the rows of these columns of one measure's table; a row with a remark has a star."""
+    marked = set(group) <= set(table["marked"])
     for row in table["rows"]:
-        yield [row["method"] + (" *" if row["mark"] else ""), *(cell(row["values"][name]) for name in group)]
+        yield [row["method"] + (" *" if row["mark"] and marked else ""), *(cell(row["values"][name]) for name in group)]
 
 
 def known_groups(table: Mapping[str, Any]) -> list[list[str]]:

@@ -320,7 +320,13 @@ def test_the_tables_by_hand() -> None:
     assert table["subsets"]["published"] == {"asked": 12, "new": 9, "tokens": 99}
     text = table_markdown(table)
     assert "| dsmi | 0.760 [0.760, 0.760] | 0.950" in text
+    assert "| method (30 questions) | raw ↑ |" in text
     assert "| random * | 0.000" in text
+    assert synergy["known"] == {"raw": 30, "normalised": 30, "unclipped": 30}
+    assert saco["known"] == {"image": 30, "text": 0}
+    assert table["measures"]["truth"]["marked"] == ["word hit", "word mass", "word rank"]
+    assert "| random * | 1.000 [1.000, 1.000]" in text  # of words
+    assert "| random | 1.000 [1.000, 1.000]" in text  # of regions
     assert "Starred (random): depends on no answer: 0 by its nature." in text
     assert "- raw: dsmi is best, ahead of every other method. Not shown to beat random: none. About" in text
     assert "Distinct subsets answered per question: published 12, of them new 9," in text

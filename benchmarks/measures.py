@@ -57,7 +57,7 @@ def cost(session: Session, prepared: Sequence[PreparedQuestion], measures: tuple
     request = Request(table_methods(["all"]), session_memory(session, MEMORY), MOST_QUESTIONS, measures=measures)
     clocked, found, start = Clocked(session), [], time.process_time()
     for first in range(0, len(prepared), MOST_QUESTIONS):
-        found += run_chunk(clocked, prepared[first : first + MOST_QUESTIONS], request)  # type: ignore[arg-type]  # it stands for a session
+        found += run_chunk(clocked, prepared[first : first + MOST_QUESTIONS], request)
     costs = [one for question in found for one in question.costs.values()]
     return Cost(clocked.seconds, time.process_time() - start, sum(one.new for one in costs), sum(one.tokens for one in costs))
 

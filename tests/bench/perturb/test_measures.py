@@ -16,6 +16,7 @@ from xai.base.errors import XaiError
 from xai.bench.data.datasets import load_samples
 from xai.bench.data.regions import square_cells
 from xai.bench.data.sample import Sample
+from xai.bench.measures.contrast import angle_distance, rank_distance
 from xai.bench.measures.table import FIRST, MEASURES
 from xai.bench.measures.truth import SIZES, Truth, judge_words
 from xai.bench.perturb.answering import PreparedQuestion, run_chunk
@@ -193,6 +194,27 @@ def test_truth_is_held_against_the_maps_that_explain_gives(tmp_path, monkeypatch
     right = [line for line in lines if line.get("measure") == "truth" and line["method"] == "rollout" and line["right"]]
     row = next(row for row in table["rows"] if row["method"] == "rollout")
     assert row["values"]["rank"]["mean"] == pytest.approx(np.mean([line["region"]["rank"] for line in right]), abs=1e-4)
+
+
+def test_the_contrast_is_that_of_the_maps_of_the_first_two_answers(tmp_path, monkeypatch) -> None:
+    """As `Explainer.explain` gives them, the answers named."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--samples", "3", "--methods", "dsmi-grad,grad-cam", "--measures", "contrast", "-o", "out"]
+    result = CliRunner().invoke(main, ["bench", "perturb", *arguments])
+    assert result.exit_code == 0, result.output
+    explainer = xai.load()
+    samples = {sample.question_id: sample for sample in load_samples("scenes", 3)}
+    lines = [line for line in lines_of(Path("out")) if line.get("measure") == "contrast" and line["method"] != "random"]
+    assert len(lines) == 6
+    for line in lines:
+        sample = samples[line["question_id"]]
+        question = sample.picture(), sample.question
+        first, second = explainer.answer(*question).top[:2]
+        one, other = (explainer.explain(*question, line["method"], target=answer.text) for answer in (first, second))
+        a, b = one.image_relevance.ravel(), other.image_relevance.ravel()
+        assert line["distances"]["image"]["spearman"] == pytest.approx(rank_distance(a, b), abs=0.01)
+        assert line["distances"]["image"]["cosine"] == pytest.approx(angle_distance(a, b), abs=1e-4)
+    assert any(line["distances"]["image"]["spearman"] > 0.1 for line in lines)
 
 
 def write(path: Path, change=None) -> RunFolder:

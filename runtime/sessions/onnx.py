@@ -30,8 +30,8 @@ DEVICES = {1: "cpu", 2: "cuda"}
 NO_LOG = 4
 """What goes wrong is raised; ONNX Runtime would print it as well."""
 
-WIDENING = ["ConstantFolding"]
-"""Optimisers that would keep every weight of a graph in float64, several times."""
+COPYING = ["ConstantFolding"]
+"""Optimisers that would keep changed copies of weights: of `lrp` every one in float64, several times."""
 
 TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 """NumPy's names of ONNX Runtime's types, of those that a manifest knows."""
@@ -43,7 +43,8 @@ class OnnxSession:
     `provider` is a short or full name; `threads` counts those of one operator, None leaves it to ONNX Runtime.
     Raises `XaiError` where the bundle has no ONNX graphs, and, unless `allow_fallback`, where ONNX Runtime would run another
     provider than the one asked for, or where CuPy is missing beside a GPU. With `allow_fallback` arrays stay on the host.
-    ONNX Runtime profiles what it runs into the folder `profiles`, where one is named.
+    ONNX Runtime profiles what it runs into the folder `profiles`, where one is named. `lean` leaves weights in the file that is mapped
+    and gives memory back after use: loading takes a moment, and no copy of the weights is made for speed.
     """
 
     name = "onnx"
@@ -55,6 +56,7 @@ class OnnxSession:
         threads: int | None = None,
         allow_fallback: bool = False,
         profiles: Path | None = None,
+        lean: bool = False,
     ) -> None:
         onnxruntime.disable_telemetry_events()  # nothing that runs here is told to anybody
         if "onnx" not in bundle.manifest.formats:
@@ -70,6 +72,7 @@ class OnnxSession:
         if self.device == "cuda":
             check_gpu(provider)
         self.profiles = profiles
+        self.lean = lean
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._lock = threading.Lock()
 
@@ -111,6 +114,11 @@ class OnnxSession:
         check_outputs(spec, inputs, found, f"graph {name} of {self.bundle.folder}")
         return found
 
+    def release(self) -> None:
+        """Close every graph that is loaded."""
+        with self._lock:
+            self._sessions.clear()
+
     def _session(self, graph: str) -> onnxruntime.InferenceSession:
         with self._lock:
             if graph not in self._sessions:
@@ -124,12 +132,15 @@ class OnnxSession:
         # Threads that spin while they wait for the next operator still do so while NumPy solves and draws, on the same cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = NO_LOG
+        if self.lean:
+            options.enable_cpu_mem_arena = False
+            options.add_session_config_entry("session.disable_prepacking", "1")
         if self.profiles is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(self.profiles / graph)
         path = self.bundle.file(onnx_file(graph))
         try:
-            session = self._open(path, options, WIDENING if graph == "lrp" else [])
+            session = self._open(path, options, COPYING if self.lean or graph == "lrp" else [])
             spec = self.bundle.manifest.graphs[graph]
             for side, values, wanted in (("input", session.get_inputs(), spec.inputs), ("output", session.get_outputs(), spec.outputs)):
                 check_tensors([Declared(v.name, TYPES.get(v.type, v.type), v.shape) for v in values], wanted, side, str(path))

@@ -70,6 +70,9 @@ class TorchScriptSession:
         check_outputs(spec, inputs, arrays, f"graph {name} of {self.bundle.folder}")
         return arrays
 
+    def release(self) -> None:
+        """Keep the file: all graphs are of one module, which shares its weights."""
+
 
 def _check_method(module: torch.jit.ScriptModule, name: str, spec: GraphSpec, path: Path) -> None:
     """Raise `XaiError` unless the file has a method for a graph that takes and gives as many tensors as its manifest says."""

@@ -163,9 +163,11 @@ def _prove(bundle: Bundle, form: str, trial: Trial, expected: Sequence[Observed]
     ONNX Runtime takes a copy of a graph's weights to multiply faster by default, and keeps what a run took. So the trial is asked without
     that, and one short question again with it, as whoever loads the bundle will ask.
     """
-    parts = [(trial, expected, True), (only(trial, DEFAULT), [expected[DEFAULT]], False)] if form == "onnx" else [(trial, expected, False)]
-    measures = [check_session(open_session(bundle, form, trust=True, lean=lean), *asked) for *asked, lean in parts]
-    runs = [run for *asked, lean in parts for run in list_runs(*asked, "lean" if lean else "default")]
+    parts: list[tuple[Trial, Sequence[Observed], bool]] = [(trial, expected, form == "onnx")]
+    if form == "onnx":
+        parts.append((only(trial, DEFAULT), [expected[DEFAULT]], False))
+    measures = [check_session(open_session(bundle, form, trust=True, lean=lean), asked, wanted) for asked, wanted, lean in parts]
+    runs = [run for asked, wanted, lean in parts for run in list_runs(asked, wanted, "lean" if lean else "default")]
     return worst(*measures), runs
 
 

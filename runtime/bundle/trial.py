@@ -33,7 +33,7 @@ DEFAULT = 2
 WHOLE = 1
 """The question that is asked about all tokens of its picture."""
 
-FEW, FEWER = 65, 49
+FEW, FEWER = 65, 25
 """Image tokens that the others see at most, of a batch's two questions the first and the second: time and memory grow with their
 square, and no graph knows how many there are."""
 

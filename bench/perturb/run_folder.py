@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,12 +23,14 @@ from xai.base.errors import BadInput, XaiError
 from xai.base.files import json_bytes, write
 from xai.base.lock import holder, locked
 from xai.base.reading import Fields, read_json
+from xai.bench.measures.table import FIRST, MEASURES, find_measures
 from xai.bench.perturb.plan import MODALITIES, SIGNS
 from xai.bench.perturb.request import Chunk, join_chunks, result_columns
 from xai.bench.perturb.result_lines import Expected, Line, QuestionLines, line_bytes, read_questions
 from xai.bench.perturb.seal import CHECK, seal, unseal
 
 FOLDER_FORMAT = 2
+_DRAFT = re.compile(r"\.xai-[0-9a-f]{16}|status\.json\.part")
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,10 @@ class RunFolder:
         return self.path / "run.json"
 
     @property
+    def state(self) -> Path:
+        return self.path / "status.json"
+
+    @property
     def lock(self) -> Path:
         return self.path / "run.lock"
 
@@ -118,12 +125,14 @@ class RunFolder:
         try:
             with locked(self.lock, str(self.path)):
                 self._begin(record, resume)
+                self._remove_drafts()
                 try:
                     yield
                 except BaseException:
                     if not self._holds_results(record):
                         self.results.unlink(missing_ok=True)
                         self.run.unlink(missing_ok=True)
+                        self.state.unlink(missing_ok=True)
                     raise
         finally:
             if new:
@@ -144,6 +153,12 @@ class RunFolder:
             raise XaiError(f"{self.path} holds another run, with other questions in this shard: name another folder")
         if not resume:
             raise XaiError(f"{self.path} holds this run already: go on with --resume, or name another folder")
+
+    def _remove_drafts(self) -> None:
+        """Remove what a kill left of files that were about to be written (`base/files.py`)."""
+        for path in self.path.iterdir():
+            if _DRAFT.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
     def _holds_results(self, record: RunRecord) -> bool:
         """Say whether anything of worth would be lost with the results: an answered question, or lines that somebody damaged."""
@@ -171,10 +186,13 @@ class RunFolder:
         return done
 
     def append(self, lines: Sequence[Line], record: RunRecord) -> None:
-        """Add a chunk's lines. Raises `XaiError` where that fails, as on a full disk; `repair` then cuts off what was written."""
+        """Add a chunk's lines, on the disk when this returns. Raises `XaiError` where that fails, as where it is full; `repair` then cuts
+        off what was written."""
         try:
             with self.results.open("ab") as file:
                 file.write(line_bytes(lines, record.expected.key))
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise XaiError(f"cannot write {self.results}: {error.strerror}; whole chunks are kept: go on with --resume") from error
 
@@ -200,6 +218,8 @@ def _read_record(fields: Fields) -> RunRecord:
         settings.integer("image_size", 1)
     if "boxes_sha256" in settings.content:
         settings.get("boxes_sha256", str)
+    if "measures" in settings.content and not _are_measures(tuple(settings.items("measures", str))):
+        raise settings.refuse("measures", f"is not {FIRST} with others of {', '.join(MEASURES)}, in this order")
     if "as_published" in settings.content:
         settings.get("as_published", bool)
     for name, allowed in (("methods", None), ("modalities", MODALITIES), ("signs", SIGNS)):
@@ -219,6 +239,11 @@ def _read_record(fields: Fields) -> RunRecord:
         chunks.append(Chunk(*pair))
     content = unseal(fields)
     return RunRecord(content["settings"], (shard[0], shard[1]), tuple(chunks), content["about"])
+
+
+def _are_measures(names: tuple[str, ...]) -> bool:
+    """Whether a run notes these: more than the published test, in the order of the table."""
+    return len(names) > 1 and set(names) <= set(MEASURES) and names == find_measures(names)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -6,8 +6,10 @@ from xai.commands.table import Commands
 
 COMMANDS = {
     "perturb": "xai.commands.bench.perturb:perturb",
+    "status": "xai.commands.bench.status:status",
     "merge": "xai.commands.bench.perturb:merge",
     "pointing": "xai.commands.bench.pointing:pointing",
+    "sanity": "xai.commands.bench.sanity:sanity",
     "latency": "xai.commands.bench.latency:latency",
     "compare": "xai.commands.bench.compare:compare",
     "eigen": "xai.commands.bench.eigen:eigen",
@@ -19,4 +21,4 @@ COMMANDS = {
 
 @click.group(commands=Commands(COMMANDS))
 def bench() -> None:
-    """Measure what explanations are worth, and what they cost."""
+    """Measuring what explanations are worth, and what they cost."""

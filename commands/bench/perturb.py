@@ -13,6 +13,7 @@ import click
 from xai.base.errors import BadInput, XaiError
 from xai.base.messages import LOG, say
 from xai.commands.bench.counter import Counter
+from xai.commands.bench.crew import CrewOptions, crew_options
 from xai.commands.bench.finite import Finite
 from xai.commands.options import model_options
 from xai.models.load import ModelOptions
@@ -70,6 +71,13 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     help="Box features of the images, for a model that takes them: a TSV, or a folder of IMAGE.npz.",
 )
 @click.option("--methods", default="all", show_default=True, metavar="NAMES", help="By comma; NAME@all uses all layers. `random` is added.")
+@click.option(
+    "--measures",
+    default="published",
+    show_default=True,
+    metavar="NAMES",
+    help="By comma: synergy, saco, contrast, prior, or all. `published` is always measured.",
+)
 @click.option("--modality", callback=_some("image", "text"), default="image,text", show_default=True, help="What is removed.")
 @click.option(
     "--sign", callback=_some("positive", "negative"), default="positive,negative", show_default=True, help="Which tokens go first."
@@ -90,6 +98,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     metavar="GB",
     help="For one run of the model; the process holds more.",
 )
+@crew_options
 @click.option("--skip-broken", is_flag=True, help="Leave out, and count, questions that cannot be used, instead of stopping.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
 @click.option("--shard", callback=_shard, default="1/1", metavar="i/n", help="Run part i of n; join the folders with `xai bench merge`.")
@@ -109,6 +118,7 @@ def perturb(
     data: str,
     boxes: Path | None,
     methods: str,
+    measures: str,
     modality: tuple[str, ...],
     sign: tuple[str, ...],
     as_published: bool,
@@ -116,6 +126,7 @@ def perturb(
     seed: int,
     batch: int,
     memory: float,
+    crew: CrewOptions,
     skip_broken: bool,
     resume: bool,
     shard: tuple[int, int],
@@ -129,6 +140,7 @@ def perturb(
     """
     from xai.bench.data.datasets import load_samples
     from xai.bench.data.sample import by_image
+    from xai.bench.measures.table import check_measures, find_measures
     from xai.bench.perturb.memory import session_memory, usual_tokens
     from xai.bench.perturb.request import Request, table_methods
     from xai.runtime.methods import check_offered
@@ -137,23 +149,26 @@ def perturb(
     if reference and not cross_check:
         raise click.UsageError("--reference is for --cross-check N, which compares with it")
     chosen = table_methods(_names(methods))
+    measured = find_measures(_names(measures))
     found = by_image(load_samples(data, samples, seed, Counter("questions made", patience=2)))
+    model = crew.model(model)
     explainer = model.open()
     check_offered(chosen, explainer.session.description)
+    check_measures(measured, explainer.session.description.answers)
     if as_published:
         check_published(chosen, explainer.session.description, (), ())
-    source = _boxes(explainer, data, boxes, found)
+    source = box_source(explainer, data, boxes, found)
     compared = _reference(explainer, model, reference) if cross_check else None
     allowed = session_memory(explainer.session, round(memory * GIBIBYTE))
     questions = batch or allowed.questions(usual_tokens(explainer.session.description))
-    request = Request(chosen, allowed, questions, modality, sign, seed, source, as_published)
-    folder = _measure(model, explainer, found, request, data, shard, output, resume, skip_broken)
+    request = Request(chosen, allowed, questions, modality, sign, seed, source, as_published, measured)
+    folder = _measure(model, explainer, found, request, data, shard, output, resume, skip_broken, crew)
     if compared is not None:
         _cross_check(explainer, compared, found[:cross_check], request, folder)
     _print(folder, as_json)
 
 
-def _boxes(explainer: Explainer, data: str, boxes: Path | None, samples: Sequence[Sample]) -> BoxSource | None:
+def box_source(explainer: Explainer, data: str, boxes: Path | None, samples: Sequence[Sample]) -> BoxSource | None:
     """Where the images' box features lie. Raises `BadInput` where the model takes none, or needs them and the data has none."""
     from xai.bench.data.boxes import BoxSource
     from xai.bench.data.datasets import DATASETS
@@ -180,6 +195,7 @@ def _measure(
     output: Path,
     resume: bool,
     skip_broken: bool,
+    crew: CrewOptions,
 ) -> RunFolder:
     """Run a shard in its folder, which no other process may write to meanwhile, and make of its results what the folder holds."""
     from xai.bench.perturb.report.examples import make_examples
@@ -187,6 +203,9 @@ def _measure(
     from xai.bench.perturb.request import cut_into_chunks, describe_machine, describe_request, join_chunks, shard_chunks
     from xai.bench.perturb.run import run_shard
     from xai.bench.perturb.run_folder import RunFolder, RunRecord
+    from xai.bench.workers.crew import Measuring
+    from xai.bench.workers.state import board_of, summarise
+    from xai.bench.workers.supervise import Supervisor
     from xai.models.load import identify
 
     chunks = shard_chunks(cut_into_chunks([sample.image for sample in samples], request.chunk), shard)
@@ -196,15 +215,16 @@ def _measure(
     record = RunRecord(settings, shard, join_chunks(chunks), describe_machine())
     folder = RunFolder(output)
     try:
-        with folder.writing(record, resume):
+        with folder.writing(record, resume), board_of(folder.state, record.count, Counter("questions")) as board:
             if settings["unknown_labels"]:
                 LOG.warning("%s questions have no true answer that the model can give: they score 0", settings["unknown_labels"])
             start = time.perf_counter()
-            count = run_shard(explainer, samples, request, chunks, folder, record, skip_broken, Counter("questions"))
+            workers = crew.crew(model, explainer, Measuring(request, skip_broken), len(chunks))
+            count = run_shard(Supervisor(workers, samples, board).measure, chunks, folder, record, board.progress)
             seconds = time.perf_counter() - start
             scores = folder_scores(folder)
             if count:
-                say(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each)")
+                say(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each); {summarise(board.state)}")
             write_outputs(folder, scores, make_examples(explainer, samples, scores, request))
     except KeyboardInterrupt as error:
         raise XaiError(f"stopped; what is done lies in {output}: go on with the same command and --resume") from error

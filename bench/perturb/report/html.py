@@ -9,6 +9,7 @@ from typing import Any
 
 from xai.base.uri import data_uri
 from xai.bench.perturb.report.examples import select_examples
+from xai.bench.perturb.report.measures import headings, power_sentence, remarks, table_rows
 from xai.bench.perturb.report.published import published_figures
 from xai.bench.perturb.report.table import verdict
 from xai.runtime.show.scale import legend
@@ -52,6 +53,7 @@ def table_page(table: Mapping[str, Any], curves: bytes, examples: Sequence[Mappi
             "<h2>Further measures</h2>",
             _further(table),
             _remarks(table),
+            *map(_measure, table.get("measures", {}).values()),
             "<h2>Best explained</h2>",
             '<p class="small">Beneath each map the areas of this question alone. Mean gain: its minus tests less its plus tests. '
             f"{escape(legend('dark', 'bright', 'grey'))}</p>",
@@ -122,6 +124,14 @@ def _further(table: Mapping[str, Any]) -> str:
         for row in table["methods"]
     )
     return _table(heads, rows, "further")
+
+
+def _measure(table: Mapping[str, Any]) -> str:
+    """One further measure as `table.md` has it."""
+    said = [f"{name}: {power_sentence(power)}" for name, power in table["power"].items() if power]
+    notes = "<br>".join(map(escape, [*remarks(table), *said]))
+    rows = ([escape(cell) for cell in row] for row in table_rows(table))
+    return f'<h3>{escape(table["title"])}</h3>{_table(("method", *headings(table)), rows, "further")}<p class="small">{notes}</p>'
 
 
 def _remarks(table: Mapping[str, Any]) -> str:

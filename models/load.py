@@ -40,6 +40,9 @@ ONLY_CHECKPOINTS = ("tokenizer", "answers", "image_size", "heads")
 LAYER_ORDERS = ("sequential", "parallel")
 """In which the two layers of a pair run (`xai.meter.config.LayerOrder`)."""
 
+LARGE = 2**28
+"""Bytes of weights that take longer to be copied than one explanation gains by the copies."""
+
 OF_FOLDERS = ("tokenizer", "answers")
 """Of these, what may also take the place of what a folder of transformers holds."""
 
@@ -138,10 +141,10 @@ class ModelOptions:
             raise BadInput(f"answer file {self.answers} does not exist")
         return found
 
-    def open(self) -> Explainer:
-        """The explainer. Raises as `find` does, and `XaiError` where the model cannot be used."""
+    def open(self, once: Sequence[str] = ()) -> Explainer:
+        """The explainer, `once` as `load` takes it. Raises as `find` does, and `XaiError` where the model cannot be used."""
         self.find()
-        return load(**{field.name: getattr(self, field.name) for field in fields(self)})
+        return load(**{field.name: getattr(self, field.name) for field in fields(self)}, once=once)
 
 
 def option_name(field: str) -> str:
@@ -166,6 +169,7 @@ def load(
     threads: int | None = None,
     trust: bool = False,
     allow_fallback: bool = False,
+    once: Sequence[str] = (),
 ) -> Explainer:
     """An explainer for a model: `demo`, an exported bundle (its folder), a METER checkpoint (`.ckpt`, `.pt`, `.safetensors`), the
     folder of another family as transformers' `save_pretrained` writes it (`xai.models.families`), or what `xai pull` fetched, by the same
@@ -182,6 +186,9 @@ def load(
     `session` is `onnx` or `torchscript` for a bundle (default: what it has, ONNX first) and `eager` for a checkpoint or a folder; the
     demo comes as both. `provider` says where it runs: `cpu`, `cuda`, or for `onnx` another of ONNX Runtime's providers; `allow_fallback`
     lets ONNX Runtime take another one, `trust` allows TorchScript, `threads` sets the threads, at most `MAX_THREADS`.
+
+    `once` is for who explains once and ends: it names the graphs of a bundle that this runs. They are loaded by a thread while the rest is
+    prepared, and a bundle whose weights take `LARGE` bytes or more is run where it lies, without copies of them (`OnnxSession`).
 
     Raises `BadInput` for an argument that cannot be, and `XaiError` where something is missing or does not fit.
     """
@@ -200,7 +207,8 @@ def load(
     if session == "eager" or found.kind in ("checkpoint", "folder"):
         explainer = _load_eager(found, tokenizer, answers, image_size, heads, layer_order, session, provider, threads)
     else:
-        explainer = _load_bundle(found, session, provider=provider, threads=threads, trust=trust, allow_fallback=allow_fallback)
+        options = {"provider": provider, "threads": threads, "trust": trust, "allow_fallback": allow_fallback}
+        explainer = _load_bundle(found, session, once, options)
     running = explainer.session
     seconds = time.perf_counter() - start
     LOG.info("%s: session %s, %s on %s, loaded in %.2f s", _described(found), running.name, running.precision, running.provider, seconds)
@@ -242,12 +250,15 @@ def load_bundle(found: FoundModel) -> Bundle:
     return read_bundle(found.path or demo.BUNDLE, packaged=found.path is None)
 
 
-def _load_bundle(found: FoundModel, session: str | None, **options: Any) -> Explainer:
+def _load_bundle(found: FoundModel, session: str | None, once: Sequence[str], options: dict[str, Any]) -> Explainer:
     from xai.meter import demo
+    from xai.runtime.bundle.manifest import WEIGHTS
     from xai.runtime.sessions.open import open_session
 
     bundle = load_bundle(found)
-    running = open_session(bundle, session, **options)
+    weights = bundle.manifest.files.get(WEIGHTS)
+    running = open_session(bundle, session, **options, lean=bool(once) and weights is not None and weights.bytes >= LARGE)
+    running.load_ahead(once)
     remark = demo.remark if found.kind == "demo" else None
     return _explainer(running, bundle.file("tokenizer.json"), bundle.file("answers.json"), remark)
 

@@ -160,5 +160,8 @@ class _Kept:
                 return {name: arrays[name] for name in outputs or arrays}
         raise ValueError(f"graph {graph} gave no {outputs}")
 
+    def load_ahead(self, graphs: Sequence[str]) -> None:
+        """None is loaded."""
+
     def release(self) -> None:
-        """Nothing is loaded."""
+        """None is loaded."""

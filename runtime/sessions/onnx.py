@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,16 @@ class OnnxSession:
         found = {key: xp.from_dlpack(value) for key, value in zip(wanted, binding.get_outputs(), strict=True)}
         check_outputs(spec, inputs, found, f"graph {name} of {self.bundle.folder}")
         return found
+
+    def load_ahead(self, graphs: Sequence[str]) -> None:
+        """Begin to load graphs, one after the other, in a thread: ONNX Runtime lets go of Python's lock while it does."""
+
+        def load() -> None:
+            with suppress(XaiError):  # who runs the graph tries again, and is told
+                for graph in graphs:
+                    self._session(graph)
+
+        threading.Thread(target=load, daemon=True).start()
 
     def release(self) -> None:
         """Close every graph that is loaded."""

@@ -70,6 +70,9 @@ class TorchScriptSession:
         check_outputs(spec, inputs, arrays, f"graph {name} of {self.bundle.folder}")
         return arrays
 
+    def load_ahead(self, graphs: Sequence[str]) -> None:
+        """All of them are loaded."""
+
     def release(self) -> None:
         """Keep the file: all graphs are of one module, which shares its weights."""
 

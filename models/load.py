@@ -40,9 +40,6 @@ ONLY_CHECKPOINTS = ("tokenizer", "answers", "image_size", "heads")
 LAYER_ORDERS = ("sequential", "parallel")
 """In which the two layers of a pair run (`xai.meter.config.LayerOrder`)."""
 
-LARGE = 2**28
-"""Bytes of weights that take longer to be copied than one explanation gains by the copies."""
-
 OF_FOLDERS = ("tokenizer", "answers")
 """Of these, what may also take the place of what a folder of transformers holds."""
 
@@ -187,8 +184,8 @@ def load(
     demo comes as both. `provider` says where it runs: `cpu`, `cuda`, or for `onnx` another of ONNX Runtime's providers; `allow_fallback`
     lets ONNX Runtime take another one, `trust` allows TorchScript, `threads` sets the threads, at most `MAX_THREADS`.
 
-    `once` is for who explains once and ends: it names the graphs of a bundle that this runs. They are loaded by a thread while the rest is
-    prepared, and a bundle whose weights take `LARGE` bytes or more is run where it lies, without copies of them (`OnnxSession`).
+    `once` is for who explains once and ends: the graphs of a bundle that this runs. Threads load them and hash the weights meanwhile, and
+    a large bundle's weights are used where they lie (`OnnxSession`, `lean`).
 
     Raises `BadInput` for an argument that cannot be, and `XaiError` where something is missing or does not fit.
     """
@@ -207,8 +204,7 @@ def load(
     if session == "eager" or found.kind in ("checkpoint", "folder"):
         explainer = _load_eager(found, tokenizer, answers, image_size, heads, layer_order, session, provider, threads)
     else:
-        options = {"provider": provider, "threads": threads, "trust": trust, "allow_fallback": allow_fallback}
-        explainer = _load_bundle(found, session, once, options)
+        explainer = _load_bundle(found, session, once, provider=provider, threads=threads, trust=trust, allow_fallback=allow_fallback)
     running = explainer.session
     seconds = time.perf_counter() - start
     LOG.info("%s: session %s, %s on %s, loaded in %.2f s", _described(found), running.name, running.precision, running.provider, seconds)
@@ -238,8 +234,8 @@ def _check_order(order: str | None, found: FoundModel) -> None:
         raise BadInput(f"--layer-order is for a METER in the layout of Hugging Face: {_described(found)} has its own")
 
 
-def load_bundle(found: FoundModel) -> Bundle:
-    """The bundle of a name, checked, the demo's for `demo`. Raises `BadInput` for a checkpoint, `XaiError` for damage."""
+def load_bundle(found: FoundModel, weights_later: bool = False) -> Bundle:
+    """The bundle of a name, checked (`read_bundle`), the demo's for `demo`. Raises `BadInput` for a checkpoint, `XaiError` for damage."""
     from xai.meter import demo
     from xai.runtime.bundle.reader import read_bundle
 
@@ -247,17 +243,15 @@ def load_bundle(found: FoundModel) -> Bundle:
         raise BadInput(f"{found.name} is a file; a bundle is a folder: xai export makes one of a checkpoint")
     if found.kind == "folder":
         raise BadInput(f"{found.name} holds a model as transformers saves it, no bundle: xai export makes one of it")
-    return read_bundle(found.path or demo.BUNDLE, packaged=found.path is None)
+    return read_bundle(found.path or demo.BUNDLE, packaged=found.path is None, weights_later=weights_later)
 
 
-def _load_bundle(found: FoundModel, session: str | None, once: Sequence[str], options: dict[str, Any]) -> Explainer:
+def _load_bundle(found: FoundModel, session: str | None, once: Sequence[str], **options: Any) -> Explainer:
     from xai.meter import demo
-    from xai.runtime.bundle.manifest import WEIGHTS
     from xai.runtime.sessions.open import open_session
 
-    bundle = load_bundle(found)
-    weights = bundle.manifest.files.get(WEIGHTS)
-    running = open_session(bundle, session, **options, lean=bool(once) and weights is not None and weights.bytes >= LARGE)
+    bundle = load_bundle(found, weights_later=bool(once))
+    running = open_session(bundle, session, **options, lean=bool(once) and bundle.is_large)
     running.load_ahead(once)
     remark = demo.remark if found.kind == "demo" else None
     return _explainer(running, bundle.file("tokenizer.json"), bundle.file("answers.json"), remark)

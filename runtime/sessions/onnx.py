@@ -110,7 +110,9 @@ class OnnxSession:
                 binding.bind_output(names[key], *device)
             session.run_with_iobinding(binding)
         except Exception as error:  # a dozen types of its own, and Python's where its words are not UTF-8
+            self.bundle.settle()  # says which file is damaged
             raise XaiError(f"ONNX Runtime cannot run graph {name} of {self.bundle.folder}: {first_line(error)}") from error
+        self.bundle.settle()
         found = {key: xp.from_dlpack(value) for key, value in zip(wanted, binding.get_outputs(), strict=True)}
         check_outputs(spec, inputs, found, f"graph {name} of {self.bundle.folder}")
         return found
@@ -158,6 +160,7 @@ class OnnxSession:
         except XaiError:
             raise
         except Exception as error:  # as in `run`
+            self.bundle.settle()
             raise XaiError(f"ONNX Runtime cannot load {path}: {first_line(error)}") from error
         used = session.get_providers()[0]
         if used != self.asked and not self.allow_fallback:

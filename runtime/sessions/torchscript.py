@@ -35,6 +35,7 @@ class TorchScriptSession:
         if not trust:
             raise XaiError(f"{path} is code that would run on this machine: if you trust who made it, say so with --trust")
         check_device(self.name, provider)
+        bundle.settle()  # of what is still being read it reads nothing, and waits for nothing later
         self.bundle = bundle
         self.source = f"bundle {bundle.folder}"
         self.device = self.provider = provider

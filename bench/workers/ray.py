@@ -25,6 +25,8 @@ from xai.models.load import ModelOptions
 
 PATIENCE = 600.0
 """Seconds until a run ends for which no node has a place: clusters that grow by themselves take minutes."""
+_ANSWERED = 10.0
+"""Seconds in which somebody must answer at the cluster's address."""
 _LOOK = 2.0
 """Seconds between two looks at how large the cluster is."""
 
@@ -131,7 +133,7 @@ class RayCrew:
 
         options = {"num_cpus": self.threads, "num_gpus": self._gpus, "max_restarts": 0, "max_task_retries": 0}
         actor = ray.remote(Actor).options(**options).remote()
-        opening = Opening(place, self._label, self.measuring, self.threads, os.getcwd(), self.needs, XAI_VERSION)  # noqa: PTH109
+        opening = Opening(place, self._label, self.measuring, self.threads, str(Path.cwd()), self.needs, XAI_VERSION)
         self._workers[place] = _Worker(actor, actor.open.remote(opening, [self._files]))
 
     def give(self, place: int, task: Task) -> None:
@@ -176,9 +178,10 @@ class RayCrew:
         label, files = pack(self.model)
         former = signal.getsignal(signal.SIGTERM)
         try:
+            _knock(self.address)
             ray.init(address=self.address or None, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            where = self.address or "on this machine"
+        except (OSError, RuntimeError, ValueError) as error:
+            where = f"answers at {self.address}" if self.address else "could be begun here"
             raise XaiError(f"no Ray cluster {where}: {first_line(error)}; begin one with ray start --head, or name its address") from error
         finally:
             signal.signal(signal.SIGTERM, former)  # which Ray takes for itself
@@ -192,6 +195,13 @@ class RayCrew:
         for actor in (*self._idle.values(), *(worker.actor for worker in self._workers.values())):
             ray.kill(actor)
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` where nobody answers at `HOST:PORT`: Ray itself would try again for minutes, and then end the process."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), _ANSWERED).close()
 
 
 def _import_ray() -> Any:

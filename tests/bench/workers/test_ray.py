@@ -51,7 +51,7 @@ def lose_nodes(folder: Path, rounds: int) -> dict[str, int]:
 def test_a_cluster_that_loses_a_node_finishes_with_the_same_bytes(alone, tmp_path) -> None:
     """Half a minute."""
     counts = lose_nodes(tmp_path, 1)
-    assert counts == {"node": 1, "chunks given again": 1}
+    assert counts["node"] == counts["chunks given again"] == 1
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_nodes_actors_and_drivers_end_at_random_moments(alone, tmp_path) -> None
     ("arguments", "message"),
     [
         (["--ray", "--devices", "cuda:0"], "--devices names this machine's GPUs"),
-        (["--ray", "127.0.0.1:1", "--samples", "3"], "no Ray cluster 127.0.0.1:1"),
+        (["--ray", "127.0.0.1:1", "--samples", "3"], "no Ray cluster answers at 127.0.0.1:1: "),
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path, arguments, message) -> None:

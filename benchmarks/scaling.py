@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py                  # the published 3,303 questions, and the 214,354 of VQAv2's validation
 
-A chunk takes the seconds of its questions, each the mean times a share that was recorded (`RECORDED`); now and then a worker is a straggler, or
+A chunk takes the seconds of its questions, each the mean times a share that was recorded (`RECORDED`); now and then a worker straggles, or
 dies, loses what it had, and comes again. The driver hands out chunks and writes them, one after the other.
 """
 

@@ -70,11 +70,11 @@ def test_what_a_kill_left_is_no_parcel(bundle, tmp_path) -> None:
     assert not (Path(unpack(label, lambda: files).model).parent / "junk").exists()
 
 
-def opening(label, **changes) -> Opening:
+def opening(given, **changes) -> Opening:
     from xai.base.versions import XAI_VERSION
 
     measuring = Measuring(Request((), Memory(1, 1, 1), 1), skip_broken=False)
-    return Opening(2, label, measuring, 1, str(Path.cwd()), (), XAI_VERSION)._replace(**changes)
+    return Opening(2, given, measuring, 1, str(Path.cwd()), (), XAI_VERSION)._replace(**changes)
 
 
 def test_a_node_says_in_one_line_what_it_lacks(bundle, tmp_path, monkeypatch) -> None:

@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from xai.base.errors import BadInput, XaiError
 from xai.bench.data.boxes import BoxSource
@@ -47,8 +48,13 @@ def chunk_lines(explainer: Explainer, samples: Sequence[Sample], request: Reques
     """Measure one chunk of `samples` (images side by side); the lines in the order of the questions.
 
     A sample that cannot be used (its image is missing or broken, its question too long) raises `XaiError`, or becomes a line that says so
-    with `skip_broken`.
+    with `skip_broken`. NumPy's products take one thread: with more, their last bits would be those of the machine's cores.
     """
+    with threadpool_limits(1, "blas"):
+        return _chunk_lines(explainer, samples, request, chunk, skip_broken)
+
+
+def _chunk_lines(explainer: Explainer, samples: Sequence[Sample], request: Request, chunk: Chunk, skip_broken: bool) -> list[Line]:
     prepared, lines = prepare_chunk(explainer, samples, chunk, skip_broken, request.boxes)
     for measured in run_chunk(explainer.session, prepared, request):
         lines += question_lines(measured, request, explainer.answers.names)

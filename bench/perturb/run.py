@@ -78,7 +78,7 @@ def prepare_chunk(
         try:
             if isinstance(own, XaiError):
                 raise own
-            prepared.append(PreparedQuestion(index, sample, own.picture, explainer.encoder.encode(sample.question).ids, own.cells))
+            prepared.append(PreparedQuestion(index, sample, own.picture, explainer.encoder.encode(sample.question), own.cells))
         except XaiError as error:
             if not skip_broken:
                 raise XaiError(f"question {sample.question_id}: {error} (--skip-broken goes on without it)") from error

@@ -76,7 +76,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     default="published",
     show_default=True,
     metavar="NAMES",
-    help="By comma: synergy, saco, contrast, prior, or all. `published` is always measured.",
+    help="By comma: synergy, saco, contrast, prior, truth, or all. `published` is always measured.",
 )
 @click.option("--modality", callback=_some("image", "text"), default="image,text", show_default=True, help="What is removed.")
 @click.option(

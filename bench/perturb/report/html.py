@@ -9,7 +9,7 @@ from typing import Any
 
 from xai.base.uri import data_uri
 from xai.bench.perturb.report.examples import select_examples
-from xai.bench.perturb.report.measures import headings, power_sentence, remarks, table_rows
+from xai.bench.perturb.report.measures import headings, known_groups, power_sentence, remarks, table_rows
 from xai.bench.perturb.report.published import published_figures
 from xai.bench.perturb.report.table import verdict
 from xai.runtime.show.scale import legend
@@ -130,8 +130,11 @@ def _measure(table: Mapping[str, Any]) -> str:
     """One further measure as `table.md` has it."""
     said = [f"{name}: {power_sentence(power)}" for name, power in table["power"].items() if power]
     notes = "<br>".join(map(escape, [*remarks(table), *said]))
-    rows = ([escape(cell) for cell in row] for row in table_rows(table))
-    return f'<h3>{escape(table["title"])}</h3>{_table(("method", *headings(table)), rows, "further")}<p class="small">{notes}</p>'
+    tables = "".join(
+        _table(headings(table, group), ([escape(cell) for cell in row] for row in table_rows(table, group)), "further")
+        for group in known_groups(table)
+    )
+    return f'<h3>{escape(table["title"])}</h3>{tables}<p class="small">{notes}</p>'
 
 
 def _remarks(table: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from xai.bench.workers.crew import Measuring
 from xai.bench.workers.local import LocalCrew, visible_device
 from xai.bench.workers.supervise import Supervisor
 from xai.cli import main
+from xai.commands.bench.crew import CrewOptions
 from xai.models.load import ModelOptions
 from xai.tests.bench.workers.crews import board
 from xai.tests.bench.workers.runs import (
@@ -181,6 +182,20 @@ def test_threads_and_devices_are_shared_out(monkeypatch) -> None:
         visible_device(2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert visible_device(2) == "2"
+
+
+def test_auto_takes_no_more_workers_than_the_memory_holds(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 12 * 2**30 // 4096}.__getitem__)
+    measuring = Measuring(Request((), Memory(4 * 2**30, 1, 1), 1), skip_broken=False)
+
+    def places(workers) -> int:
+        return CrewOptions(workers, ()).crew(ModelOptions(), None, measuring, 100, ()).places
+
+    assert places("auto") == 3
+    assert not caplog.records
+    assert places(5) == 5
+    assert "5 workers of --memory 4 GB are more than this machine has" in caplog.text
 
 
 @pytest.mark.parametrize(

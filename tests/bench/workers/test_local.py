@@ -32,6 +32,7 @@ from xai.tests.bench.workers.runs import (
     command,
     drafts,
     outputs,
+    own_workers,
     results,
     run,
     state,
@@ -153,14 +154,14 @@ def test_a_question_that_ends_three_workers_is_named(tmp_path, picture, reason) 
         for lines in crew_of(tmp_path, deadly(picture)).measure(chunks):
             found.append(lines)
     assert [lines[0]["index"] for lines in found] == [0, 1]
-    assert not children(os.getpid())
+    assert own_workers() == []
 
 
 def test_a_model_that_a_worker_cannot_open_is_one_line(tmp_path) -> None:
     supervisor = crew_of(tmp_path, load_samples("scenes", 1, 7), ModelOptions(model=str(tmp_path / "none")))
     with pytest.raises(XaiError, match="none does not exist"):
         next(supervisor.measure([Chunk(0, 1)]))
-    assert not children(os.getpid())
+    assert own_workers() == []
 
 
 def test_a_broken_picture_ends_the_run_as_in_one_process(tmp_path) -> None:

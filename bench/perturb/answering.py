@@ -19,6 +19,7 @@ from xai.runtime.description import IMAGE, TEXT, Description
 from xai.runtime.engine import Answered, explain_tokens
 from xai.runtime.evidence import modality_of, solved_graphs
 from xai.runtime.inputs.encode import EncodedImages, encode_distinct
+from xai.runtime.inputs.question import EncodedQuestion
 from xai.runtime.masked.masking import Kept, answer_kept, kept_places, text_to_cut
 from xai.runtime.methods import Method
 from xai.runtime.relevance import Relevance
@@ -32,15 +33,22 @@ Picture = tuple[NDArray[np.float32], ...]
 
 @dataclass(frozen=True)
 class PreparedQuestion:
-    """A sample ready to be run: its picture as the model takes it, and token ids (T,)."""
+    """A sample ready to be run: its picture as the model takes it, and its question in tokens."""
 
     index: int
     """Place in the run's order, which results are sorted by."""
     sample: Sample
     picture: Picture
-    ids: NDArray[np.int64]
+    question: EncodedQuestion
     cells: Cells
     """Where the map's scores lie: (rows, columns, 4) of the picture's patches, or (N, 4) of its boxes."""
+    thumbnail: bytes | None = None
+    """What the model saw of the picture, as a JPEG for the report; None where it is not drawn there."""
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Token ids (T,)."""
+        return self.question.ids
 
 
 class Questions(NamedTuple):

@@ -41,6 +41,8 @@ class Request:
     """Orders the questions, or names the scenes, and feeds the floor `random`."""
     boxes: BoxSource | None = None
     """Of a model that takes boxes, where its images' box features lie; None where the images of the data are files of them."""
+    shown: int = 0
+    """Questions, from the first, that the report shows one by one. No result depends on it."""
 
 
 def table_methods(names: Sequence[str]) -> tuple[Method, ...]:

@@ -22,6 +22,7 @@ from xai.base.errors import BadInput, XaiError
 from xai.base.files import json_bytes, write
 from xai.base.lock import holder, locked
 from xai.base.reading import Fields, read_json
+from xai.bench.perturb import shown
 from xai.bench.perturb.plan import MODALITIES, SIGNS
 from xai.bench.perturb.request import Chunk, join_chunks, result_columns
 from xai.bench.perturb.result_lines import Expected, Line, QuestionLines, line_bytes, read_questions
@@ -78,6 +79,11 @@ class RunFolder:
         return self.path / "run.json"
 
     @property
+    def shown(self) -> Path:
+        """What the report loads."""
+        return self.path / shown.FOLDER
+
+    @property
     def lock(self) -> Path:
         return self.path / "run.lock"
 
@@ -124,6 +130,7 @@ class RunFolder:
                     if not self._holds_results(record):
                         self.results.unlink(missing_ok=True)
                         self.run.unlink(missing_ok=True)
+                        shutil.rmtree(self.shown, ignore_errors=True)
                     raise
         finally:
             if new:
@@ -169,6 +176,17 @@ class RunFolder:
         except OSError as error:
             raise XaiError(f"{self.results} cannot be repaired: {error.strerror}") from error
         return done
+
+    def show(self, files: Mapping[str, bytes]) -> None:
+        """Add what the report shows of a chunk's questions, before its lines, which say that the chunk is done. Raises `XaiError`."""
+        if not files:
+            return
+        try:
+            for folder in {(self.shown / name).parent for name in files}:
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise XaiError(f"cannot write {self.shown}: {error.strerror}; whole chunks are kept: go on with --resume") from error
+        write({self.shown / name: content for name, content in files.items()})
 
     def append(self, lines: Sequence[Line], record: RunRecord) -> None:
         """Add a chunk's lines. Raises `XaiError` where that fails, as on a full disk; `repair` then cuts off what was written."""
@@ -248,6 +266,10 @@ def merging(folders: Sequence[Path], target: Path) -> Iterator[RunFolder]:
         with draft.results.open("wb") as file:
             for question in heapq.merge(*(shard.read_questions() for shard in shards), key=lambda question: question.index):
                 file.write(line_bytes(question.lines, joined.expected.key))
+        for shard in shards:
+            for source, target_file in shown.copies(shard.path, draft.path).items():
+                target_file.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target_file)
         yield draft
         draft.path.rename(target)
     except OSError as error:

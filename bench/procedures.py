@@ -17,6 +17,8 @@ class Procedure(NamedTuple):
     run: Callable[[Any, tuple[Tensor, ...], Tensor, str, str, str], PublishedRun]
     """Takes the network, its picture's tensors, ids (1, T), a method's reference name, modality and sign."""
     methods: Collection[str]
+    as_published: Callable[[Any, tuple[Tensor, ...], Tensor, str, str, str], PublishedRun] | None = None
+    """The same where the published figures did not always explain the answer; None where they did."""
 
 
 def _run_meter(model: Any, picture: tuple[Tensor, ...], ids: Tensor, method: str, modality: str, sign: str) -> PublishedRun:
@@ -27,6 +29,6 @@ def _run_meter(model: Any, picture: tuple[Tensor, ...], ids: Tensor, method: str
 PROCEDURES: dict[str, Procedure] = {
     "meter": Procedure(_run_meter, published.REFERENCE_NAMES),
     "vilt": Procedure(published_vilt.run_vilt, published_vilt.METHODS),
-    "lxmert": Procedure(published_lxmert.run_lxmert, published_lxmert.METHODS),
+    "lxmert": Procedure(published_lxmert.run_lxmert, published_lxmert.METHODS, published_lxmert.run_as_published),
 }
 """By the family's name in its description."""

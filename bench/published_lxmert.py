@@ -48,12 +48,22 @@ def run_lxmert(model: Any, picture: tuple[Tensor, ...], ids: Tensor, method: str
     """Do one of the published table's runs on one question; `model` is a `LxmertForQuestionAnswering`, `picture` its features (1, N, D) and
     boxes (1, N, 4), `ids` (1, T), `method` one of `METHODS`. Raises `ReferenceFails` where the published code fails.
     """
-    text, image = METHODS[method](record_lxmert(model, picture, ids))
+    return _run(model, picture, record_lxmert(model, picture, ids, torch.max), method, modality, sign, ids)
+
+
+def run_as_published(model: Any, picture: tuple[Tensor, ...], ids: Tensor, method: str, modality: str, sign: str) -> PublishedRun:
+    """The same of what the published figures explained: by the spectral methods the sum of all scores."""
+    scalar = torch.sum if method in SUMMED else torch.max
+    return _run(model, picture, record_lxmert(model, picture, ids, scalar), method, modality, sign, ids)
+
+
+def _run(model: Any, picture: tuple[Tensor, ...], found: Crossed, method: str, modality: str, sign: str, ids: Tensor) -> PublishedRun:
+    text, image = METHODS[method](found)
     return run_steps(image if modality == "image" else text[1:-1], sign, partial(answer_lxmert, model, picture, ids, modality))
 
 
-def record_lxmert(model: Any, picture: tuple[Tensor, ...], ids: Tensor) -> Crossed:
-    """Answer once and go back from the top answer's logit through the whole network."""
+def record_lxmert(model: Any, picture: tuple[Tensor, ...], ids: Tensor, scalar: Callable[[Tensor], Tensor]) -> Crossed:
+    """Answer once and go back from a scalar of the logits (answers,) through the whole network."""
     model.zero_grad()
     encoder = model.lxmert.encoder
     names, modules = [], []
@@ -68,7 +78,7 @@ def record_lxmert(model: Any, picture: tuple[Tensor, ...], ids: Tensor) -> Cross
         modules += [layer.visual_attention.att.dropout, layer.lang_self_att.self.dropout, layer.visn_self_att.self.dropout]
     with Hooks(modules, retain=True) as maps, Hooks(encoder.x_layers) as outputs:
         logits = _forward(model, picture, ids)[0]
-        logits[logits.argmax()].backward()
+        scalar(logits).backward()
     features = {f"{s}{i}": x.detach()[0] for i, pair in enumerate(outputs.found) for s, x in zip(("text", "image"), pair, strict=False)}
     return Crossed(
         {name: a.detach()[0] for name, a in zip(names, maps.found, strict=True)},
@@ -199,3 +209,6 @@ METHODS: dict[str, Callable[[Crossed], tuple[Tensor, Tensor]]] = {
     "rollout": _rollout,
 }
 """By reference name; all layers count, whichever are asked for."""
+
+SUMMED = ("dsm_grad", "dsm_grad_cam", "dsm_grad@all", "dsm_grad_cam@all")
+"""Whose published figures explain the sum of all scores, not the answer."""

@@ -16,7 +16,7 @@ from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import QuestionPlan, batch_subsets, plan_question
 from xai.bench.perturb.request import Request
 from xai.runtime.description import IMAGE, TEXT, Description
-from xai.runtime.engine import Answered, explain_tokens
+from xai.runtime.engine import Answered, explain_as_published, explain_tokens
 from xai.runtime.evidence import modality_of, solved_graphs
 from xai.runtime.inputs.encode import EncodedImages, encode_distinct
 from xai.runtime.inputs.question import EncodedQuestion
@@ -90,7 +90,7 @@ def run_chunk(session: Session, prepared: Sequence[PreparedQuestion], request: R
         return []
     questions = encode_questions(session, [one.picture for one in prepared], [one.ids for one in prepared], request.memory)
     seeds = [(request.seed << 32) + one.index for one in prepared]
-    explained = explain_questions(session, questions, request.methods, seeds, request.memory)
+    explained = explain_questions(session, questions, request.methods, seeds, request.memory, request.as_published)
     words = session.description.special[TEXT]
     plans = [plan_question(one.relevances, words, request.modalities, request.signs) for one in explained]
     logits = answer_subsets(session, questions, plans, [one.logits for one in explained], request.memory)
@@ -104,13 +104,19 @@ def encode_questions(session: Session, pictures: Sequence[Picture], ids: Sequenc
 
 
 def explain_questions(
-    session: Session, questions: Questions, methods: Sequence[Method], seeds: Sequence[int], memory: Memory
+    session: Session,
+    questions: Questions,
+    methods: Sequence[Method],
+    seeds: Sequence[int],
+    memory: Memory,
+    as_published: bool = False,
 ) -> list[ExplainedQuestion]:
-    """Explain each question's top answer by every method, in one pass of the evidence graph.
+    """Explain each question's top answer by every method, in one pass of the evidence graph; as published, some may need another.
 
     `seeds` holds one seed per question for the floor, so that no question shares its noise with another one.
     """
     description = session.description
+    explain = explain_as_published if as_published else explain_tokens
     tokens, of, mask = questions.images
     rows = memory.evidence(tokens.shape[1], max(len(ids) for ids in questions.ids))
     found: list[ExplainedQuestion] = []
@@ -118,7 +124,7 @@ def explain_questions(
         part = slice(start, start + rows)
         ids = questions.ids[part]
         own, own_mask = EncodedImages(tokens, of[part], mask).each()
-        for one in explain_tokens(session, own, ids, [TOP_ANSWER] * len(ids), methods, seeds=seeds[part], image_mask=own_mask):
+        for one in explain(session, own, ids, [TOP_ANSWER] * len(ids), methods, seeds=seeds[part], image_mask=own_mask):
             logits = np.asarray(to_numpy(one.logits), np.float64)
             found.append(ExplainedQuestion(logits, one.relevances, tuple(_open_graphs(one, method, description) for method in methods)))
     return found

@@ -98,6 +98,7 @@ def cross_check(explainer: Explainer, reference: Explainer, samples: Sequence[Sa
 
     check_reference(explainer, reference)
     procedure = PROCEDURES[reference.session.description.family]
+    run = procedure.as_published if request.as_published and procedure.as_published else procedure.run
     model = reference.session.model  # type: ignore[attr-defined]  # the eager session's own
     checked = CrossCheck(questions=len(samples))
     prepared, _ = prepare_chunk(explainer, samples, Chunk(0, len(samples)), skip_broken=False, boxes=request.boxes)
@@ -116,7 +117,7 @@ def cross_check(explainer: Explainer, reference: Explainer, samples: Sequence[Sa
             theirs: PublishedRun | None = None
             with with_parameter_gradients(model):
                 try:
-                    theirs = procedure.run(model, picture, ids, method.reference_name, modality, sign)
+                    theirs = run(model, picture, ids, method.reference_name, modality, sign)
                 except ReferenceFails:
                     checked.fails_in_reference.append(name)
             checked.reference_seconds += time.perf_counter() - start

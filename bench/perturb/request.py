@@ -41,6 +41,8 @@ class Request:
     """Orders the questions, or names the scenes, and feeds the floor `random`."""
     boxes: BoxSource | None = None
     """Of a model that takes boxes, where its images' box features lie; None where the images of the data are files of them."""
+    as_published: bool = False
+    """Explain what the model's published figures explained (`runtime.engine.explain_as_published`), not always its answer."""
     shown: int = 0
     """Questions, from the first, that the report shows one by one. No result depends on it."""
 
@@ -116,6 +118,7 @@ def describe_request(
         "chunk": request.chunk,
         "memory": request.memory.limit,
         "xai": XAI_VERSION,
+        **({"as_published": True} if request.as_published else {}),
         **({"boxes_sha256": request.boxes.sha256(sample.image for sample in samples)} if request.boxes else {}),
     }
 

@@ -218,6 +218,8 @@ def _read_record(fields: Fields) -> RunRecord:
         settings.integer("image_size", 1)
     if "boxes_sha256" in settings.content:
         settings.get("boxes_sha256", str)
+    if "as_published" in settings.content:
+        settings.get("as_published", bool)
     for name, allowed in (("methods", None), ("modalities", MODALITIES), ("signs", SIGNS)):
         values = settings.items(name, str)
         if not values or len(set(values)) < len(values) or (allowed and not set(values) <= set(allowed)):
@@ -267,9 +269,9 @@ def merging(folders: Sequence[Path], target: Path) -> Iterator[RunFolder]:
             for question in heapq.merge(*(shard.read_questions() for shard in shards), key=lambda question: question.index):
                 file.write(line_bytes(question.lines, joined.expected.key))
         for shard in shards:
-            for source, target_file in shown.copies(shard.path, draft.path).items():
-                target_file.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target_file)
+            for source, own in shown.copies(shard.path, draft.path):
+                own.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, own)
         yield draft
         draft.path.rename(target)
     except OSError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import rankdata
 
+from xai.base.errors import XaiError
 from xai.base.files import json_bytes
-from xai.base.reading import Fields, parse_json, read_text
+from xai.base.reading import MEGABYTE, Fields, parse_json, read_text
 from xai.bench.data.regions import WHOLE
 from xai.bench.perturb.answering import Measured
 from xai.bench.perturb.request import FLOOR
+from xai.bench.perturb.seal import CHECK, seal, unseal
 from xai.runtime.inputs.prepare import PreparedImage
 from xai.runtime.methods import Method
 from xai.spectral.arrays import to_numpy
@@ -34,7 +36,9 @@ MAPS, PICTURES = "maps", "pictures"
 _SIDE = 360
 """Pixels of a picture's longer side."""
 _LEVELS = 255
-_CALL = b'received("maps",'
+_CALL, _END = 'received("maps",', ");\n"
+_LARGEST = 10_000 * MEGABYTE
+"""Bytes of a file of maps: `--batch` may put a hundred thousand questions into one chunk."""
 
 
 def thumbnail(image: PreparedImage) -> bytes:
@@ -61,7 +65,7 @@ def shown_files(measured: Sequence[Measured], methods: Sequence[Method], most: i
             files[f"{PICTURES}/{pictures[image]}"] = drawn
         questions.append(_question(one, [method.name for method in methods], pictures.get(image)))
     first = own[0].prepared.index
-    files[f"{MAPS}/{first:06d}.js"] = script("maps", first, questions)
+    files[f"{MAPS}/{first:06d}.js"] = script("maps", first, seal({"questions": questions}))
     return files
 
 
@@ -72,22 +76,23 @@ def script(kind: str, number: int, content: object) -> bytes:
 
 def read_maps(path: Path) -> list[dict[str, Any]]:
     """Read the questions in a file of `MAPS`. Raises `XaiError` where it is not as it was written."""
-    text = read_text(path, 1_000_000_000)
-    head, _, rest = text.partition(",")
-    _number, _, content = rest.partition(",")
-    advice = "remove it, and the report shows no maps of its questions"
-    whole = Fields({"call": head, "questions": parse_json(content.rstrip().removesuffix(");"), str(path))}, str(path), advice)
-    if f"{head},".encode() != _CALL:
-        raise whole.refuse("call", "is not the beginning of a file of maps")
+    advice = "remove it, and the report shows nothing of its questions"
+    head, _, content = read_text(path, _LARGEST).partition(f"{path.stem.lstrip('0') or '0'},")
+    if head != _CALL or not content.endswith(_END):
+        raise XaiError(f"{path} is not a file of maps, or not its whole: {advice}")
+    whole = Fields(parse_json(content.removesuffix(_END), str(path)), str(path), advice)
+    whole.only("questions", CHECK)
     for number, item in enumerate(whole.items("questions", dict)):
         one = Fields(item, f"{path} question {number}", advice)
         one.integer("index")
-        one.get("text", str)
+        for name in ("question_id", "text"):
+            one.get(name, str)
         one.inner("label")
-        one.get("size", float, type(None))
-        one.get("disagreement", float, type(None))
+        for name in ("size", "disagreement"):
+            one.get(name, float, type(None))
         one.get("picture", str, type(None))
-    return whole.content["questions"]
+    questions: list[dict[str, Any]] = unseal(whole)["questions"]
+    return questions
 
 
 def _question(measured: Measured, methods: Sequence[str], picture: str | None) -> dict[str, Any]:
@@ -99,6 +104,7 @@ def _question(measured: Measured, methods: Sequence[str], picture: str | None) -
     compared = [values for name, values in zip(methods, images, strict=True) if name != FLOOR]
     return {
         "index": prepared.index,
+        "question_id": prepared.sample.question_id,
         "text": prepared.sample.question,
         "label": dict(prepared.sample.label),
         "words": [word.text for word in prepared.question.words],
@@ -136,10 +142,13 @@ def _short(value: float) -> float | None:
     return float(f"{value:.5g}") if np.isfinite(value) else None
 
 
-def copies(source: Path, target: Path) -> Mapping[Path, Path]:
-    """List what a shard's folder holds of single questions -> where it belongs in another run's folder."""
-    found = {}
+def copies(source: Path, target: Path) -> Iterator[tuple[Path, Path]]:
+    """List what a shard's folder `source` holds of single questions, and where it belongs in another run's folder `target`.
+
+    Raises `XaiError` where maps are not as they were written.
+    """
     for kind, suffix in ((MAPS, ".js"), (PICTURES, ".jpg")):
         for path in sorted((source / FOLDER / kind).glob(f"[0-9]*{suffix}")):
-            found[path] = target / FOLDER / kind / path.name
-    return found
+            if kind == MAPS:
+                read_maps(path)
+            yield path, target / FOLDER / kind / path.name

@@ -74,6 +74,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
 @click.option(
     "--sign", callback=_some("positive", "negative"), default="positive,negative", show_default=True, help="Which tokens go first."
 )
+@click.option("--as-published", is_flag=True, help="Explain what the model's published figures explained: of some, the sum of all scores.")
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="The first N questions. Default: all, or 1000 scenes.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**53), default=1234, show_default=True, help="Order of the questions; which scenes; `random`."
@@ -118,6 +119,7 @@ def perturb(
     methods: str,
     modality: tuple[str, ...],
     sign: tuple[str, ...],
+    as_published: bool,
     samples: int | None,
     seed: int,
     batch: int,
@@ -139,6 +141,7 @@ def perturb(
     from xai.bench.perturb.memory import session_memory, usual_tokens
     from xai.bench.perturb.request import Request, table_methods
     from xai.runtime.methods import check_offered
+    from xai.runtime.target import check_published
 
     if reference and not cross_check:
         raise click.UsageError("--reference is for --cross-check N, which compares with it")
@@ -146,11 +149,13 @@ def perturb(
     found = by_image(load_samples(data, samples, seed, Counter("questions made", patience=2)))
     explainer = model.open()
     check_offered(chosen, explainer.session.description)
+    if as_published:
+        check_published(chosen, explainer.session.description, (), ())
     source = _boxes(explainer, data, boxes, found)
     compared = _reference(explainer, model, reference) if cross_check else None
     allowed = session_memory(explainer.session, round(memory * GIBIBYTE))
     questions = batch or allowed.questions(usual_tokens(explainer.session.description))
-    request = Request(chosen, allowed, questions, modality, sign, seed, source, shown=browse)
+    request = Request(chosen, allowed, questions, modality, sign, seed, source, as_published, shown=browse)
     folder = _measure(model, explainer, found, request, data, shard, output, resume, skip_broken)
     if compared is not None:
         _cross_check(explainer, compared, found[:cross_check], request, folder)

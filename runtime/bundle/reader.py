@@ -26,7 +26,7 @@ from xai.runtime.bundle.manifest import (
     TensorSpec,
     hash_content,
 )
-from xai.runtime.bundle.signatures import check_graphs
+from xai.runtime.bundle.signatures import check_manifest_graphs
 from xai.runtime.description import TEXT, Description
 
 MOST = 16 * MEGABYTE
@@ -107,7 +107,7 @@ def _manifest(fields: Fields) -> Manifest:
     cross_modal, said_by = heads.integer("cross_modal", 1, LARGEST), heads.among("said_by", HEADS_FROM)
     if cross_modal != model.sites[-1].heads:
         raise heads.refuse("cross_modal", f"is {cross_modal}, not {model.sites[-1].heads} as the model's last attention has")
-    check_graphs(model, graphs, fields.where)
+    check_manifest_graphs(model, graphs, fields.where)
     precision = str(fields.among("precision", tuple(FORMATS_OF)))
     return Manifest(
         model=model,

@@ -98,7 +98,7 @@ def describe_output(name: str, model: Description) -> TensorSpec:
     return TensorSpec("float32", (BATCH, *lengths))
 
 
-def check_graphs(model: Description, graphs: Mapping[str, GraphSpec], where: str) -> None:
+def check_manifest_graphs(model: Description, graphs: Mapping[str, GraphSpec], where: str) -> None:
     """Raises `XaiError`, which begins with `where`, where a graph is missing or does not take and give what that model's must."""
     known = set(evidence_names(model))
     evidence = [name for name in graphs["evidence"].outputs if name in known] if "evidence" in graphs else []

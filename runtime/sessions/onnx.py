@@ -15,7 +15,7 @@ import onnxruntime
 
 from xai.base.errors import XaiError, first_line
 from xai.runtime.bundle.manifest import Bundle, onnx_file
-from xai.runtime.sessions.check import Declared, check_outputs, check_tensors
+from xai.runtime.sessions.check_graph import Declared, check_outputs, check_tensors
 from xai.runtime.sessions.protocol import check_gpu
 from xai.spectral.arrays import Array, namespace, synchronised
 

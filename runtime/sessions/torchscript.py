@@ -14,7 +14,7 @@ import torch
 from xai.base.errors import XaiError, first_line
 from xai.base.process import keep_large_blocks
 from xai.runtime.bundle.manifest import TORCHSCRIPT, Bundle, GraphSpec
-from xai.runtime.sessions.check import check_outputs
+from xai.runtime.sessions.check_graph import check_outputs
 from xai.runtime.sessions.tensors import check_device, to_array, to_tensor
 from xai.spectral.arrays import Array
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xai.base.errors import XaiError
 from xai.bench.measures.truth import size_class
 from xai.bench.perturb import shown
 from xai.bench.perturb.report.scores import PANELS, Scores, panel_name
@@ -21,7 +22,7 @@ from xai.bench.perturb.shown import script
 
 BLOCK = 50
 """Questions in a file of answers."""
-_KNOWN = ("text", "label", "size", "disagreement", "picture")
+_KNOWN = ("question_id", "text", "label", "size", "disagreement", "picture")
 """What the index takes from the files of maps."""
 _NAMES = (
     "index",
@@ -48,7 +49,8 @@ class Pages:
     """Gathers what the page says of the questions that a run's folder can show, while their lines pass by."""
 
     def __init__(self, folder: Path) -> None:
-        self.maps = {int(path.stem): path for path in sorted((folder / shown.MAPS).glob("[0-9]*.js"))}
+        self.folder = folder / shown.MAPS
+        self.maps = {int(path.stem): path for path in sorted(self.folder.glob("[0-9]*.js"))}
         self.known = {one["index"]: {name: one[name] for name in _KNOWN} for path in self.maps.values() for one in shown.read_maps(path)}
         self.last = max(self.known, default=-1)
         self.entries: list[dict[str, Any]] = []
@@ -68,6 +70,10 @@ class Pages:
             self.entries.append({**entry, "text": "", "skipped": first["skipped"]})
             return
         own = self.known[question.index]
+        if own["question_id"] != first["question_id"]:
+            raise XaiError(
+                f"the maps in {self.folder} are not those of this run's questions, such as {first['question_id']}: remove that folder"
+            )
         lines = [line for line in question.lines if "sign" in line]
         self.entries.append(
             {

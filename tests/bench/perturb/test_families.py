@@ -197,6 +197,24 @@ def test_the_command_runs_checks_and_reports(family_golden, run) -> None:
     assert examples and all(set(example["maps"]) == {*methods.split(","), "random"} for example in examples)
 
 
+def test_as_published_lxmert_explains_the_sum_of_all_scores(family_goldens, run) -> None:
+    """By the spectral methods alone; the published procedure agrees, which goes back from the sum, too."""
+    golden = family_goldens("lxmert_tiny")
+    found = {}
+    for folder, options in (("sum", ["--as-published", "--cross-check", 2]), ("own", [])):
+        result = run(golden, "--methods", "dsmi-grad,grad-cam", *options, "-o", folder)
+        assert result.exit_code == 0, result.output
+        lines = map(json.loads, Path(folder, "results.jsonl").read_text().splitlines())
+        found[folder] = {(line["question_id"], line["method"], line["modality"], line["sign"]): line["probabilities"] for line in lines}
+    checked = json.loads(Path("sum/cross_check.json").read_text())
+    assert checked["same_tokens"] + len(checked["ties"]) == checked["steps"] and not checked["orders_differing"]
+    assert {key[1] for key in found["own"] if found["own"][key] != found["sum"][key]} == {"dsmi-grad"}
+    again = run(golden, "--methods", "dsmi-grad,grad-cam", "--resume", "-o", "sum")
+    assert again.exit_code == 1 and "with as_published" in again.stderr
+    refused = CliRunner().invoke(main, ["bench", "perturb", "--methods", "dsmi-grad@all", "--as-published", "-o", "none"])
+    assert refused.exit_code != 0 and "dsmi-grad@all was not published for meter" in refused.stderr and not Path("none").exists()
+
+
 def test_a_family_without_a_procedure_is_run_and_not_checked(family_goldens, run) -> None:
     golden = family_goldens("visualbert_tiny")
     refused = run(golden, "--methods", "relevance-maps", "--cross-check", 1, "-o", "out")

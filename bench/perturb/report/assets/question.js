@@ -12,8 +12,8 @@ async function openQuestion(index, focus = true) {
   trouble("");
   try {
     const block = INDEX.maps.filter((first) => first <= index).at(-1);
-    const [maps, answers] = one.skipped !== null ? [[], []] : await Promise.all([load("maps", block), load("answers", Math.floor(index / INDEX.block))]);
-    const own = maps.find((q) => q.index === index) ?? null;
+    const [maps, answers] = one.skipped !== null ? [{ questions: [] }, []] : await Promise.all([load("maps", block), load("answers", Math.floor(index / INDEX.block))]);
+    const own = maps.questions.find((q) => q.index === index) ?? null;
     const picture = await loadPicture(own ? own.picture : null);
     if (view.index !== index) return; // another one was opened meanwhile
     shown = { one, maps: own, answers: answers.find((q) => q.index === index) ?? null, picture };

@@ -18,7 +18,7 @@ from xai.base.files import hash_file
 from xai.meter.demo import BUNDLE
 from xai.runtime.bundle.manifest import HASH, MANIFEST, WEIGHTS, GraphSpec, TensorSpec, hash_content, onnx_file
 from xai.runtime.bundle.reader import read_bundle
-from xai.runtime.sessions.check import Declared, check_outputs, check_tensors
+from xai.runtime.sessions.check_graph import Declared, check_outputs, check_tensors
 from xai.runtime.sessions.onnx import OnnxSession
 
 IDS = {"ids": np.array([[0, 7, 9, 2]])}

@@ -52,9 +52,9 @@ _FIGURES: dict[str, Callable[[], Figures]] = {"meter": _meter, "lxmert": _lxmert
 
 _UNNAMED = "meter"
 """The family of settings that name none: models that take squares."""
-_SIDE = 576
+PUBLISHED_SIDE = 576
 """Pixels of the squares that the published METER takes."""
-_QUESTIONS = "78bb99609ef4c89f1dbf0a347331ecea6e3c08aea1ae0d97e36cd7f78e9a75a1"
+PUBLISHED_QUESTIONS = "78bb99609ef4c89f1dbf0a347331ecea6e3c08aea1ae0d97e36cd7f78e9a75a1"
 """`data_sha256` of a run of all the published questions in the published order."""
 
 
@@ -70,6 +70,6 @@ def published_figures(settings: Mapping[str, Any]) -> Figures | None:
     something to reach.
     """
     family = settings.get("family", _UNNAMED)
-    if settings["data_sha256"] != _QUESTIONS or (family == "meter" and settings.get("image_size") != _SIDE):
+    if settings["data_sha256"] != PUBLISHED_QUESTIONS or (family == "meter" and settings.get("image_size") != PUBLISHED_SIDE):
         return None
     return _figures(family)

@@ -62,18 +62,17 @@ def check_suffix(path: Path) -> None:
 
 def _figure(explanations: Sequence[Explanation]) -> Figure:
     import_matplotlib()
+    from xai.runtime.show.drawing.vector import figure
     from xai.runtime.show.sheet import draw
 
-    return draw(explanations)
+    return figure(draw(explanations))
 
 
 def _png(explanations: Sequence[Explanation]) -> bytes:
-    figure = _figure(explanations)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from xai.runtime.show.drawing.raster import png
+    from xai.runtime.show.sheet import draw
 
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer, pil_kwargs={"compress_level": 4})  # half of level 6's time for a photo
-    return buffer.getvalue()
+    return png(draw(explanations))
 
 
 def _svg(explanations: Sequence[Explanation]) -> bytes:

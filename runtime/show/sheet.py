@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from PIL import Image
 
 from xai.base.wording import right_to_left
 from xai.runtime.explanation import Explanation
 from xai.runtime.show.agreement import agreements
-from xai.runtime.show.boxes import box_lines, left_out_boxes, marks
-from xai.runtime.show.fonts import lacking_note
-from xai.runtime.show.paper import GREY, Box, Paper, Style, box_mark, grey, hatch, outline, reduced, show_image
+from xai.runtime.show.boxes import box_lines
+from xai.runtime.show.drawing.lettering import GREY, Style, lacking_note
+from xai.runtime.show.drawing.panels import Box, Panels, number_boxes, shown_part
+from xai.runtime.show.drawing.paper import Area, Paper, Sheet
 from xai.runtime.show.scale import bar_labels, is_flat, legends, notes, score_label, word_range
-from xai.runtime.show.theme import FADED, FLAT, answer_lines, cut_away, ink, labels, map_image, outside, paint, sides, window
+from xai.runtime.show.theme import FLAT, answer_lines, cut_away, ink, labels, paint, sides
 from xai.runtime.show.word_maps import draw_word_maps
 
 MARGIN = 0.45
@@ -48,42 +44,24 @@ KEY = Style(10.5)
 SMALL = Style(8.5, GREY)
 
 
-def draw(explanations: Sequence[Explanation]) -> Figure:
+def draw(explanations: Sequence[Explanation]) -> Sheet:
     """Draw one explanation, the picture beside its overlay, or several of the same answer, the picture once and a panel for each.
 
-    The figure's size depends on the picture's shape, the text and the number of explanations, not on the picture's pixels.
+    The sheet's size depends on the picture's shape, the text and the number of explanations, not on the picture's pixels.
     """
     first = explanations[0]
-    views = _views(first)
+    panels = Panels(first)
     if len(explanations) == 1:
         paper = Paper(11.2)
-        y = _single(paper, _header(paper, MARGIN, explanations), first, views)
+        y = _single(paper, _header(paper, MARGIN, explanations), first, panels)
     else:
         side, columns = _columns(first, len(explanations))
         paper = Paper(2 * MARGIN + columns * side + (columns - 1) * GAP)
-        y = _comparison(paper, _header(paper, MARGIN, explanations), explanations, views, side, columns)
-    y = draw_word_maps(paper, MARGIN, y, paper.width - 2 * MARGIN, explanations, views.faded)
+        y = _comparison(paper, _header(paper, MARGIN, explanations), explanations, panels, side, columns)
+    y = draw_word_maps(paper, MARGIN, y, paper.width - 2 * MARGIN, explanations, panels)
     if paper.lacking:
         y = _small_print(paper, MARGIN, y, paper.width - 2 * MARGIN, [f"Note: {lacking_note(paper.lacking)}."])
     return paper.finish(y + MARGIN)
-
-
-class _Views(NamedTuple):
-    """The picture as panels show it: greyed, where the model did not see it; what it saw; that, under an overlay."""
-
-    whole: Image.Image | None  # None where the model saw everything
-    seen: Image.Image
-    faded: Image.Image
-
-
-def _views(explanation: Explanation) -> _Views:
-    picture, box = explanation.picture, explanation.crop.box
-    seen = reduced(picture, box)
-    whole = None
-    if outside(picture.size, box):
-        small = reduced(picture, (0, 0, *picture.size))
-        whole = Image.blend(grey(small), Image.new("RGB", small.size, "white"), 0.6)
-    return _Views(whole, seen, Image.blend(seen, grey(seen), FADED))
 
 
 def _header(paper: Paper, y: float, explanations: Sequence[Explanation]) -> float:
@@ -118,40 +96,42 @@ def _key(paper: Paper, x: float, y: float, width: float, explanations: Sequence[
     return y + line if said and beside else y
 
 
-def _single(paper: Paper, y: float, explanation: Explanation, views: _Views) -> float:
+def _single(paper: Paper, y: float, explanation: Explanation, panels: Panels) -> float:
     """Pictures beside each other; one beneath the other where they are wide; with the words at their side where they are tall."""
     width = paper.width - 2 * MARGIN
-    whole, part = _aspect((0, 0, *explanation.picture.size)), _aspect(_shown(explanation))
+    whole, part = _aspect((0, 0, *explanation.picture.size)), _aspect(shown_part(explanation))
     height = (width - GAP - _BAR) / (whole + part)
     if height > _TALLEST:
         height = min(_TALLEST, (width - _BESIDE - 2 * GAP - _BAR) / (whole + part))
-        x, lower = _pair(paper, y, height, explanation, views)
+        x, lower = _pair(paper, y, height, explanation, panels)
         lower = _caption(paper, MARGIN, lower, x - MARGIN - GAP, explanation)
         return max(lower, _told(paper, x, y, paper.width - MARGIN - x, explanation))
     if height >= _LOWEST:
-        _, lower = _pair(paper, y, height, explanation, views)
+        _, lower = _pair(paper, y, height, explanation, panels)
     else:
-        lower = _titled(paper, MARGIN, y, min(width / whole, _TALLEST), explanation, views, overlay=False)
-        lower = _titled(paper, MARGIN, lower + 0.15, min((width - _BAR) / part, _TALLEST), explanation, views, overlay=True)
+        lower = _titled(paper, MARGIN, y, min(width / whole, _TALLEST), explanation, panels, overlay=False)
+        lower = _titled(paper, MARGIN, lower + 0.15, min((width - _BAR) / part, _TALLEST), explanation, panels, overlay=True)
     lower = _caption(paper, MARGIN, lower, width, explanation)
     return _told(paper, MARGIN, lower + 0.15, width, explanation)
 
 
-def _pair(paper: Paper, y: float, height: float, explanation: Explanation, views: _Views) -> tuple[float, float]:
+def _pair(paper: Paper, y: float, height: float, explanation: Explanation, panels: Panels) -> tuple[float, float]:
     """The picture and its overlay beside each other; returns where the next thing may begin, at their right and beneath."""
     right = MARGIN + max(height * _aspect((0, 0, *explanation.picture.size)), _TITLED) + GAP
-    _titled(paper, MARGIN, y, height, explanation, views, overlay=False)
-    lower = _titled(paper, right, y, height, explanation, views, overlay=True)
-    return right + height * _aspect(_shown(explanation)) + _BAR + GAP, lower
+    _titled(paper, MARGIN, y, height, explanation, panels, overlay=False)
+    lower = _titled(paper, right, y, height, explanation, panels, overlay=True)
+    return right + height * _aspect(shown_part(explanation)) + _BAR + GAP, lower
 
 
-def _titled(paper: Paper, x: float, y: float, height: float, explanation: Explanation, views: _Views, overlay: bool) -> float:
+def _titled(paper: Paper, x: float, y: float, height: float, explanation: Explanation, panels: Panels, overlay: bool) -> float:
     """The picture, or its overlay with a colour bar, of that height under its title; returns its lower edge."""
     paper.line(x, y, "Relevance" if overlay else "The picture", TITLE)
     y += TITLE.height + 0.05
-    box = _shown(explanation) if overlay else (0, 0, *explanation.picture.size)
-    _picture(paper, x, y, height, box, explanation, views, overlay)
+    box = shown_part(explanation) if overlay else (0, 0, *explanation.picture.size)
+    area = Area(x, y, height * _aspect(box), height)
+    panels.draw(paper, area, box, explanation if overlay else None)
     if overlay:
+        number_boxes(paper, area, box, explanation)
         bar = max(height, _SHORTEST_BAR)
         _colour_bar(paper, x + height * _aspect(box) + 0.15, y, 0.16, bar, explanation)
         return y + bar
@@ -173,7 +153,7 @@ def _told(paper: Paper, x: float, y: float, width: float, explanation: Explanati
 
 def _columns(explanation: Explanation, methods: int) -> tuple[float, int]:
     """The width of a panel and how many stand beside each other: tall pictures stand closer than wide ones."""
-    side = min(max(_PANEL * _aspect(_shown(explanation)) ** 0.5, _NARROWEST), _WIDEST)
+    side = min(max(_PANEL * _aspect(shown_part(explanation)) ** 0.5, _NARROWEST), _WIDEST)
     cells = methods if _is_strip(explanation) else methods + 1
     middle = round(_WIDE / (side + GAP))
     choices = [n for n in (middle - 1, middle, middle + 1) if n <= cells] or [cells]
@@ -184,11 +164,11 @@ def _is_strip(explanation: Explanation) -> bool:
     return _aspect((0, 0, *explanation.picture.size)) > _STRIP
 
 
-def _comparison(paper: Paper, y: float, explanations: Sequence[Explanation], views: _Views, side: float, columns: int) -> float:
+def _comparison(paper: Paper, y: float, explanations: Sequence[Explanation], panels: Panels, side: float, columns: int) -> float:
     width = paper.width - 2 * MARGIN
     cells: list[Explanation | None] = [None, *explanations]  # None: the picture itself
     if _is_strip(explanations[0]):
-        y = _original(paper, MARGIN, y, width, 2.0, explanations[0], views) + 0.3
+        y = _original(paper, MARGIN, y, width, 2.0, explanations[0], panels) + 0.3
         del cells[0]
     end = y
     for cell, explanation in enumerate(cells):
@@ -197,35 +177,37 @@ def _comparison(paper: Paper, y: float, explanations: Sequence[Explanation], vie
             y = end = end + 0.3
         x = MARGIN + column * (side + GAP)
         if explanation is None:
-            lower = _original(paper, x, y, side, side / _aspect(_shown(explanations[0])), explanations[0], views)
+            lower = _original(paper, x, y, side, side / _aspect(shown_part(explanations[0])), explanations[0], panels)
         else:
-            lower = _panel(paper, x, y, side, explanation, views)
+            lower = _panel(paper, x, y, side, explanation, panels)
         end = max(end, lower)
     end = _agreements(paper, MARGIN, end + 0.35, width, explanations)
     said = [*box_lines(explanations[0], several=True), *_legends(explanations), _source(explanations[0])]
     return _small_print(paper, MARGIN, end + 0.3, width, said)
 
 
-def _original(paper: Paper, x: float, y: float, width: float, height: float, explanation: Explanation, views: _Views) -> float:
+def _original(paper: Paper, x: float, y: float, width: float, height: float, explanation: Explanation, panels: Panels) -> float:
     """The picture as large as it fits in there; returns where the next thing may begin."""
     paper.line(x, y, "The picture", TITLE)
     y += TITLE.height + 0.05
     box = 0, 0, *explanation.picture.size
     height = min(height, width / _aspect(box))
-    _picture(paper, x, y, height, box, explanation, views, overlay=False)
+    panels.draw(paper, Area(x, y, height * _aspect(box), height), box, None)
     return _caption(paper, x, y + height, width, explanation)
 
 
-def _panel(paper: Paper, x: float, y: float, side: float, explanation: Explanation, views: _Views) -> float:
+def _panel(paper: Paper, x: float, y: float, side: float, explanation: Explanation, panels: Panels) -> float:
     said = labels(explanation)
     beside = paper.measure(explanation.method, TITLE) + 0.1 + paper.measure(said, SMALL) <= side
     paper.line(x, y, paper.shorten(explanation.method, side, TITLE), TITLE)
     if not beside:
         y += TITLE.height
     paper.line(x + side if beside else x, y, said, SMALL, align="right" if beside else "left")
-    box = _shown(explanation)
+    box = shown_part(explanation)
     y += TITLE.height + 0.05
-    _picture(paper, x, y, side / _aspect(box), box, explanation, views, overlay=True)
+    area = Area(x, y, side, side / _aspect(box))
+    panels.draw(paper, area, box, explanation)
+    number_boxes(paper, area, box, explanation)
     y += side / _aspect(box) + 0.1
     _colour_bar(paper, x, y, side, 0.09, explanation)
     y = _word_boxes(paper, x, y + 0.34, side, explanation, 8.5) + 0.1
@@ -277,33 +259,9 @@ def _word_boxes(paper: Paper, x: float, y: float, width: float, explanation: Exp
     return top + height
 
 
-def _shown(explanation: Explanation) -> Box:
-    """The part of the picture that an overlay shows."""
-    return window(explanation.picture.size, explanation.crop.box)
-
-
 def _aspect(box: Box) -> float:
     """Width by height."""
     return (box[2] - box[0]) / (box[3] - box[1])
-
-
-def _picture(paper: Paper, x: float, y: float, height: float, shown: Box, explanation: Explanation, views: _Views, overlay: bool) -> None:
-    """That part of the picture, of that height; what the model did not see greyed and hatched."""
-    size, box = explanation.picture.size, explanation.crop.box
-    axes: Axes = paper.axes(x, y, height * _aspect(shown), height)
-    if views.whole is not None:
-        show_image(axes, views.whole, (0, 0, *size))
-    for strip in outside(size, box):
-        hatch(axes, strip)
-    show_image(axes, views.faded if overlay else views.seen, box)
-    if overlay:
-        show_image(axes, map_image(explanation, 720), box)
-        for left_out in left_out_boxes(explanation):
-            hatch(axes, left_out)
-        for mark in reversed(marks(explanation)):  # the highest lies on top
-            box_mark(axes, mark.corners, mark.number)
-    outline(axes, box)
-    axes.set(xlim=(shown[0], shown[2]), ylim=(shown[3], shown[1]), aspect="auto")
 
 
 def _colour_bar(paper: Paper, x: float, y: float, width: float, height: float, explanation: Explanation) -> None:

@@ -92,31 +92,42 @@ def painting() -> dict[str, Any]:
     }
 
 
-def heat(relevance: NDArray[np.floating], side: int, signed: bool = False) -> Image.Image:
-    """Draw raw scores (grid, grid) as the RGBA overlay, `side` pixels square, to be laid on the crop."""
+def heat(relevance: NDArray[np.floating], size: tuple[int, int], signed: bool = False) -> Image.Image:
+    """Draw raw scores (grid, grid) as the RGBA overlay of a size (width, height) in pixels, to be laid on the crop."""
     if is_flat(relevance, signed):
-        return Image.new("RGBA", (side, side), (*FLAT.tolist(), round(255 * _FLAT_OPACITY)))
-    smooth = Image.fromarray(scaled(relevance, signed).astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
-    values = np.clip(np.asarray(smooth), -1 if signed else 0, 1)  # bicubic overshoots
+        return Image.new("RGBA", size, (*FLAT.tolist(), round(255 * _FLAT_OPACITY)))
+    values = scaled(relevance, signed)
+    table = _CONTRASTS if signed else _TABLE
+    last = len(table) - 1
+    places = (values + 1) / 2 * last if signed else values * last
+    smooth = np.asarray(Image.fromarray(places.astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
+    painted = Image.fromarray((smooth.clip(0, last) + 0.5).astype(np.uint8))  # bicubic overshoots
     low, high = _OPACITY
-    alpha = np.round(255 * (low + (high - low) * abs(values))).astype(np.uint8)
-    return Image.fromarray(np.dstack([colours(values, signed), alpha]))
+    opacity = low + (high - low) * abs(np.linspace(-1 if signed else 0, 1, len(table)))
+    painted.putpalette(np.column_stack([table, np.round(255 * opacity).astype(np.uint8)]).tobytes(), "RGBA")
+    return painted.convert("RGBA")
+
+
+def overlay(explanation: Explanation, size: tuple[int, int]) -> Image.Image:
+    """Draw an explanation's map as RGBA, of a size (width, height) in pixels, to be laid on the crop."""
+    if explanation.boxes is None:
+        return heat(explanation.image_relevance, size, explanation.signed)
+    values, covered = spread_boxes(scaled(explanation.image_relevance, explanation.signed), explanation.boxes, size[1], size[0])
+    low, high = _OPACITY
+    opacity, rgb = low + (high - low) * abs(values), colours(values, explanation.signed)
+    if is_flat(explanation.image_relevance, explanation.signed):
+        opacity, rgb = np.full_like(values, _FLAT_OPACITY), np.broadcast_to(FLAT, rgb.shape)
+    return Image.fromarray(np.dstack([rgb, np.round(255 * opacity * covered).astype(np.uint8)]))
 
 
 def map_image(explanation: Explanation, side: int) -> Image.Image:
     """Draw an explanation's map as the RGBA overlay, `side` pixels along its longer side where it has boxes, square where it has a grid,
     to be laid on the crop."""
     if explanation.boxes is None:
-        return heat(explanation.image_relevance, side, explanation.signed)
+        return overlay(explanation, (side, side))
     width, height = explanation.picture.size
     scale = side / max(width, height)
-    rows, columns = max(1, round(scale * height)), max(1, round(scale * width))
-    values, covered = spread_boxes(scaled(explanation.image_relevance, explanation.signed), explanation.boxes, rows, columns)
-    low, high = _OPACITY
-    opacity, rgb = low + (high - low) * abs(values), colours(values, explanation.signed)
-    if is_flat(explanation.image_relevance, explanation.signed):
-        opacity, rgb = np.full_like(values, _FLAT_OPACITY), np.broadcast_to(FLAT, rgb.shape)
-    return Image.fromarray(np.dstack([rgb, np.round(255 * opacity * covered).astype(np.uint8)]))
+    return overlay(explanation, (max(1, round(scale * width)), max(1, round(scale * height))))
 
 
 def outside(size: tuple[int, int], box: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from PIL import Image
-
 from xai.base.wording import right_to_left
 from xai.runtime.explanation import Explanation
-from xai.runtime.show.boxes import left_out_boxes
-from xai.runtime.show.paper import GREY, INK, Paper, Style, hatch, outline, show_image
+from xai.runtime.show.drawing.lettering import GREY, INK, Style
+from xai.runtime.show.drawing.panels import Panels
+from xai.runtime.show.drawing.paper import Area, Paper
 from xai.runtime.show.scale import score_label
-from xai.runtime.show.theme import map_image, word_maps
+from xai.runtime.show.theme import word_maps
 
 _TITLE = Style(11, bold=True)
 _WORD = Style(9.5, INK, bold=True)
@@ -24,8 +23,8 @@ _NARROWEST, _WIDEST, _TALLEST = 0.9, 2.5, 2.6
 _GAP = 0.22
 
 
-def draw_word_maps(paper: Paper, x: float, y: float, width: float, explanations: Sequence[Explanation], faded: Image.Image) -> float:
-    """Draw every word's map over the part of the picture that the model saw, `faded`; return where the next thing may begin."""
+def draw_word_maps(paper: Paper, x: float, y: float, width: float, explanations: Sequence[Explanation], panels: Panels) -> float:
+    """Draw every word's map over the part of the picture that the model saw; return where the next thing may begin."""
     for found in word_maps(explanations):
         paper.line(x, y + 0.3, found.title, _TITLE)
         y = paper.paragraph(x, y + 0.3 + _TITLE.height, width, found.caption, _SMALL) + 0.12
@@ -43,13 +42,8 @@ def draw_word_maps(paper: Paper, x: float, y: float, width: float, explanations:
             at = x + width - side - column * step if from_right else x + column * step
             above = y + row * down
             paper.line(at, above, paper.shorten(word.text, side, _WORD), _WORD)
-            axes = paper.axes(at, above + _WORD.height + 0.02, height * aspect, height)
-            show_image(axes, faded, box)
-            show_image(axes, map_image(replace(found.explanation, image_relevance=values, signed=False), 240), box)
-            for away in left_out_boxes(found.explanation):
-                hatch(axes, away)
-            outline(axes, box)
-            axes.set(xlim=(left, right), ylim=(bottom, top), aspect="auto")
+            area = Area(at, above + _WORD.height + 0.02, height * aspect, height)
+            panels.draw(paper, area, box, replace(found.explanation, image_relevance=values, signed=False))
             score = "left out" if i in away_words else f"highest {score_label(float(values.max()))}"
             paper.line(at, above + _WORD.height + height + 0.06, paper.shorten(score, side, _SCORE), _SCORE)
         y += (len(found.maps) + columns - 1) // columns * down

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from html.parser import HTMLParser
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 
 from xai.runtime.explanation import Answer, Explanation
 from xai.runtime.inputs.question import EncodedQuestion, Token, Word
 from xai.runtime.inputs.resize import Crop
+from xai.runtime.show.drawing.paper import Picture, Sheet, Text
+from xai.runtime.show.drawing.raster import corners, picture
 from xai.runtime.solver import SolverReport
 
 NASTY = "Is <b>this</b> & \"that\" 😀 worth $5 or $6_x^2, 日本 \x1b[31m 'end'?"
@@ -84,10 +84,17 @@ def explanation(
     )
 
 
-def pixels(figure: Figure) -> np.ndarray:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
+def pixels(sheet: Sheet) -> np.ndarray:
+    return np.asarray(picture(sheet)).astype(int)
+
+
+def texts(sheet: Sheet) -> list[str]:
+    return [mark.text for mark in sheet.marks if isinstance(mark, Text)]
+
+
+def panels(sheet: Sheet) -> list[tuple[int, int, int, int]]:
+    """Left, top, right and bottom of every picture and colour bar, in pixels, in the order in which they were drawn."""
+    return [corners(mark.area) for mark in sheet.marks if isinstance(mark, Picture)]
 
 
 def centre(mask: np.ndarray) -> np.ndarray:

@@ -4,12 +4,11 @@ import sys
 import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from xai.base.wording import right_to_left
-from xai.runtime.show import fonts
+from xai.runtime.show.drawing import fonts
 from xai.runtime.show.sheet import draw
-from xai.tests.runtime.show.explanations import explanation
+from xai.tests.runtime.show.explanations import explanation, pixels, texts
 
 NOWHERE = "\U00013000"
 """A hieroglyph, which no font of these tests has."""
@@ -54,9 +53,9 @@ def test_an_installed_font_draws_what_matplotlibs_own_lacks(tmp_path, installed,
     assert fonts.lacking("What is 日本?") == frozenset()
     assert fonts.drawable("What is 日本?") == "What is 日本?"
     assert fonts.font_for("日本", 9, bold=True).get_family() == ["DejaVu Sans", "Test Both"]
-    figure = draw([explanation(text="What is 日本?")])
-    FigureCanvasAgg(figure).draw()
-    assert not any("⟨" in text.get_text() for text in figure.texts)
+    sheet = draw([explanation(text="What is 日本?")])
+    pixels(sheet)
+    assert not any("⟨" in text for text in texts(sheet))
     assert capsys.readouterr() == ("", "")
 
 
@@ -65,18 +64,18 @@ def test_what_no_font_has_is_said_and_not_drawn_as_boxes(tmp_path, installed, ca
     broken.write_bytes(b"no font")
     make_font(tmp_path / "one.ttf", "Test Other", "日")
     installed(broken, tmp_path / "one.ttf")
-    figure = draw([explanation(text=f"What is {2 * NOWHERE}日 {NOWHERE}?")])
-    FigureCanvasAgg(figure).draw()
-    texts = [text.get_text() for text in figure.texts]
-    assert "What is ⟨2⟩日 ⟨1⟩?" in texts and "⟨2⟩日" in texts
-    (note,) = (text for text in texts if "no font of this machine has" in text)
+    sheet = draw([explanation(text=f"What is {2 * NOWHERE}日 {NOWHERE}?")])
+    pixels(sheet)
+    told = texts(sheet)
+    assert "What is ⟨2⟩日 ⟨1⟩?" in told and "⟨2⟩日" in told
+    (note,) = (text for text in told if "no font of this machine has" in text)
     assert note.startswith("Note: ⟨n⟩ stands for n characters") and "(U+13000)" in note
-    assert not any(NOWHERE in text or "□" in text for text in texts)
+    assert not any(NOWHERE in text or "□" in text for text in told)
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_sheet_that_lacks_nothing_says_nothing_of_fonts():
-    assert not any("⟨" in text.get_text() for text in draw([explanation(text="ما لون الدائرة Ελλάδα Москва")]).texts)
+    assert not any("⟨" in text for text in texts(draw([explanation(text="ما لون الدائرة Ελλάδα Москва")])))
 
 
 def test_latin_text_takes_matplotlibs_own_font():
@@ -96,7 +95,7 @@ def test_right_to_left_words_are_shaped_and_ordered_within_a_line():
     code = """
 from matplotlib.figure import Figure
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from xai.runtime.show.fonts import font_for
+from xai.runtime.show.drawing.fonts import font_for
 renderer = FigureCanvasAgg(Figure()).get_renderer()
 width = lambda text: renderer.get_text_width_height_descent(text, font_for(text, 40, False), ismath=False)[0]
 raise SystemExit(not width("بيت") < 0.9 * sum(map(width, "بيت")))

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from matplotlib.patches import FancyBboxPatch
 from rich.console import Console
 
 from xai.base.wording import percent
 from xai.runtime.show.document import html
+from xai.runtime.show.drawing.paper import Fill
 from xai.runtime.show.notebook import fragment
 from xai.runtime.show.scale import NEARLY, distinct, is_flat, legend, scaled
 from xai.runtime.show.sheet import draw
 from xai.runtime.show.terminal import show
 from xai.runtime.show.theme import FLAT, RAMP, colours, heat, hexadecimal, ink, paint
-from xai.tests.runtime.show.explanations import Page, centre, explanation
+from xai.tests.runtime.show.explanations import Page, centre, explanation, texts
 
 SCORES = arrays(np.float32, st.integers(2, 30), elements=st.floats(2**-20, 1e6, width=32))
 
@@ -43,7 +43,7 @@ def test_probabilities_never_claim_certainty():
 
 
 def test_text_is_readable_on_every_colour():
-    ramp = np.asarray(heat(np.linspace(0, 1, 256)[None].repeat(256, axis=0), 256))[0, :, :3]
+    ramp = np.asarray(heat(np.linspace(0, 1, 256)[None].repeat(256, axis=0), (256, 256)))[0, :, :3]
     for rgb in ramp:
         linear = ((rgb / 255 + 0.055) / 1.055) ** 2.4 @ (0.2126, 0.7152, 0.0722)
         contrast = (linear + 0.05) / 0.05 if ink(rgb) == "#000000" else 1.05 / (linear + 0.05)
@@ -53,24 +53,22 @@ def test_text_is_readable_on_every_colour():
 @pytest.mark.parametrize("hot", [(0, 0), (2, 5), (7, 7)])
 def test_the_overlay_peaks_in_the_middle_of_its_patch(hot):
     relevance = explanation(hot=hot).image_relevance
-    overlay = np.asarray(heat(relevance, 160)).astype(int)
+    overlay = np.asarray(heat(relevance, (160, 160))).astype(int)
     assert (centre(overlay[..., 3] > 150) // 20).astype(int).tolist() == [hot[1], hot[0]]
 
 
 def test_a_constant_map_is_said_to_be_constant():
-    for shown in draw([explanation(hot=None)]).texts, Page(html([explanation(hot=None)])).texts:
-        assert any("constant" in (text if isinstance(text, str) else text.get_text()) for text in shown)
+    for shown in texts(draw([explanation(hot=None)])), Page(html([explanation(hot=None)])).texts:
+        assert any("constant" in text for text in shown)
 
 
 def word_colours(one) -> dict[str, list[str]]:
     """The colours of the words on every surface, in the question's order."""
-    figure = draw([one])
-    boxes = [artist for artist in figure.get_children() if isinstance(artist, FancyBboxPatch)]
     file = io.StringIO()
     show([one], Console(file=file, force_terminal=True, color_system="truecolor", width=400, legacy_windows=False))
     on = re.findall(r"48;2;(\d+);(\d+);(\d+)m [^▀]", file.getvalue())
     return {
-        "sheet": [matplotlib.colors.to_hex(box.get_facecolor()) for box in boxes],
+        "sheet": [mark.colour for mark in draw([one]).marks if isinstance(mark, Fill)],
         "page": re.findall(r'<li style="background:(#\w+)', html([one])),
         "notebook": re.findall(r'<li style="background:(#\w+)', fragment(one)),
         "terminal": ["#" + "".join(f"{int(value):02x}" for value in rgb) for rgb in on],
@@ -113,26 +111,26 @@ def test_one_dominant_word_does_not_paint_the_others_black():
         assert len(found) == 30
         for colour in found:
             assert max(bytes.fromhex(colour[1:])) >= 0x50
-    texts = [text.get_text() for text in draw([one]).texts]
-    assert texts.count("0.001") == 29 and texts.count("0.9") == 1
+    told = texts(draw([one]))
+    assert told.count("0.001") == 29 and told.count("0.9") == 1
 
 
 def test_equal_words_are_not_told_apart_by_colour():
     one = explanation(text="red red", scores=[0.0212, 0.0219], relevance=np.linspace(0.2494, 0.2495, 64).reshape(8, 8))
     assert set(itertools.chain(*word_colours(one).values())) == {hexadecimal(FLAT)}
-    overlay = np.asarray(heat(one.image_relevance, 64))
+    overlay = np.asarray(heat(one.image_relevance, (64, 64)))
     assert (overlay == overlay[0, 0]).all() and (overlay[0, 0, :3] == FLAT).all()
-    for texts in [text.get_text() for text in draw([one]).texts], Page(html([one])).texts:
-        assert any("image: nearly constant, every patch scores 0.2494 to 0.2495" in text for text in texts)
-        assert any("words: nearly constant, every word scores 0.0212 to 0.0219" in text for text in texts)
-        assert {"0.0212", "0.0219"} <= {text.strip() for text in texts}
+    for told in texts(draw([one])), Page(html([one])).texts:
+        assert any("image: nearly constant, every patch scores 0.2494 to 0.2495" in text for text in told)
+        assert any("words: nearly constant, every word scores 0.0212 to 0.0219" in text for text in told)
+        assert {"0.0212", "0.0219"} <= {text.strip() for text in told}
 
 
 def test_what_is_not_finite_is_not_called_constant():
     one = explanation(relevance=np.full((8, 8), np.nan))
-    texts = [text.get_text() for text in draw([one]).texts]
-    assert any("image: some scores are not finite" in text for text in texts)
-    assert not any("image: constant" in text for text in texts)
+    told = texts(draw([one]))
+    assert any("image: some scores are not finite" in text for text in told)
+    assert not any("image: constant" in text for text in told)
 
 
 def test_every_surface_says_the_rule():
@@ -142,7 +140,7 @@ def test_every_surface_says_the_rule():
     rule = legend("dark", "bright", "grey")
     assert f"{NEARLY:.0%}" in rule
     assert rule in Page(html([one])).texts and rule in Page(fragment(one)).texts
-    assert rule in " ".join(text.get_text() for text in draw([one]).texts)
+    assert rule in " ".join(texts(draw([one])))
     assert legend("blank", "█", "▒") in file.getvalue()
 
 
@@ -152,7 +150,7 @@ def test_layers_are_worded_once():
     file = io.StringIO()
     show([one], Console(file=file))
     surfaces = [file.getvalue(), html([one]), fragment(one)]
-    surfaces += ["\n".join(text.get_text() for text in draw(some).texts) for some in ([one], several)]
+    surfaces += ["\n".join(texts(draw(some))) for some in ([one], several)]
     for surface in surfaces:
         assert "layers: first" in surface and "first layer" not in surface
 

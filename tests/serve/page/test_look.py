@@ -74,7 +74,7 @@ def test_the_overlay_is_smoothed_as_in_the_pictures(page) -> None:
         return [...canvas.getContext("2d").getImageData(0, 0, 320, 320).data]; }""",
         values.ravel().tolist(),
     )
-    wanted = np.asarray(heat(values, 320)).astype(int)
+    wanted = np.asarray(heat(values, (320, 320))).astype(int)
     assert np.abs(np.array(drawn).reshape(320, 320, 4) - wanted).mean() < 1.5
 
 

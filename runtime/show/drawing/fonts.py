@@ -17,10 +17,6 @@ from matplotlib.ft2font import FaceFlags, FT2Font, StyleFlags
 from xai.base.wording import one_line
 
 _OWN = "DejaVu Sans"
-RIGHT_TO_LEFT_MARK = "\u200f"
-"""Before a line of a right-to-left text that begins with a word of another direction."""
-_NAMED = 4
-"""A note names at most as many characters."""
 
 
 @cache
@@ -74,16 +70,6 @@ def lacking(text: str) -> frozenset[str]:
     """Find the visible characters of `text` that no font of this machine has."""
     foreign = _foreign(text)
     return foreign.difference(*(has for _, has in _others(foreign))) if foreign else foreign
-
-
-def lacking_note(characters: frozenset[str]) -> str:
-    """Say what stands for characters that no font has."""
-    named = [f"U+{ord(c):04X}" for c in sorted(characters)]
-    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-    return (
-        f"⟨n⟩ stands for n characters that no font of this machine has ({', '.join(named[:_NAMED])}{more}): "
-        "install a font for their script, or save .html"
-    )
 
 
 def drawable(text: str) -> str:

@@ -37,8 +37,10 @@ _SIDE = 360
 """Pixels of a picture's longer side."""
 _LEVELS = 255
 _CALL, _END = 'received("maps",', ");\n"
-_LARGEST = 10_000 * MEGABYTE
-"""Bytes of a file of maps: `--batch` may put a hundred thousand questions into one chunk."""
+_QUESTIONS = 50
+"""In a file of maps, at most: a page loads a whole file to show one question, and a chunk may have a hundred thousand."""
+_LARGEST = 100 * MEGABYTE
+"""Bytes of a file of maps."""
 
 
 def thumbnail(image: PreparedImage) -> bytes:
@@ -64,8 +66,10 @@ def shown_files(measured: Sequence[Measured], methods: Sequence[Method], most: i
             pictures[image] = f"{one.prepared.index:06d}.jpg"
             files[f"{PICTURES}/{pictures[image]}"] = drawn
         questions.append(_question(one, [method.name for method in methods], pictures.get(image)))
-    first = own[0].prepared.index
-    files[f"{MAPS}/{first:06d}.js"] = script("maps", first, seal({"questions": questions}))
+    for start in range(0, len(questions), _QUESTIONS):
+        part = questions[start : start + _QUESTIONS]
+        first = part[0]["index"]
+        files[f"{MAPS}/{first:06d}.js"] = script("maps", first, seal({"questions": part}))
     return files
 
 

@@ -198,7 +198,8 @@ def test_the_command_runs_checks_and_reports(family_golden, run) -> None:
     assert [one["index"] for one in shown] == list(range(len(family_golden.cases)))
     for one in shown:
         assert set(one["maps"]) == {*methods.split(","), "random"}
-        assert ("boxes" in one) == (family_golden.name == "lxmert_tiny") and one["picture"]
+        assert ("boxes" in one) == (family_golden.name == "lxmert_tiny")
+        assert one["picture"] or "boxes" in one  # the pictures that boxes lie in may be missing
 
 
 def test_as_published_lxmert_explains_the_sum_of_all_scores(family_goldens, run) -> None:

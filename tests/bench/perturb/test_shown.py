@@ -80,6 +80,17 @@ def test_only_the_first_questions_are_kept() -> None:
     assert set(without) == {f"{MAPS}/000003.js"}
 
 
+def test_a_large_chunk_is_several_files_that_share_their_pictures(tmp_path) -> None:
+    found = files_of(*(measured(i) for i in range(3, 120)), most=1000)
+    assert sorted(found) == [f"{MAPS}/000003.js", f"{MAPS}/000053.js", f"{MAPS}/000103.js", f"{PICTURES}/000003.jpg"]
+    for name in sorted(found)[:3]:
+        path = tmp_path / name.rpartition("/")[2]
+        path.write_bytes(found[name])
+        first = int(path.stem)
+        assert [one["index"] for one in read_maps(path)] == list(range(first, min(first + 50, 120)))
+        assert {one["picture"] for one in read_maps(path)} == {"000003.jpg"}
+
+
 def test_disagreement_is_one_less_the_mean_rank_correlation() -> None:
     rng = np.random.default_rng(0)
     maps = [rng.integers(0, 5, 30).astype(float) for _ in range(4)]

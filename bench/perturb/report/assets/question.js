@@ -79,7 +79,7 @@ function areaOf(panel, method) {
 function showMaps() {
   const panels = Object.keys(shown.answers.panels);
   const tiles = METHODS.map((method) => {
-    const canvas = element("canvas", { role: "img", "aria-label": `Map by ${method}` }), areas = panels.map((panel) => `${panel} ${areaOf(panel, method).toFixed(0)}`);
+    const canvas = element("canvas", { role: "img", "aria-label": `Map by ${method}` }), areas = panels.map((panel) => `${panel}\u00a0${areaOf(panel, method).toFixed(0)}`);
     const tile = element("button", { type: "button", "aria-pressed": String(method === view.method), "data-method": method, onclick: () => { view.method = method; markMethod(); showWordsAndAnswers(); saveLink(); } },
       canvas, element("strong", {}, method), element("span", { class: "quiet" }, areas.join("  ")));
     return [tile, canvas, method];

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ RESAMPLES = 2000
 FLIPS = 9999
 FEWEST = 5
 """Values that an interval of a median needs, at least."""
+_Z_BOTH = 1.959964 + 0.841621
+"""Standard normal quantiles of 0.975 and of 0.8, the power."""
 _BLOCK = 2**24
 """Random numbers held at once."""
 
@@ -54,6 +57,23 @@ def sign_flips(differences: NDArray[np.float64], images: NDArray[np.int64], seed
         signs = rng.integers(0, 2, (k, len(sums)), dtype=np.int8) * 2.0 - 1
         beyond += (np.abs(signs @ sums) >= observed).sum(0)
     return (1 + beyond) / (1 + FLIPS)
+
+
+def questions_needed(differences: NDArray[np.float64], images: NDArray[np.int64]) -> int | None:
+    """Compute how many questions would show paired differences (questions,) to have a sign, with power 0.8 at 0.05 two-sided.
+
+    n (1.960 + 0.842)^2 V / mean^2 for n questions whose mean difference has the variance V, clustered by image: a normal approximation
+    with as many questions per image as here (Miller 2024, arXiv 2411.00640, sections 2.2 and 5). None where the mean is 0, or where one
+    image says nothing of the variance.
+    """
+    sums, counts = (array[:, 0] for array in per_image(differences[:, None], images))
+    sums, counts = sums[counts > 0], counts[counts > 0]
+    n = counts.sum()
+    if len(sums) < 2 or not sums.sum():
+        return None
+    mean = sums.sum() / n
+    variance = ((sums - counts * mean) ** 2).sum() / n**2 * len(sums) / (len(sums) - 1)
+    return max(1, math.ceil(n * _Z_BOTH**2 * variance / mean**2))
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:

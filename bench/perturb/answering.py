@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from xai.base.description import TOP_ANSWER
 from xai.bench.data.regions import Cells
 from xai.bench.data.sample import Sample
+from xai.bench.measures.measure import QuestionMaps
+from xai.bench.measures.table import MEASURES
 from xai.bench.perturb.memory import Memory
-from xai.bench.perturb.plan import QuestionPlan, batch_subsets, plan_question
+from xai.bench.perturb.plan import Cost, Maps, QuestionPlan, batch_subsets, content_maps, plan_question
 from xai.bench.perturb.request import Request
 from xai.runtime.description import IMAGE, TEXT, Description
 from xai.runtime.engine import Answered, explain_as_published, explain_tokens
@@ -24,6 +26,7 @@ from xai.runtime.masked.masking import Kept, answer_kept, kept_places, text_to_c
 from xai.runtime.methods import Method
 from xai.runtime.relevance import Relevance
 from xai.runtime.sessions.protocol import Session
+from xai.runtime.target import published_with_sum
 from xai.spectral import Status
 from xai.spectral.arrays import to_numpy
 
@@ -76,25 +79,70 @@ class ExplainedQuestion(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """One question's explanations, its plan, and the logits (subsets, answers) of the subsets planned."""
+    """One question's explanations, its plan with what each measure costs, and the logits (subsets, answers) of the subsets planned."""
 
     prepared: PreparedQuestion
-    explained: ExplainedQuestion
+    explained: QuestionMaps
     plan: QuestionPlan
+    costs: Mapping[str, Cost]
     logits: NDArray[np.float64]
 
 
 def run_chunk(session: Session, prepared: Sequence[PreparedQuestion], request: Request) -> list[Measured]:
-    """Encode each image once, explain each question once, answer every distinct subset once."""
+    """Encode each image once, explain each question once, answer every distinct subset once.
+
+    A measure that reads the model's second answer has that explained too, by the methods that can tell it from the first.
+    """
     if not prepared:
         return []
+    measures = [MEASURES[name] for name in request.measures]
     questions = encode_questions(session, [one.picture for one in prepared], [one.ids for one in prepared], request.memory)
     seeds = [(request.seed << 32) + one.index for one in prepared]
-    explained = explain_questions(session, questions, request.methods, seeds, request.memory, request.as_published)
-    words = session.description.special[TEXT]
-    plans = [plan_question(one.relevances, words, request.modalities, request.signs) for one in explained]
-    logits = answer_subsets(session, questions, plans, [one.logits for one in explained], request.memory)
-    return [Measured(*parts) for parts in zip(prepared, explained, plans, logits, strict=True)]
+    found = explain_questions(session, questions, request.methods, seeds, request.memory, as_published=request.as_published)
+    second: Sequence[Maps | None] = [None] * len(found)
+    if any(measure.reads_runner_up for measure in measures):
+        second = explain_runners_up(session, questions, found, request)
+    explained = [_explained(session, *parts, request) for parts in zip(prepared, found, second, strict=True)]
+    plans = [plan_question(one.maps.keep(), {measure.name: measure.subsets(one) for measure in measures}) for one in explained]
+    logits = answer_subsets(session, questions, plans, [one.logits for one in found], request.memory)
+    special = sum(sum(counts) for counts in session.description.special.values())
+    costs = [plan.costs(special) for plan in plans]
+    return [Measured(*parts) for parts in zip(prepared, explained, plans, costs, logits, strict=True)]
+
+
+def _explained(
+    session: Session, prepared: PreparedQuestion, found: ExplainedQuestion, second: Maps | None, request: Request
+) -> QuestionMaps:
+    """The question as the measures look at it."""
+    return QuestionMaps(
+        prepared.sample,
+        request.scope,
+        content_maps(found.relevances, session.description.special[TEXT]),
+        tuple(_follows_answer(method, session.description, request) for method in request.methods),
+        found.open_graphs,
+        prepared.sample.truth(prepared.cells),
+        second,
+    )
+
+
+def _follows_answer(method: Method, description: Description, request: Request) -> bool:
+    """Whether the method's map depends on which answer is explained: not where it explains the sum of all, as published."""
+    return method.dependence != "none" and not (request.as_published and published_with_sum(method, description))
+
+
+def explain_runners_up(session: Session, questions: Questions, found: Sequence[ExplainedQuestion], request: Request) -> list[Maps]:
+    """Explain each question's second answer; a method that depends on no answer says the same as of the first."""
+    methods = [method for method in request.methods if _follows_answer(method, session.description, request)]
+    again: Sequence[ExplainedQuestion | None] = [None] * len(found)
+    if methods:
+        targets = [int(np.argsort(-one.logits, kind="stable")[1]) for one in found]
+        again = explain_questions(session, questions, methods, [0] * len(found), request.memory, targets)
+    special, maps = session.description.special[TEXT], []
+    for first, second in zip(found, again, strict=True):
+        own = dict(zip((method.name for method in methods), second.relevances if second else (), strict=True))
+        of_each = [own.get(method.name, said) for method, said in zip(request.methods, first.relevances, strict=True)]
+        maps.append(content_maps(of_each, special))
+    return maps
 
 
 def encode_questions(session: Session, pictures: Sequence[Picture], ids: Sequence[NDArray[np.int64]], memory: Memory) -> Questions:
@@ -109,12 +157,15 @@ def explain_questions(
     methods: Sequence[Method],
     seeds: Sequence[int],
     memory: Memory,
+    targets: Sequence[int] | None = None,
     as_published: bool = False,
 ) -> list[ExplainedQuestion]:
-    """Explain each question's top answer by every method, in one pass of the evidence graph; as published, some may need another.
+    """Explain each question's top answer, or the one in `targets`, by every method, in one pass of the evidence graph; as published, some
+    may need another.
 
     `seeds` holds one seed per question for the floor, so that no question shares its noise with another one.
     """
+    targets = targets or [TOP_ANSWER] * len(questions.ids)
     description = session.description
     explain = explain_as_published if as_published else explain_tokens
     tokens, of, mask = questions.images
@@ -124,7 +175,7 @@ def explain_questions(
         part = slice(start, start + rows)
         ids = questions.ids[part]
         own, own_mask = EncodedImages(tokens, of[part], mask).each()
-        for one in explain(session, own, ids, [TOP_ANSWER] * len(ids), methods, seeds=seeds[part], image_mask=own_mask):
+        for one in explain(session, own, ids, targets[part], methods, seeds=seeds[part], image_mask=own_mask):
             logits = np.asarray(to_numpy(one.logits), np.float64)
             found.append(ExplainedQuestion(logits, one.relevances, tuple(_open_graphs(one, method, description) for method in methods)))
     return found
@@ -153,13 +204,13 @@ def answer_subsets(
     for logits, unperturbed in zip(found, whole, strict=True):
         logits[0] = unperturbed
     sizes, special = questions.sizes, session.description.special
-    for batch in batch_subsets(plans, sizes, special, memory.answers):
+    for batch in batch_subsets(plans, special, memory.answers):
         image_kept = np.empty((len(batch.jobs), batch.image_tokens), np.int64)
         text_kept = np.empty((len(batch.jobs), batch.text_tokens), np.int64)
         for row, (q, s) in enumerate(batch.jobs):
-            modality, kept = plans[q].subsets[s]
-            image_kept[row] = kept_places(kept, special[IMAGE], sizes[q][0]) if modality == IMAGE else np.arange(batch.image_tokens)
-            text_kept[row] = kept_places(kept, special[TEXT], sizes[q][1]) if modality == TEXT else np.arange(batch.text_tokens)
+            kept = plans[q].subsets[s]
+            image_kept[row] = kept_places(kept.image, special[IMAGE], sizes[q][0])
+            text_kept[row] = kept_places(kept.text, special[TEXT], sizes[q][1])
         asked = np.array([q for q, _ in batch.jobs])
         image = Kept(questions.images.tokens, questions.images.rows[asked], image_kept)
         logits = answer_kept(session, image, Kept(text, asked, text_kept))

@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from xai.base.errors import BadInput, XaiError
 from xai.base.files import json_bytes, write
 from xai.bench.data.sample import Sample
+from xai.bench.measures.areas import Curve, curve_rows
+from xai.bench.measures.table import FIRST
 from xai.bench.perturb.answering import Measured, run_chunk
-from xai.bench.perturb.plan import Curve, min_max, published_counts
+from xai.bench.perturb.plan import min_max, published_counts
 from xai.bench.perturb.request import FLOOR, Chunk, Request
 from xai.bench.perturb.run import prepare_chunk
+from xai.runtime.description import IMAGE
 from xai.runtime.explainer import Explainer
 
 TIE = 1e-5
@@ -136,13 +139,14 @@ def _compare_run(
     name: str,
 ) -> None:
     """Add one run's steps to `checked`."""
-    asked = measured.plan.asked[curve]
+    maps, asked = measured.explained.maps, measured.plan.asked[FIRST]
+    rows = curve_rows(maps, measured.explained.scope)
     scores = min_max(relevance.astype(np.float64))
-    everything = np.arange(measured.plan.tokens[curve.modality])
-    for step, count in enumerate(published_counts(len(everything))):
+    for step, count in enumerate(published_counts(maps.tokens(curve.modality))):
         checked.steps += 1
-        row = asked[count]
-        own = measured.plan.subsets[row][1] if row else everything
+        row = asked[rows[curve, count]]
+        subset = measured.plan.subsets[row]
+        own = subset.image if curve.modality == IMAGE else subset.text
         where = f"{name}, {count} tokens kept"
         if not np.array_equal(own, kept[step]):
             changed = scores[np.setxor1d(own, kept[step])]

@@ -1,4 +1,7 @@
-"""Which token subsets the perturbation test needs (docs/methods.md, Perturbation test). Pure: no model, no image, no file."""
+"""Which token subsets a question needs, each once, and how they are batched (docs/methods.md, Perturbation test).
+
+Pure: no model, no image, no file.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -26,12 +28,38 @@ _CONSTANT = 1e-6
 """A relevance vector whose values differ by less, relative to the largest, is a tie: float32 cannot tell more."""
 
 
-class Curve(NamedTuple):
-    """One curve of one question: relevance number `method` of those planned, one of `MODALITIES`, one of `SIGNS`."""
+class Subset(NamedTuple):
+    """Tokens of one question that stay, by place among those that can be left out, ascending; special tokens always stay."""
 
-    method: int
-    modality: str
-    sign: str
+    image: NDArray[np.int64]
+    text: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """One question's relevance of the tokens that can be left out, by method: patches or boxes (P,), and words (T,)."""
+
+    image: tuple[NDArray[np.floating], ...]
+    text: tuple[NDArray[np.floating], ...]
+
+    def of(self, modality: str) -> tuple[NDArray[np.floating], ...]:
+        """Pick one of `MODALITIES`."""
+        return self.image if modality == IMAGE else self.text
+
+    def tokens(self, modality: str) -> int:
+        """Count what can be left out of a modality."""
+        return len(self.of(modality)[0])
+
+    def keep(self, **kept: NDArray[np.int64]) -> Subset:
+        """Keep these places of the modalities named, in any order, and the whole of the others."""
+        image, text = (np.sort(kept[m]) if m in kept else np.arange(self.tokens(m)) for m in MODALITIES)
+        return Subset(image, text)
+
+
+def content_maps(relevances: Sequence[Relevance], words: Special) -> Maps:
+    """Leave the text's special tokens, which `words` counts, out of what methods say of one question."""
+    image, text = zip(*((to_numpy(r.image), to_numpy(r.text)[words.before : len(r.text) - words.behind]) for r in relevances), strict=True)
+    return Maps(image, text)
 
 
 @cache
@@ -60,45 +88,56 @@ def keeping_order(relevance: NDArray[np.floating], sign: str) -> NDArray[np.int6
     return np.argsort(score if sign == "positive" else -score, kind="stable")
 
 
+class Cost(NamedTuple):
+    """What one measure costs for one question."""
+
+    asked: int
+    """Distinct subsets that it needs, nothing left out not counted: that is known."""
+    new: int
+    """Those of them that no measure before it needs."""
+    tokens: int
+    """Image and text tokens of the new ones, special ones included."""
+
+
 @dataclass(frozen=True)
 class QuestionPlan:
-    """The distinct subsets that the tests of one question need."""
+    """The distinct subsets that the measures of one question need."""
 
-    subsets: tuple[tuple[str, NDArray[np.int64]], ...]
-    """(modality, tokens kept in ascending order, special ones not counted). The first one is nothing removed: it is known."""
-    asked: Mapping[Curve, Mapping[int, int]]
-    """For every test the number of tokens kept -> index into `subsets`."""
-    tokens: Mapping[str, int]
-    """For every modality the number of tokens that can be removed."""
+    subsets: tuple[Subset, ...]
+    """The first one is nothing left out: it is known."""
+    asked: Mapping[str, NDArray[np.int64]]
+    """Measure -> of each subset that it asked for, in its order, the index into `subsets`."""
+
+    def costs(self, special: int) -> dict[str, Cost]:
+        """Say what each measure costs, in their order; `special` counts the special tokens of both modalities."""
+        known, found = {0}, {}
+        for measure, rows in self.asked.items():
+            asked = set(rows.tolist()) - {0}
+            new = asked - known
+            tokens = sum(len(self.subsets[row].image) + len(self.subsets[row].text) + special for row in new)
+            found[measure] = Cost(len(asked), len(new), tokens)
+            known |= new
+        return found
 
 
-def plan_question(
-    relevances: Sequence[Relevance], words: Special, modalities: Sequence[str] = MODALITIES, signs: Sequence[str] = SIGNS
-) -> QuestionPlan:
-    """Plan the subsets for every relevance, modality and sign, at the published and at the exact counts; equal ones are planned once.
+def plan_question(everything: Subset, asked: Mapping[str, Sequence[Subset]]) -> QuestionPlan:
+    """Plan what the measures ask for, each subset once, in the order of the first to ask; `everything` is nothing left out."""
+    subsets = [everything]
+    known = {_key(everything): 0}
 
-    `words` counts the text's special tokens, which always stay: they are left out here, and `batch_subsets` counts them in.
-    """
-    subsets: list[tuple[str, NDArray[np.int64]]] = [("image", np.arange(len(relevances[0].image)))]
-    known: dict[tuple[str, bytes], int] = {}
-    asked: dict[Curve, dict[int, int]] = {}
-    values = {
-        "image": [to_numpy(r.image) for r in relevances],
-        "text": [to_numpy(r.text)[words.before : len(r.text) - words.behind] for r in relevances],
-    }
-    tokens = {modality: len(values[modality][0]) for modality in modalities}
-    for modality, sign, method in product(modalities, signs, range(len(relevances))):
-        n = tokens[modality]
-        order = keeping_order(values[modality][method], sign)
-        found = asked[Curve(method, modality, sign)] = {n: 0}
-        for count in sorted({*published_counts(n), *exact_counts(n)} - {n}, reverse=True):
-            kept = np.sort(order[:count])
-            key = modality, kept.tobytes()
-            if key not in known:
-                known[key] = len(subsets)
-                subsets.append((modality, kept))
-            found[count] = known[key]
-    return QuestionPlan(tuple(subsets), asked, tokens)
+    def row(subset: Subset) -> int:
+        key = _key(subset)
+        if key not in known:
+            known[key] = len(subsets)
+            subsets.append(subset)
+        return known[key]
+
+    rows = {measure: np.array([row(subset) for subset in wanted], np.int64) for measure, wanted in asked.items()}
+    return QuestionPlan(tuple(subsets), rows)
+
+
+def _key(subset: Subset) -> tuple[bytes, bytes]:
+    return subset.image.tobytes(), subset.text.tobytes()
 
 
 @dataclass(frozen=True)
@@ -112,20 +151,17 @@ class SubsetBatch:
     """(question, index into its plan's `subsets`)."""
 
 
-def batch_subsets(
-    plans: Sequence[QuestionPlan], sizes: Sequence[tuple[int, int]], special: Mapping[str, Special], most: Callable[[int, int], int]
-) -> Iterator[SubsetBatch]:
+def batch_subsets(plans: Sequence[QuestionPlan], special: Mapping[str, Special], most: Callable[[int, int], int]) -> Iterator[SubsetBatch]:
     """Group what several questions need by length, the longest first.
 
-    `sizes` holds every question's image and text tokens, those `special` to each modality included; `most(image_tokens, text_tokens)` says
-    how many rows of that length fit into memory.
+    `special` counts the tokens that stay of each modality; `most(image_tokens, text_tokens)` says how many rows of that length fit into
+    memory.
     """
     stay = {modality: sum(counts) for modality, counts in special.items()}
     groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for q, (plan, (image, text)) in enumerate(zip(plans, sizes, strict=True)):
-        for s, (modality, kept) in enumerate(plan.subsets[1:], start=1):
-            length = (stay[IMAGE] + len(kept), text) if modality == IMAGE else (image, stay[TEXT] + len(kept))
-            groups.setdefault(length, []).append((q, s))
+    for q, plan in enumerate(plans):
+        for s, kept in enumerate(plan.subsets[1:], start=1):
+            groups.setdefault((stay[IMAGE] + len(kept.image), stay[TEXT] + len(kept.text)), []).append((q, s))
     for length in sorted(groups, reverse=True):
         jobs, rows = groups[length], max(1, most(*length))
         for start in range(0, len(jobs), rows):

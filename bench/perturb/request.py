@@ -8,7 +8,6 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,8 @@ from xai.base.versions import XAI_VERSION
 from xai.base.wording import one_line
 from xai.bench.data.boxes import BoxSource
 from xai.bench.data.sample import Sample
+from xai.bench.measures.measure import Key, LineKind, Scope
+from xai.bench.measures.table import FIRST, question_keys
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import MODALITIES, SIGNS
 from xai.runtime.description import Description, Square
@@ -43,8 +44,15 @@ class Request:
     """Of a model that takes boxes, where its images' box features lie; None where the images of the data are files of them."""
     as_published: bool = False
     """Explain what the model's published figures explained (`runtime.engine.explain_as_published`), not always its answer."""
+    measures: tuple[str, ...] = (FIRST,)
+    """Some of `MEASURES` as `find_measures` gives them."""
     shown: int = 0
     """Questions, from the first, that the report shows one by one. No result depends on it."""
+
+    @property
+    def scope(self) -> Scope:
+        """Say what every measure is asked for."""
+        return Scope(tuple(method.name for method in self.methods), self.modalities, self.signs)
 
 
 def table_methods(names: Sequence[str]) -> tuple[Method, ...]:
@@ -93,9 +101,10 @@ def join_chunks(chunks: Sequence[Chunk]) -> tuple[Chunk, ...]:
     return tuple(joined)
 
 
-def result_columns(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """List the (modality, sign, method) of every line of one question, in their order."""
-    return list(product(settings["modalities"], settings["signs"], settings["methods"]))
+def result_columns(settings: Mapping[str, Any]) -> list[tuple[Key, LineKind]]:
+    """List the lines of one question of a run, in their order, with what each holds."""
+    scope = Scope(*(tuple(settings[name]) for name in ("methods", "modalities", "signs")))
+    return question_keys(scope, settings.get("measures", (FIRST,)))
 
 
 def describe_request(
@@ -115,6 +124,7 @@ def describe_request(
         "methods": [method.name for method in request.methods],
         "modalities": list(request.modalities),
         "signs": list(request.signs),
+        **({"measures": list(request.measures)} if request.measures != (FIRST,) else {}),
         "chunk": request.chunk,
         "memory": request.memory.limit,
         "xai": XAI_VERSION,

@@ -66,7 +66,7 @@ def measure_chunk(explainer: Explainer, samples: Sequence[Sample], request: Requ
     measured = run_chunk(explainer.session, prepared, request)
     for one in measured:
         lines += question_lines(one, request, explainer.answers.names)
-    return ChunkResults(sorted(lines, key=lambda line: line["index"]), shown_files(measured, request.methods, request.shown))
+    return ChunkResults(sorted(lines, key=lambda line: line["index"]), shown_files(measured, request.shown))
 
 
 def prepare_chunk(

@@ -22,6 +22,7 @@ from xai.base.errors import BadInput, XaiError
 from xai.base.files import json_bytes, write
 from xai.base.lock import holder, locked
 from xai.base.reading import Fields, read_json
+from xai.bench.measures.table import FIRST, MEASURES, find_measures
 from xai.bench.perturb import shown
 from xai.bench.perturb.plan import MODALITIES, SIGNS
 from xai.bench.perturb.request import Chunk, join_chunks, result_columns
@@ -218,6 +219,8 @@ def _read_record(fields: Fields) -> RunRecord:
         settings.integer("image_size", 1)
     if "boxes_sha256" in settings.content:
         settings.get("boxes_sha256", str)
+    if "measures" in settings.content and not _are_measures(tuple(settings.items("measures", str))):
+        raise settings.refuse("measures", f"is not {FIRST} with others of {', '.join(MEASURES)}, in this order")
     if "as_published" in settings.content:
         settings.get("as_published", bool)
     for name, allowed in (("methods", None), ("modalities", MODALITIES), ("signs", SIGNS)):
@@ -237,6 +240,11 @@ def _read_record(fields: Fields) -> RunRecord:
         chunks.append(Chunk(*pair))
     content = unseal(fields)
     return RunRecord(content["settings"], (shard[0], shard[1]), tuple(chunks), content["about"])
+
+
+def _are_measures(names: tuple[str, ...]) -> bool:
+    """Whether a run notes these: more than the published test, in the order of the table."""
+    return len(names) > 1 and set(names) <= set(MEASURES) and names == find_measures(names)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

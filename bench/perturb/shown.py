@@ -25,8 +25,6 @@ from xai.bench.perturb.answering import Measured
 from xai.bench.perturb.request import FLOOR
 from xai.bench.perturb.seal import CHECK, seal, unseal
 from xai.runtime.inputs.prepare import PreparedImage
-from xai.runtime.methods import Method
-from xai.spectral.arrays import to_numpy
 
 FOLDER = "report"
 """Beside `report.html`; holds what it loads."""
@@ -52,7 +50,7 @@ def thumbnail(image: PreparedImage) -> bytes:
     return buffer.getvalue()
 
 
-def shown_files(measured: Sequence[Measured], methods: Sequence[Method], most: int) -> dict[str, bytes]:
+def shown_files(measured: Sequence[Measured], most: int) -> dict[str, bytes]:
     """Make the files of one chunk's questions that come before number `most` in the run, by their names in `FOLDER`; perhaps none."""
     own = [one for one in measured if one.prepared.index < most]
     if not own:
@@ -65,7 +63,7 @@ def shown_files(measured: Sequence[Measured], methods: Sequence[Method], most: i
         if drawn is not None and image not in pictures:
             pictures[image] = f"{one.prepared.index:06d}.jpg"
             files[f"{PICTURES}/{pictures[image]}"] = drawn
-        questions.append(_question(one, [method.name for method in methods], pictures.get(image)))
+        questions.append(_question(one, pictures.get(image)))
     for start in range(0, len(questions), _QUESTIONS):
         part = questions[start : start + _QUESTIONS]
         first = part[0]["index"]
@@ -99,12 +97,13 @@ def read_maps(path: Path) -> list[dict[str, Any]]:
     return questions
 
 
-def _question(measured: Measured, methods: Sequence[str], picture: str | None) -> dict[str, Any]:
-    prepared, relevances = measured.prepared, measured.explained.relevances
-    shape = prepared.cells.shape[:-1]
-    images = [np.asarray(to_numpy(relevance.image), np.float64) for relevance in relevances]
-    words = [prepared.question.word_relevance(np.asarray(to_numpy(relevance.text), np.float64)) for relevance in relevances]
-    region, whole = prepared.sample.truth(prepared.cells), prepared.sample.truth(WHOLE)
+def _question(measured: Measured, picture: str | None) -> dict[str, Any]:
+    """What one question's page says; its maps leave out the special tokens at either end of the text, which belong to no word."""
+    prepared, explained = measured.prepared, measured.explained
+    shape, methods = prepared.cells.shape[:-1], explained.scope.methods
+    images = [values.astype(np.float64) for values in explained.maps.image]
+    words = [prepared.question.word_relevance(np.pad(values.astype(np.float64), 1)) for values in explained.maps.text]
+    region, whole = explained.region, prepared.sample.truth(WHOLE)
     compared = [values for name, values in zip(methods, images, strict=True) if name != FLOOR]
     return {
         "index": prepared.index,

@@ -7,6 +7,7 @@ from xai.commands.bench.eigen import eigen
 from xai.commands.bench.latency import latency
 from xai.commands.bench.perturb import merge, perturb
 from xai.commands.bench.pointing import pointing
+from xai.commands.bench.sanity import sanity
 from xai.commands.bench.serve import serve
 from xai.commands.bench.suite import suite
 
@@ -16,5 +17,5 @@ def bench() -> None:
     """Measure what explanations are worth, and what they cost."""
 
 
-for _command in (perturb, merge, pointing, latency, compare, eigen, serve, suite):
+for _command in (perturb, merge, pointing, sanity, latency, compare, eigen, serve, suite):
     bench.add_command(_command)

@@ -70,6 +70,13 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     help="Box features of the images, for a model that takes them: a TSV, or a folder of IMAGE.npz.",
 )
 @click.option("--methods", default="all", show_default=True, metavar="NAMES", help="By comma; NAME@all uses all layers. `random` is added.")
+@click.option(
+    "--measures",
+    default="published",
+    show_default=True,
+    metavar="NAMES",
+    help="By comma: synergy, saco, contrast, prior, or all. `published` is always measured.",
+)
 @click.option("--modality", callback=_some("image", "text"), default="image,text", show_default=True, help="What is removed.")
 @click.option(
     "--sign", callback=_some("positive", "negative"), default="positive,negative", show_default=True, help="Which tokens go first."
@@ -117,6 +124,7 @@ def perturb(
     data: str,
     boxes: Path | None,
     methods: str,
+    measures: str,
     modality: tuple[str, ...],
     sign: tuple[str, ...],
     as_published: bool,
@@ -138,6 +146,7 @@ def perturb(
     """
     from xai.bench.data.datasets import load_samples
     from xai.bench.data.sample import by_image
+    from xai.bench.measures.table import check_measures, find_measures
     from xai.bench.perturb.memory import session_memory, usual_tokens
     from xai.bench.perturb.request import Request, table_methods
     from xai.runtime.methods import check_offered
@@ -146,23 +155,25 @@ def perturb(
     if reference and not cross_check:
         raise click.UsageError("--reference is for --cross-check N, which compares with it")
     chosen = table_methods(_names(methods))
+    measured = find_measures(_names(measures))
     found = by_image(load_samples(data, samples, seed, Counter("questions made", patience=2)))
     explainer = model.open()
     check_offered(chosen, explainer.session.description)
+    check_measures(measured, explainer.session.description.answers)
     if as_published:
         check_published(chosen, explainer.session.description, (), ())
-    source = _boxes(explainer, data, boxes, found)
+    source = box_source(explainer, data, boxes, found)
     compared = _reference(explainer, model, reference) if cross_check else None
     allowed = session_memory(explainer.session, round(memory * GIBIBYTE))
     questions = batch or allowed.questions(usual_tokens(explainer.session.description))
-    request = Request(chosen, allowed, questions, modality, sign, seed, source, as_published, shown=browse)
+    request = Request(chosen, allowed, questions, modality, sign, seed, source, as_published, measured, browse)
     folder = _measure(model, explainer, found, request, data, shard, output, resume, skip_broken)
     if compared is not None:
         _cross_check(explainer, compared, found[:cross_check], request, folder)
     _print(folder, as_json)
 
 
-def _boxes(explainer: Explainer, data: str, boxes: Path | None, samples: Sequence[Sample]) -> BoxSource | None:
+def box_source(explainer: Explainer, data: str, boxes: Path | None, samples: Sequence[Sample]) -> BoxSource | None:
     """Where the images' box features lie. Raises `BadInput` where the model takes none, or needs them and the data has none."""
     from xai.bench.data.boxes import BoxSource
     from xai.bench.data.datasets import DATASETS

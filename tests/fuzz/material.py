@@ -158,7 +158,7 @@ class Material:
     def perturb(shard: int) -> list[str]:
         """The command that wrote a shard, without its folder."""
         run = ["bench", "perturb", "--samples", "4", "--methods", "rollout", "--batch", "1", "--threads", "1"]
-        return [*run, "--json", "--shard", f"{shard}/2"]
+        return [*run, "--measures", "all", "--json", "--shard", f"{shard}/2"]
 
     @cached_property
     def table(self) -> Any:

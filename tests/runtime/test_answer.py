@@ -11,7 +11,7 @@ import xai
 from xai.base.errors import BadInput
 from xai.bench.perturb.answering import answer_subsets, encode_questions
 from xai.bench.perturb.memory import session_memory
-from xai.bench.perturb.plan import QuestionPlan
+from xai.bench.perturb.plan import QuestionPlan, Subset
 from xai.runtime.inputs.kept import KeptImages
 from xai.runtime.masked.prediction import Asked
 
@@ -41,8 +41,9 @@ def test_leaving_out_is_what_the_perturbation_test_does(explainer) -> None:
     words = np.arange(len(question.words)) == 2
     kept_patches = np.flatnonzero(~patches)
     kept_tokens = np.array([i for i in range(len(question.tokens) - 2) if i + 1 not in question.words[2].tokens])
-    everything = np.arange(session.description.grid**2)
-    plan = QuestionPlan((("image", everything), ("image", kept_patches), ("text", kept_tokens)), {}, {})
+    patches_of_all, words_of_all = np.arange(session.description.grid**2), np.arange(len(question.tokens) - 2)
+    kept = (Subset(patches_of_all, words_of_all), Subset(kept_patches, words_of_all), Subset(patches_of_all, kept_tokens))
+    plan = QuestionPlan(kept, {})
     whole = np.zeros(session.description.answers)
     questions = encode_questions(session, [(image.pixels,)], [question.ids], memory)
     (expected,) = answer_subsets(session, questions, [plan], [whole], memory)

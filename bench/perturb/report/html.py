@@ -18,6 +18,7 @@ from typing import Any
 
 from xai.bench.measures.truth import SIZES
 from xai.bench.perturb.report.columns import Group, Shown, table_groups
+from xai.bench.perturb.report.measures import headings, power_sentence, remarks, table_rows
 from xai.bench.perturb.report.published import published_figures
 from xai.bench.perturb.report.scores import AUC_WEIGHTS
 from xai.bench.perturb.report.table import verdict
@@ -61,6 +62,7 @@ def table_page(table: Mapping[str, Any], about: Mapping[str, Any], browsable: bo
         table=_measures(groups, [row["method"] for row in table["methods"]]),
         published=_published_note(settings),
         verdicts=_verdicts(table, panels),
+        notes=_notes(table),
         remarks=_remarks(table),
         legend=escape(legend("dark", "bright", "grey")),
         run=_table(("what", "value"), ((escape(name), _text(value)) for name, value in (*settings.items(), *about.items()))),
@@ -152,6 +154,19 @@ def _verdicts(table: Mapping[str, Any], panels: Sequence[str]) -> str:
         floor = f"not shown to beat {FLOOR}: {', '.join(found.no_better)}" if found.no_better else f"all beat {FLOOR}"
         items.append(f"<li>{escape(panel)}: <b>{escape(found.best)}</b> is best, {escape(tied)}; {escape(floor)}.</li>")
     return f"<ul>{''.join(items)}</ul>"
+
+
+def _notes(table: Mapping[str, Any]) -> str:
+    """Write what the columns of the further measures do not hold: what a star means, power, and measures that are of no method."""
+    found = []
+    for measure in table.get("measures", {}).values():
+        said = [*remarks(measure), *(f"{name}: {power_sentence(power)}" for name, power in measure["power"].items() if power)]
+        lone = ""
+        if len(measure["rows"]) != len(table["methods"]):
+            lone = _table(("", *headings(measure)), ([escape(cell) for cell in row] for row in table_rows(measure)))
+        if said or lone:
+            found.append(f'<h3>{escape(measure["title"])}</h3>{lone}<p class="quiet">{"<br>".join(map(escape, said))}</p>')
+    return "".join(found)
 
 
 def _remarks(table: Mapping[str, Any]) -> str:

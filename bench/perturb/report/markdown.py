@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xai.bench.perturb.report.estimates import Verdict
+from xai.bench.perturb.report.measures import headings, measure_verdicts, power_sentence, remarks, subsets_sentence, table_rows
 from xai.bench.perturb.report.published import published_figures
-from xai.bench.perturb.report.table import Verdict, verdict
+from xai.bench.perturb.report.table import verdict
 from xai.bench.perturb.request import FLOOR
 from xai.bench.tables import plain
 
@@ -26,6 +28,10 @@ def table_markdown(table: Mapping[str, Any]) -> str:
         _further(table, panels),
     ]
     parts += _remarks(table)
+    for measure in table.get("measures", {}).values():
+        parts += _measure(measure)
+    if "subsets" in table:
+        parts.append(subsets_sentence(table["subsets"]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -50,8 +56,18 @@ def _verdicts(table: Mapping[str, Any], panels: Sequence[str]) -> list[str]:
         return []
     return [
         "What the paired tests say (sign flips over images, Holm over all pairs of a column, 5 %):",
-        "\n".join(f"- {panel}: {_sentence(verdict(table, panel))}" for panel in panels),
+        "\n".join(f"- {panel}: {_sentence(verdict(table, panel))}{power_sentence(table['power'][panel])}" for panel in panels),
     ]
+
+
+def _measure(table: Mapping[str, Any]) -> list[str]:
+    """One further measure: its title, its table, and what its tests say."""
+    verdicts = measure_verdicts(table)
+    parts = [f"{table['title']}.", plain(["method", *headings(table)], table_rows(table)), *remarks(table)]
+    if verdicts:
+        said = [f"- {name}: {_sentence(found)}{power_sentence(table['power'][name])}" for name, found in verdicts.items()]
+        parts += ["Paired tests (sign flips over images, Holm over all pairs of this table, 5 %):", "\n".join(said)]
+    return parts
 
 
 def _further(table: Mapping[str, Any], panels: Sequence[str]) -> str:

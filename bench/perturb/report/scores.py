@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xai.base.errors import XaiError
 from xai.bench.perturb.plan import STEPS
+from xai.bench.perturb.report.measures import FurtherScores, further_scores
 
 AUC_WEIGHTS = np.trapezoid(np.eye(len(STEPS)), STEPS)
 """(steps,): the AUC is the mean accuracy per step, weighted by these: the trapezoid rule over the removed fraction."""
@@ -46,6 +47,8 @@ class Scores:
     """Why questions were left out, one reason each."""
     flags: Mapping[str, int]
     """How often a graph had no simple solution, by method and status."""
+    further: FurtherScores
+    """What the measures beside the published test say."""
 
 
 def panel_name(panel: tuple[str, str]) -> str:
@@ -70,7 +73,7 @@ class _Gathered:
     flags: Counter[str] = field(default_factory=Counter)
 
     def add(self, lines: Sequence[Line], first_sign: str) -> None:
-        """Add one question's lines; the solver's flags are the same for either sign and count once."""
+        """Add one question's lines of the published test; the solver's flags are the same for either sign and count once."""
         first = lines[0]
         self.indices.append(first["index"])
         self.image_numbers.append(self.images.setdefault(first["image"], len(self.images)))
@@ -102,12 +105,15 @@ def read_scores(questions: Iterable[Sequence[Line]], settings: Mapping[str, Any]
     methods = tuple(settings["methods"])
     panels = tuple(p for p in PANELS if p[0] in settings["modalities"] and p[1] in settings["signs"])
     gathered = _Gathered(methods, panels, {name: np.zeros((len(methods), len(panels), len(STEPS))) for name in QUANTITIES})
+    further = further_scores(settings)
     skipped = []
     for lines in questions:
         if "skipped" in lines[0]:
             skipped.append(lines[0]["skipped"])
         else:
-            gathered.add(lines, settings["signs"][0])
+            own = [line for line in lines if "measure" not in line]
+            gathered.add(own, settings["signs"][0])
+            further.add(lines[len(own) :])
     if not gathered.indices:
         raise XaiError(f"no question of the run could be used, the first because {skipped[0]}")
     return Scores(
@@ -122,4 +128,5 @@ def read_scores(questions: Iterable[Sequence[Line]], settings: Mapping[str, Any]
         100 * np.array(gathered.unperturbed),
         tuple(skipped),
         dict(sorted(gathered.flags.items())),
+        further,
     )

@@ -46,16 +46,18 @@ def question_lines(index: int, settings: dict[str, Any] = SETTINGS) -> list[dict
         probabilities = [round(float(v), 6) for v in rng.random(9)]
         return {"kept": list(counts), "answers": ["é", *"abcdefgh"], "accuracies": accuracies, "probabilities": probabilities}
 
-    found = []
-    for modality, sign, method in result_columns(settings):
+    found: list[dict[str, Any]] = []
+    for key, _ in result_columns(settings):
+        if "measure" in key:
+            found.append({**first, **key, **measured(key["measure"], rng, found[0]["probabilities"][0], settings)})
+            continue
+        modality, method = key["modality"], key["method"]
         n = 36 if modality == "image" else 10
         exact = exact_counts(n) != published_counts(n)
         found.append(
             {
                 **first,
-                "modality": modality,
-                "sign": sign,
-                "method": method,
+                **key,
                 **steps(published_counts(n)),
                 "exact": steps(exact_counts(n)) if exact else None,
                 "pointing": {"hit": True, "energy": 0.25} if modality == "image" else None,
@@ -65,8 +67,26 @@ def question_lines(index: int, settings: dict[str, Any] = SETTINGS) -> list[dict
     return found
 
 
-def chunk_lines(chunk: Chunk) -> list[dict[str, Any]]:
-    return [line for index in range(chunk.start, chunk.stop) for line in question_lines(index)]
+def measured(measure: str, rng: np.random.Generator, whole: float, settings: dict[str, Any]) -> dict[str, Any]:
+    """What a line of a further measure could say, of 36 patches and one word."""
+    p = [round(float(v), 6) for v in rng.random(12)]
+    match measure:
+        case "synergy":
+            return {"whole": whole, "nothing": p[0], "insertion": [0.0, *p[1:10], p[11]], "deletion": [0.0, *p[:9], p[11]]}
+        case "saco":
+            return {"groups": {"image": {"sums": sorted(p[:10], reverse=True), "drops": p[1:11]}, "text": None}}
+        case "contrast":
+            return {"target": True, "distances": {"image": {"spearman": p[0], "cosine": p[1]}, "text": None}}
+        case "prior":
+            return {"whole": whole, "no_image": p[0], "no_text": p[1]}
+        case "cost":
+            return {"subsets": {name: {"asked": 12, "new": 9 - i, "tokens": 99} for i, name in enumerate(settings["measures"])}}
+        case _:
+            raise AssertionError(measure)
+
+
+def chunk_lines(chunk: Chunk, settings: dict[str, Any] = SETTINGS) -> list[dict[str, Any]]:
+    return [line for index in range(chunk.start, chunk.stop) for line in question_lines(index, settings)]
 
 
 def record(shard: tuple[int, int] = (1, 1), **settings: Any) -> RunRecord:

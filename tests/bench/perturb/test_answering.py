@@ -10,16 +10,15 @@ import pytest
 import torch
 
 from xai.base.errors import XaiError
+from xai.bench.measures.areas import Curve, curve_rows
 from xai.bench.perturb.answering import Questions, answer_subsets, encode_questions, explain_questions
 from xai.bench.perturb.memory import Memory, session_memory
 from xai.bench.perturb.plan import (
     MODALITIES,
     SIGNS,
-    Curve,
     QuestionPlan,
     keeping_order,
     min_max,
-    plan_question,
     published_counts,
 )
 from xai.bench.perturb.request import table_methods
@@ -28,6 +27,7 @@ from xai.runtime.inputs.decode import open_image
 from xai.runtime.inputs.resize import preprocess
 from xai.runtime.methods import METHODS, find_methods
 from xai.runtime.relevance import Relevance
+from xai.tests.bench.perturb.plans import published_plan, scope_of
 
 REFERENCE = {m.reference_name: m.name for m in METHODS.values() if m.published and m.name != "random"}
 KEYS = list(REFERENCE)
@@ -85,7 +85,8 @@ def test_logits_equal_the_reference_given_its_relevances(golden) -> None:
         questions = questions_of(golden, session, memory, [c])
         whole = golden.expected[f"{c}/logits"].ravel().astype(float)
         found = reference_relevances(golden, c)
-        plan = plan_question(list(found.values()), WORDS)
+        maps, plan = published_plan(list(found.values()), WORDS)
+        asked, places = plan.asked["published"], curve_rows(maps, scope_of(len(found)))
         (logits,) = answer_subsets(session, questions, [plan], [whole], memory)
         for (m, (key, relevance)), modality, sign in product(enumerate(found.items()), MODALITIES, SIGNS):
             name = f"{c}/{key}/perturb/{modality}/{sign}"
@@ -93,11 +94,11 @@ def test_logits_equal_the_reference_given_its_relevances(golden) -> None:
                 continue
             values = relevance.image if modality == "image" else relevance.text[1:-1]
             counts = published_counts(len(values))
-            rows = logits[[plan.asked[Curve(m, modality, sign)][count] for count in counts]]
+            rows = logits[[asked[places[Curve(m, modality, sign), count]] for count in counts]]
             choices = [(i, count) for i, count in enumerate(counts) if tied(values, sign, count)]
             if choices:
-                subsets = (plan.subsets[0], *((modality, reference_choice(values, sign, count)) for _, count in choices))
-                (again,) = answer_subsets(session, questions, [QuestionPlan(subsets, {}, {})], [whole], memory)
+                chosen = (maps.keep(**{modality: reference_choice(values, sign, count)}) for _, count in choices)
+                (again,) = answer_subsets(session, questions, [QuestionPlan((plan.subsets[0], *chosen), {})], [whole], memory)
                 rows[[i for i, _ in choices]] = again[1:]
                 assert key == "attn_gradcam"  # the only method here that gives many tokens the very same score
             assert np.array_equal(rows.argmax(1), golden.expected[f"{name}/argmax"]), name
@@ -117,7 +118,7 @@ def test_each_image_is_encoded_once_evidence_runs_once_and_each_subset_once(tiny
     variants = table_methods(["all", "dsmi-grad@all"])
     questions = questions_of(tiny, session, memory, [0, 1, 2, 0])
     explained = explain_questions(session, questions, variants, range(4), memory)
-    plans = [plan_question(one.relevances, WORDS) for one in explained]
+    plans = [published_plan(one.relevances, WORDS)[1] for one in explained]
     answer_subsets(session, questions, plans, [one.logits for one in explained], memory)
     assert sum(shapes["pixels"][0] for graph, shapes in session.calls if graph == "encode_image") == 3
     assert sum(shapes["direction"][0] for graph, shapes in session.calls if graph == "evidence") == 4
@@ -134,7 +135,7 @@ def test_memory_bounds_every_run_and_changes_no_answer(tiny) -> None:
         session.calls.clear()
         questions = questions_of(tiny, session, memory)
         explained = explain_questions(session, questions, variants, range(6), memory)
-        plans = [plan_question(one.relevances, WORDS) for one in explained]
+        plans = [published_plan(one.relevances, WORDS)[1] for one in explained]
         results.append(answer_subsets(session, questions, plans, [one.logits for one in explained], memory))
         for graph, shapes in session.calls:
             if graph == "answer":
@@ -152,15 +153,15 @@ def test_dropping_by_mask_equals_dropping_by_shorter_input(tiny, modality) -> No
     questions = questions_of(tiny, session, memory, [case])
     words, patches = len(tiny.cases[case]["ids"]) - 2, 36
     relevance = Relevance(np.concatenate([[0], rng.random(words), [0]]), rng.random(patches))
-    plan = plan_question([relevance], WORDS, [modality])
+    _, plan = published_plan([relevance], WORDS, [modality])
     (logits,) = answer_subsets(session, questions, [plan], [np.zeros(17)], memory)
     embeddings = session.run("embed_text", {"ids": questions.ids[0][None]})["text_embeddings"]
-    for (_, kept), shorter in zip(plan.subsets[1:], logits[1:], strict=True):
+    for subset, shorter in zip(plan.subsets[1:], logits[1:], strict=True):
         image_mask, text_mask = np.ones((1, patches + 1), bool), np.ones((1, words + 2), bool)
         if modality == "image":
-            image_mask[0, 1:] = np.isin(np.arange(patches), kept)
+            image_mask[0, 1:] = np.isin(np.arange(patches), subset.image)
         else:
-            text_mask[0, 1:-1] = np.isin(np.arange(words), kept)
+            text_mask[0, 1:-1] = np.isin(np.arange(words), subset.text)
         inputs = {"image_tokens": questions.images.tokens, "image_mask": image_mask, "text_embeddings": embeddings, "text_mask": text_mask}
         assert np.abs(session.run("answer", inputs)["logits"][0] - shorter).max() < 1e-5
 
@@ -204,7 +205,7 @@ def test_an_answer_to_a_subset_that_is_no_number_names_the_model(tiny, monkeypat
     session = tiny.explainer.session
     memory = session_memory(session, BIG)
     questions = questions_of(tiny, session, memory, [0])
-    plan = plan_question([Relevance(np.zeros(len(tiny.cases[0]["ids"])), np.zeros(36))], WORDS)
+    _, plan = published_plan([Relevance(np.zeros(len(tiny.cases[0]["ids"])), np.zeros(36))], WORDS)
     run = session.run
 
     def overflowing(*given):

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from xai.bench.perturb.answering import answer_subsets, encode_questions
 from xai.bench.perturb.memory import session_memory, usual_tokens
-from xai.bench.perturb.plan import MODALITIES, STEPS, QuestionPlan, keeping_order, min_max, published_counts
+from xai.bench.perturb.plan import MODALITIES, STEPS, QuestionPlan, Subset, keeping_order, min_max, published_counts
 from xai.bench.perturb.shown import read_maps
 from xai.bench.procedures import PROCEDURES
 from xai.bench.published import ReferenceFails, with_parameter_gradients
@@ -76,13 +76,14 @@ def test_golden_steps(family_golden, family_bundles, kind) -> None:
     for case in cases:
         image, text = questions.sizes[case]
         sizes = {IMAGE: image - sum(special[IMAGE]), TEXT: text - sum(special[TEXT])}
-        subsets = [(IMAGE, np.arange(sizes[IMAGE]))]
+        everything = {modality: np.arange(size) for modality, size in sizes.items()}
+        subsets = [Subset(**everything)]
         for c, method, modality, sign in asked:
             if c == case:
                 kept = kept_of(family_golden, f"{c}/{method}/perturb/{modality}/{sign}", sizes[modality])
                 assert [len(one) for one in kept] == list(published_counts(sizes[modality]))
-                subsets += [(modality, one) for one in kept]
-        plans.append(QuestionPlan(tuple(subsets), {}, {}))
+                subsets += [Subset(**everything | {modality: one}) for one in kept]
+        plans.append(QuestionPlan(tuple(subsets), {}))
     whole = [family_golden.expected[f"{c}/logits"].ravel().astype(float) for c in cases]
     found = answer_subsets(session, questions, plans, whole, memory)
     rows = {case: iter(np.split(found[case][1:], len(found[case][1:]) // len(STEPS))) for case in cases}

@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xai.bench.measures.areas import Curve, curve_rows
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import (
     MODALITIES,
     SIGNS,
     STEPS,
-    Curve,
+    Subset,
     batch_subsets,
+    content_maps,
     exact_counts,
     keeping_order,
     plan_question,
@@ -21,6 +23,7 @@ from xai.bench.perturb.plan import (
 )
 from xai.runtime.description import Special
 from xai.runtime.relevance import Relevance
+from xai.tests.bench.perturb.plans import published_plan, scope_of
 
 WORDS = Special(1, 1)
 SPECIAL = {"text": WORDS, "image": Special(1, 0)}
@@ -54,39 +57,56 @@ def questions(draw):
 @settings(max_examples=60, deadline=None)
 @given(questions())
 def test_planned_subsets_equal_the_naive_loop(relevances) -> None:
-    plan = plan_question(relevances, WORDS)
+    maps, plan = published_plan(relevances, WORDS)
+    rows = curve_rows(maps, scope_of(len(relevances)))
     for m, relevance in enumerate(relevances):
         for modality, values in (("image", relevance.image), ("text", relevance.text[1:-1])):
             n = len(values)
-            assert plan.tokens[modality] == n
+            assert maps.tokens(modality) == n
             for sign in SIGNS:
-                asked = plan.asked[Curve(m, modality, sign)]
                 for count in {int((1 - step) * n) for step in STEPS} | set(exact_counts(n)):
-                    kind, kept = plan.subsets[asked[count]]
-                    if count == n:
-                        assert asked[count] == 0
-                    else:
-                        assert kind == modality
-                        assert kept.tolist() == naive_kept(values.tolist(), sign, count)
-    keys = [(modality, tuple(kept)) for modality, kept in plan.subsets]
+                    subset = plan.subsets[plan.asked["published"][rows[Curve(m, modality, sign), count]]]
+                    other = "text" if modality == "image" else "image"
+                    assert getattr(subset, modality).tolist() == naive_kept(values.tolist(), sign, count)
+                    assert getattr(subset, other).tolist() == list(range(maps.tokens(other)))
+    keys = [(tuple(subset.image), tuple(subset.text)) for subset in plan.subsets]
     assert len(set(keys)) == len(keys)
-    assert {index for asked in plan.asked.values() for index in asked.values()} | {0} == set(range(len(keys)))
+    assert keys[0] == (tuple(range(maps.tokens("image"))), tuple(range(maps.tokens("text"))))
+    assert set(plan.asked["published"].tolist()) == set(range(len(keys)))
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(questions(), min_size=1, max_size=4), st.integers(1, 7))
 def test_batches_hold_every_subset_once_in_rows_of_one_length(asked, most) -> None:
-    plans = [plan_question(relevances, WORDS) for relevances in asked]
-    sizes = [(1 + plan.tokens["image"], 2 + plan.tokens["text"]) for plan in plans]
+    plans = [published_plan(relevances, WORDS)[1] for relevances in asked]
     seen = []
-    for batch in batch_subsets(plans, sizes, SPECIAL, lambda *_: most):
+    for batch in batch_subsets(plans, SPECIAL, lambda *_: most):
         assert 1 <= len(batch.jobs) <= most
         for q, s in batch.jobs:
-            modality, kept = plans[q].subsets[s]
-            image, text = sizes[q]
-            assert (batch.image_tokens, batch.text_tokens) == ((1 + len(kept), text) if modality == "image" else (image, 2 + len(kept)))
+            kept = plans[q].subsets[s]
+            assert (batch.image_tokens, batch.text_tokens) == (1 + len(kept.image), 2 + len(kept.text))
         seen += batch.jobs
     assert sorted(seen) == [(q, s) for q, plan in enumerate(plans) for s in range(1, len(plan.subsets))]
+
+
+subsets = st.tuples(st.sets(st.integers(0, 2)), st.sets(st.integers(0, 2)))
+
+
+@given(st.lists(st.lists(subsets, max_size=8), min_size=1, max_size=3))
+def test_what_measures_share_is_planned_once_and_costs_the_first(wanted) -> None:
+    asked = {f"m{i}": [Subset(*(np.array(sorted(part), np.int64) for part in one)) for one in own] for i, own in enumerate(wanted)}
+    everything = Subset(np.arange(3), np.arange(3))
+    plan = plan_question(everything, asked)
+    keys = [(tuple(subset.image), tuple(subset.text)) for subset in plan.subsets]
+    assert len(set(keys)) == len(keys)
+    known = {((0, 1, 2), (0, 1, 2))}
+    for (name, own), cost in zip(asked.items(), plan.costs(3).values(), strict=True):
+        mine = [(tuple(subset.image), tuple(subset.text)) for subset in own]
+        assert [keys[row] for row in plan.asked[name]] == mine
+        new = set(mine) - known
+        assert cost == (len(set(mine) - {keys[0]}), len(new), sum(len(image) + len(text) + 3 for image, text in new))
+        known |= new
+    assert sum(cost.new for cost in plan.costs(3).values()) == len(plan.subsets) - 1
 
 
 def test_counts() -> None:
@@ -120,11 +140,20 @@ def test_a_constant_relevance_is_a_tie(sign) -> None:
 
 def test_only_what_is_asked_for_is_planned() -> None:
     relevance = Relevance(np.array([0, 3.0, 1, 2, 0]), np.arange(8.0))
-    plan = plan_question([relevance, relevance], WORDS, ["text"], ["positive"])
-    assert set(plan.asked) == {Curve(0, "text", "positive"), Curve(1, "text", "positive")}
+    maps, plan = published_plan([relevance, relevance], WORDS, ("text",), ("positive",))
+    assert {curve for curve, _ in curve_rows(maps, scope_of(2, ("text",), ("positive",)))} == {
+        Curve(0, "text", "positive"),
+        Curve(1, "text", "positive"),
+    }
     assert len(plan.subsets) == 1 + len(set(published_counts(3)) - {3})  # the second method asks for nothing new
-    assert {modality for modality, _ in plan.subsets[1:]} == {"text"}
+    assert all(len(subset.image) == 8 for subset in plan.subsets)
     assert set(MODALITIES) == {"image", "text"}
+
+
+def test_maps_leave_special_words_out() -> None:
+    maps = content_maps([Relevance(np.array([9.0, 1, 2, 9, 9]), np.arange(3.0))], Special(1, 2))
+    assert [values.tolist() for values in (*maps.text, *maps.image)] == [[1, 2], [0, 1, 2]]
+    assert [part.tolist() for part in maps.keep(text=np.array([1, 0]))] == [[0, 1, 2], [0, 1]]
 
 
 def test_memory_bounds_the_rows() -> None:

@@ -17,13 +17,13 @@ from scipy.stats import spearmanr
 from xai.base.errors import XaiError
 from xai.bench.data.regions import grid_cells, region_of
 from xai.bench.data.sample import Sample
+from xai.bench.measures.measure import QuestionMaps, Scope
 from xai.bench.perturb.answering import PreparedQuestion
+from xai.bench.perturb.plan import Maps
 from xai.bench.perturb.shown import MAPS, PICTURES, disagreement, read_maps, shown_files, thumbnail
 from xai.runtime.inputs.prepare import PreparedImage
 from xai.runtime.inputs.question import EncodedQuestion, Token, Word
 from xai.runtime.inputs.resize import Crop
-from xai.runtime.methods import METHODS
-from xai.runtime.relevance import Relevance
 
 METHOD_NAMES = ("dsmi", "rollout", "random")
 NASTY = "</script><script>alert(1)</script> \u2028 \ud800 é?"
@@ -39,13 +39,14 @@ def measured(index: int, text: str = "Is it?", image: str = "a", drawn: bytes | 
     tokens = tuple(Token(i, t, t) for i, t in enumerate(("<s>", "Is", "i", "t?", "</s>")))
     question = EncodedQuestion(text, tokens, (Word("Is", (1,)), Word("it?", (2, 3))))
     sample = Sample(f"q{index}", image, text, {"yes": 1.0, "<b>": 0.3}, lambda: image, partial(region_of, mask))
-    relevances = tuple(Relevance(image=rng.random(6), text=np.array([0, 0.5, -0.75, 0.25, 0]) * (i + 1)) for i in range(len(METHOD_NAMES)))
+    maps = Maps(tuple(rng.random(6) for _ in METHOD_NAMES), tuple(np.array([0.5, -0.75, 0.25]) * (i + 1) for i in range(len(METHOD_NAMES))))
     prepared = PreparedQuestion(index, sample, (), question, cells, drawn)
-    return SimpleNamespace(prepared=prepared, explained=SimpleNamespace(relevances=relevances))
+    scope = Scope(METHOD_NAMES, ("image", "text"), ("positive", "negative"))
+    return SimpleNamespace(prepared=prepared, explained=QuestionMaps(sample, scope, maps, (True,) * 3, ({},) * 3, sample.truth(cells)))
 
 
 def files_of(*questions, most: int = 100) -> dict[str, bytes]:
-    return shown_files(questions, [METHODS[name] for name in METHOD_NAMES], most)
+    return shown_files(questions, most)
 
 
 def unpacked(packed: dict) -> np.ndarray:
@@ -63,10 +64,10 @@ def test_what_is_kept_is_what_was_found(tmp_path) -> None:
     first = questions[0]
     assert (first["index"], first["question_id"], first["text"]) == (7, "q7", NASTY)
     assert (first["words"], first["grid"], first["label"]) == (["Is", "it?"], [2, 3], {"yes": 1.0, "<b>": 0.3})
-    for name, relevance in zip(METHOD_NAMES, one.explained.relevances, strict=True):
+    for name, relevance in zip(METHOD_NAMES, one.explained.maps.image, strict=True):
         kept = unpacked(first["maps"][name]["image"])
-        assert np.abs(kept - relevance.image).max() <= np.ptp(relevance.image) / 255
-        assert kept.argmax() == relevance.image.argmax()
+        assert np.abs(kept - relevance).max() <= np.ptp(relevance) / 255
+        assert kept.argmax() == relevance.argmax()
     assert first["maps"]["rollout"]["words"] == [1.0, -1.5]
     assert unpacked(first["region"]).tolist() == pytest.approx([1, 0.5, 0, 0, 0, 0], abs=0.01)  # the right half of the mask is seen
     assert first["size"] == 0.25  # of the whole picture

@@ -79,6 +79,10 @@ class Method:
     between: Between = AFFINITY
     """What goes with a word of the picture, for who asks."""
 
+    def __reduce__(self) -> tuple[Callable[[str], Method], tuple[str]]:
+        """Be sent to another process by name: the functions are there as well."""
+        return find_method, (self.name,)
+
     @property
     def base(self) -> str:
         """The name without the choice of layers, for whoever gives `layers` beside it."""

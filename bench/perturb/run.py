@@ -5,10 +5,12 @@ A run is cut into chunks of whole images; each chunk is encoded, explained, plan
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from xai.base.errors import BadInput, XaiError
 from xai.bench.data.boxes import BoxSource
@@ -33,35 +35,38 @@ class ChunkResults(NamedTuple):
     """Files of what the report shows of its questions, by name (`xai.bench.perturb.shown`)."""
 
 
-def run_shard(
-    explainer: Explainer,
-    samples: Sequence[Sample],
-    request: Request,
-    chunks: Sequence[Chunk],
-    folder: RunFolder,
-    record: RunRecord,
-    skip_broken: bool,
-    progress: Progress,
-) -> int:
-    """Measure the chunks of `samples` (images side by side) into a folder that is held, from where it stopped; returns the questions run.
+MeasureChunks = Callable[[Sequence[Chunk]], Generator[ChunkResults, None, None]]
+"""Measures chunks of a run, and gives what it found of each in turn."""
 
-    A sample that cannot be used (its image is missing or broken, its question too long) stops the run, or becomes a line that
-    says so with `skip_broken`. `progress` hears of questions done and in all. Raises `XaiError`.
+
+def run_shard(measured: MeasureChunks, chunks: Sequence[Chunk], folder: RunFolder, record: RunRecord, progress: Progress) -> int:
+    """Measure the chunks of a shard into a folder that is held, from where it stopped; returns the questions run.
+
+    `progress` hears of questions done and in all. Raises `XaiError` where they cannot be measured or written.
     """
     done = folder.repair(record, chunks)
     before = finished = sum(chunk.stop - chunk.start for chunk in chunks[:done])
     progress(finished, record.count)
-    for chunk in chunks[done:]:
-        found = measure_chunk(explainer, samples, request, chunk, skip_broken)
-        folder.show(found.shown)
-        folder.append(found.lines, record)
-        finished += chunk.stop - chunk.start
-        progress(finished, record.count)
+    with closing(measured(chunks[done:])) as found:
+        for chunk, results in zip(chunks[done:], found, strict=True):
+            folder.show(results.shown)
+            folder.append(results.lines, record)
+            finished += chunk.stop - chunk.start
+            progress(finished, record.count)
     return finished - before
 
 
 def measure_chunk(explainer: Explainer, samples: Sequence[Sample], request: Request, chunk: Chunk, skip_broken: bool) -> ChunkResults:
-    """Measure one chunk of `samples`; the lines in the order of the questions. Errors as in `run_shard`."""
+    """Measure one chunk of `samples` (images side by side).
+
+    A sample that cannot be used (its image is missing or broken, its question too long) raises `XaiError`, or becomes a line that says so
+    with `skip_broken`. NumPy's products take one thread: with more, their last bits would be those of the machine's cores.
+    """
+    with threadpool_limits(1, "blas"):
+        return _measure_chunk(explainer, samples, request, chunk, skip_broken)
+
+
+def _measure_chunk(explainer: Explainer, samples: Sequence[Sample], request: Request, chunk: Chunk, skip_broken: bool) -> ChunkResults:
     prepared, lines = prepare_chunk(explainer, samples, chunk, skip_broken, request.boxes, request.shown)
     measured = run_chunk(explainer.session, prepared, request)
     for one in measured:

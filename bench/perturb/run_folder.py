@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from xai.bench.perturb.result_lines import Expected, Line, QuestionLines, line_b
 from xai.bench.perturb.seal import CHECK, seal, unseal
 
 FOLDER_FORMAT = 2
+_DRAFT = re.compile(r"\.xai-[0-9a-f]{16}|status\.json\.part")
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,10 @@ class RunFolder:
         return self.path / "run.json"
 
     @property
+    def state(self) -> Path:
+        return self.path / "status.json"
+
+    @property
     def shown(self) -> Path:
         """What the report loads."""
         return self.path / shown.FOLDER
@@ -125,12 +131,14 @@ class RunFolder:
         try:
             with locked(self.lock, str(self.path)):
                 self._begin(record, resume)
+                self._remove_drafts()
                 try:
                     yield
                 except BaseException:
                     if not self._holds_results(record):
                         self.results.unlink(missing_ok=True)
                         self.run.unlink(missing_ok=True)
+                        self.state.unlink(missing_ok=True)
                         shutil.rmtree(self.shown, ignore_errors=True)
                     raise
         finally:
@@ -152,6 +160,12 @@ class RunFolder:
             raise XaiError(f"{self.path} holds another run, with other questions in this shard: name another folder")
         if not resume:
             raise XaiError(f"{self.path} holds this run already: go on with --resume, or name another folder")
+
+    def _remove_drafts(self) -> None:
+        """Remove what a kill left of files that were about to be written (`base/files.py`)."""
+        for path in self.path.iterdir():
+            if _DRAFT.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
     def _holds_results(self, record: RunRecord) -> bool:
         """Say whether anything of worth would be lost with the results: an answered question, or lines that somebody damaged."""
@@ -190,10 +204,13 @@ class RunFolder:
         write({self.shown / name: content for name, content in files.items()})
 
     def append(self, lines: Sequence[Line], record: RunRecord) -> None:
-        """Add a chunk's lines. Raises `XaiError` where that fails, as on a full disk; `repair` then cuts off what was written."""
+        """Add a chunk's lines, on the disk when this returns. Raises `XaiError` where that fails, as where it is full; `repair` then cuts
+        off what was written."""
         try:
             with self.results.open("ab") as file:
                 file.write(line_bytes(lines, record.expected.key))
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise XaiError(f"cannot write {self.results}: {error.strerror}; whole chunks are kept: go on with --resume") from error
 

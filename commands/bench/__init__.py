@@ -9,13 +9,14 @@ from xai.commands.bench.perturb import merge, perturb
 from xai.commands.bench.pointing import pointing
 from xai.commands.bench.sanity import sanity
 from xai.commands.bench.serve import serve
+from xai.commands.bench.status import status
 from xai.commands.bench.suite import suite
 
 
 @click.group()
 def bench() -> None:
-    """Measure what explanations are worth, and what they cost."""
+    """Measuring what explanations are worth, and what they cost."""
 
 
-for _command in (perturb, merge, pointing, sanity, latency, compare, eigen, serve, suite):
+for _command in (perturb, status, merge, pointing, sanity, latency, compare, eigen, serve, suite):
     bench.add_command(_command)

@@ -8,6 +8,7 @@ import time
 import click
 
 from xai.base.messages import is_quiet
+from xai.base.wording import duration
 
 _EVERY = 60
 """Seconds between two lines of a log."""
@@ -42,14 +43,6 @@ class Counter:
             self.shown = now
         self.said = True
         rate = (done - self.before) / (now - self.began) if done > self.before else 0.0
-        rest = f", {rate:.2f} a second, {_duration((total - done) / rate)} to go" if rate else ""
+        rest = f", {rate:.2f} a second, {duration((total - done) / rate)} to go" if rate else ""
         text = f"{done} of {total} {self.what}{rest}"
         click.echo(f"\r{text:<70}" if self.terminal else text, err=True, nl=last or not self.terminal)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

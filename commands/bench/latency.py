@@ -74,7 +74,7 @@ def latency(
     json_file: Path | None,
     chart: Path | None,
 ) -> None:
-    """Measure how long an explanation takes, stage by stage.
+    """Measuring how long an explanation takes, stage by stage.
 
     Loading and the first call are reported apart; calls to warm up do not count.
     """

@@ -13,6 +13,7 @@ import click
 from xai.base.errors import BadInput, XaiError
 from xai.base.messages import LOG, say
 from xai.commands.bench.counter import Counter
+from xai.commands.bench.crew import CrewOptions, crew_options
 from xai.commands.bench.finite import Finite
 from xai.commands.options import model_options
 from xai.models.load import ModelOptions
@@ -97,6 +98,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     metavar="GB",
     help="For one run of the model; the process holds more.",
 )
+@crew_options
 @click.option(
     "--browse",
     type=click.IntRange(0),
@@ -133,6 +135,7 @@ def perturb(
     batch: int,
     memory: float,
     browse: int,
+    crew: CrewOptions,
     skip_broken: bool,
     resume: bool,
     shard: tuple[int, int],
@@ -157,6 +160,7 @@ def perturb(
     chosen = table_methods(_names(methods))
     measured = find_measures(_names(measures))
     found = by_image(load_samples(data, samples, seed, Counter("questions made", patience=2)))
+    model = crew.model(model)
     explainer = model.open()
     check_offered(chosen, explainer.session.description)
     check_measures(measured, explainer.session.description.answers)
@@ -167,7 +171,7 @@ def perturb(
     allowed = session_memory(explainer.session, round(memory * GIBIBYTE))
     questions = batch or allowed.questions(usual_tokens(explainer.session.description))
     request = Request(chosen, allowed, questions, modality, sign, seed, source, as_published, measured, browse)
-    folder = _measure(model, explainer, found, request, data, shard, output, resume, skip_broken)
+    folder = _measure(model, explainer, found, request, data, shard, output, resume, skip_broken, crew)
     if compared is not None:
         _cross_check(explainer, compared, found[:cross_check], request, folder)
     _print(folder, as_json)
@@ -200,12 +204,16 @@ def _measure(
     output: Path,
     resume: bool,
     skip_broken: bool,
+    crew: CrewOptions,
 ) -> RunFolder:
     """Run a shard in its folder, which no other process may write to meanwhile, and make of its results what the folder holds."""
     from xai.bench.perturb.report.write import read_results, write_outputs
     from xai.bench.perturb.request import cut_into_chunks, describe_machine, describe_request, join_chunks, shard_chunks
     from xai.bench.perturb.run import run_shard
     from xai.bench.perturb.run_folder import RunFolder, RunRecord
+    from xai.bench.workers.crew import Measuring
+    from xai.bench.workers.state import board_of, summarise
+    from xai.bench.workers.supervise import Supervisor
     from xai.models.load import identify
 
     chunks = shard_chunks(cut_into_chunks([sample.image for sample in samples], request.chunk), shard)
@@ -215,15 +223,16 @@ def _measure(
     record = RunRecord(settings, shard, join_chunks(chunks), describe_machine())
     folder = RunFolder(output)
     try:
-        with folder.writing(record, resume):
+        with folder.writing(record, resume), board_of(folder.state, record.count, Counter("questions")) as board:
             if settings["unknown_labels"]:
                 LOG.warning("%s questions have no true answer that the model can give: they score 0", settings["unknown_labels"])
             start = time.perf_counter()
-            count = run_shard(explainer, samples, request, chunks, folder, record, skip_broken, Counter("questions"))
+            workers = crew.crew(model, explainer, Measuring(request, skip_broken), len(chunks))
+            count = run_shard(Supervisor(workers, samples, board).measure, chunks, folder, record, board.progress)
             seconds = time.perf_counter() - start
             results = read_results(folder)
             if count:
-                say(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each)")
+                say(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each); {summarise(board.state)}")
             write_outputs(folder, results)
     except KeyboardInterrupt as error:
         raise XaiError(f"stopped; what is done lies in {output}: go on with the same command and --resume") from error

@@ -19,7 +19,7 @@ from xai.models.load import ModelOptions
 )
 @click.option("--quick", is_flag=True, help="A look: fewer and shorter measurements.")
 def suite(model: ModelOptions, output: Path, quick: bool) -> None:
-    """Measure everything on this machine: parity, latency, the perturbation test, the eigensolver, cold start and memory.
+    """Measuring everything on this machine: parity, latency, the perturbation test, the eigensolver, cold start and memory.
 
     Every session and precision that can be run is; what cannot is named with its reason. Writes report.json and report.md into DIR.
     """

@@ -11,18 +11,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
-from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
 
 from xai.runtime.explanation import Explanation, to_json
-from xai.runtime.show.notebook import fragment
 from xai.runtime.show.page import text
+from xai.runtime.show.still import still
 from xai.runtime.show.theme import painting, window
 
-_LONGEST = 1200
-"""Pixels of the picture's longer side."""
 _SCRIPTS = "paint.js", "stage.js", "ask.js", "parts.js", "page.js", "start.js"
 """One script, in this order."""
 
@@ -30,15 +27,11 @@ _SCRIPTS = "paint.js", "stage.js", "ask.js", "parts.js", "page.js", "start.js"
 def html(explanations: Sequence[Explanation]) -> str:
     """Write the file for explanations of the same answer, by one or several methods; the first is shown until a reader chooses."""
     first = explanations[0]
-    rest = "" if len(explanations) == 1 else f"<p>Without scripts, this page shows {text(first.method)} only.</p>"
-    rows = "".join(f'<tr><td dir="auto">{text(a.text)}</td><td class="number">{escape(a.shown)}</td></tr>' for a in first.top)
-    head = '<thead><tr><th scope="col">Answer</th><th scope="col">Probability</th></tr></thead>'
-    still = f"{fragment(first, _LONGEST)}<table><caption>Most probable answers</caption>{head}<tbody>{rows}</tbody></table>{rest}"
     setup = {"root": "", "models": [], "fields": {"explain": [], "answer": []}, "box": window(first.picture.size, first.crop.box)}
     return _document(
         title=text(f"{first.question.text} {first.answer.text}"),
         heading="Why this answer?",
-        still=f'<div id="still">{still}</div>',
+        still=f'<div id="still">{still(explanations)}</div>',
         footer="",
         setup=setup,
         data=to_json(explanations),
@@ -47,8 +40,8 @@ def html(explanations: Sequence[Explanation]) -> str:
 
 def served(setup: Mapping[str, Any], footer: str) -> str:
     """Write the page that asks a server. `setup` is what its script knows of the server, `footer` HTML at its end."""
-    still = "<noscript><p>This page needs scripts. Without them, the server answers programs and the command line.</p></noscript>"
-    return _document(title="xai", heading="Ask about a picture, and see why", still=still, footer=footer, setup=setup, data=None)
+    without = "<noscript><p>This page needs scripts. Without them, the server answers programs and the command line.</p></noscript>"
+    return _document(title="xai", heading="Ask about a picture, and see why", still=without, footer=footer, setup=setup, data=None)
 
 
 @cache

@@ -36,9 +36,9 @@ NUMBER = "position:absolute;left:0;top:0;padding:0 .35em;background:#111;color:#
 """CSS of a box that is outlined, and of its number."""
 
 
-def fragment(explanation: Explanation, longest: int = LONGEST) -> str:
-    """Write the element, its picture at most `longest` pixels; styles stand on the elements themselves, so that a notebook's own are
-    left as they are."""
+def fragment(explanation: Explanation, longest: int = LONGEST, headed: bool = True) -> str:
+    """Write the element, its picture at most `longest` pixels, the question and the answers above it where it is `headed`; styles stand on
+    the elements themselves, so that a notebook's own are left as they are."""
     left, top, right, bottom = window(explanation.picture.size, explanation.crop.box)
     size = width, height = right - left, bottom - top
     box = explanation.crop.box
@@ -46,8 +46,9 @@ def fragment(explanation: Explanation, longest: int = LONGEST) -> str:
     shown = min(LONGEST, round(LONGEST * width / height))
     cuts = "".join(f'<div style="position:absolute;{place(strip, size)};{CUT_AWAY}"></div>' for strip in outside(size, crop))
     small = [cut_away(explanation), patch_range(explanation), word_range(explanation), *box_lines(explanation), *rules([explanation])]
+    head = f'<p dir="auto"><strong>{text(explanation.question.text)}</strong></p>{answers(explanation)}' if headed else ""
     return (
-        f'<div style="max-width:{LONGEST}px"><p dir="auto"><strong>{text(explanation.question.text)}</strong></p>{answers(explanation)}'
+        f'<div style="max-width:{LONGEST}px">{head}'
         f"{key([explanation])}<p>{method_title(explanation)}</p>"
         f'<div style="position:relative;width:{shown}px;aspect-ratio:{width / height:.6g};max-width:100%">'
         f'<img src="{picture_uri(explanation.picture.crop((left, top, right, bottom)), longest)}" '

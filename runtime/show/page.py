@@ -16,6 +16,7 @@ from xai.runtime.show.boxes import marks
 from xai.runtime.show.scale import is_flat, legends, notes, score_label
 from xai.runtime.show.theme import (
     FADED,
+    FLAT,
     answer_lines,
     hexadecimal,
     ink,
@@ -28,6 +29,8 @@ from xai.runtime.show.theme import (
 CUT_AWAY = "background:repeating-linear-gradient(135deg,#5555 0 2px,#fffa 2px 9px);backdrop-filter:grayscale(1);"
 """CSS of what the model did not see."""
 _SWATCH = "display:inline-block;width:1.6em;height:1em;vertical-align:-.1em;border-radius:3px;"
+LEFT_OUT = f"background:{hexadecimal(FLAT)};color:{ink(FLAT)};"
+"""CSS of a word that the model did not get."""
 SEEN = f"backdrop-filter:grayscale({FADED});"
 """CSS of an overlay."""
 
@@ -41,7 +44,12 @@ def picture_uri(picture: Image.Image, longest: int) -> str:
     """Give the address of a picture within the page, its longer side at most `longest` pixels."""
     small = picture.copy()
     small.thumbnail((longest, longest))
-    return _image_uri(small, "jpeg", quality=92, subsampling=0)
+    return jpeg_uri(small)
+
+
+def jpeg_uri(picture: Image.Image) -> str:
+    """Give the address of a picture within the page."""
+    return _image_uri(picture, "jpeg", quality=92, subsampling=0)
 
 
 def overlay_uri(explanation: Explanation, side: int) -> str:
@@ -110,14 +118,21 @@ def rules(explanations: Sequence[Explanation]) -> list[str]:
 
 
 def words(explanation: Explanation, style: str = "") -> str:
-    """Write a list's element for each word, on its colour, its raw score beneath; `style` is CSS for each."""
-    return "".join(
-        f'<li style="background:{hexadecimal(rgb)};color:{ink(rgb)};{style}" title="{score:.6g}">{text(word.text)} '
-        f"<small>{score_label(score)}</small></li>"
-        for word, score, rgb in zip(
-            explanation.question.words, explanation.word_relevance, paint(explanation.word_relevance, explanation.signed), strict=True
+    """Write a list's element for each word, on its colour, its raw score beneath, or struck out where the model did not get it; `style`
+    is CSS for each."""
+    away = explanation.left_out.words if explanation.left_out else ()
+    parts = []
+    for i, (word, score, rgb) in enumerate(
+        zip(explanation.question.words, explanation.word_relevance, paint(explanation.word_relevance, explanation.signed), strict=True)
+    ):
+        if i in away:
+            parts.append(f'<li style="{LEFT_OUT}{style}"><del>{text(word.text)}</del> <small>left out</small></li>')
+            continue
+        parts.append(
+            f'<li style="background:{hexadecimal(rgb)};color:{ink(rgb)};{style}" title="{score:.6g}">{text(word.text)} '
+            f"<small>{score_label(score)}</small></li>"
         )
-    )
+    return "".join(parts)
 
 
 def direction(explanation: Explanation) -> str:

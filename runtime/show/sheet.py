@@ -238,15 +238,19 @@ def _agreements(paper: Paper, x: float, y: float, width: float, explanations: Se
 
 
 def _word_boxes(paper: Paper, x: float, y: float, width: float, explanation: Explanation, size: float) -> float:
-    """Every word in a box of its colour with its raw score beneath, in reading order; returns where the next thing may begin."""
+    """Every word in a box of its colour with its raw score beneath, or struck out on grey where it was left out, in reading order;
+    returns where the next thing may begin."""
     word_style, score_style = Style(size), Style(0.62 * size)
     pad, gap, height = 0.5 * size / 72, 0.3 * size / 72, 2.45 * size / 72
     from_right = right_to_left(explanation.question.text)
+    away = explanation.left_out.words if explanation.left_out else ()
     taken, top = 0.0, y
-    for word, score, rgb in zip(
-        explanation.question.words, explanation.word_relevance, paint(explanation.word_relevance, explanation.signed), strict=True
+    for i, (word, score, rgb) in enumerate(
+        zip(explanation.question.words, explanation.word_relevance, paint(explanation.word_relevance, explanation.signed), strict=True)
     ):
-        text, number = paper.shorten(word.text, width - 2 * pad, word_style), score_label(score)
+        gone = i in away
+        text, number = paper.shorten(word.text, width - 2 * pad, word_style), "left out" if gone else score_label(score)
+        rgb = FLAT if gone else rgb
         across = max(paper.measure(text, word_style), paper.measure(number, score_style)) + 2 * pad
         if taken and taken + across > width:
             taken, top = 0.0, top + height + gap
@@ -254,6 +258,9 @@ def _word_boxes(paper: Paper, x: float, y: float, width: float, explanation: Exp
         paper.rounded_box(left, top, across, height, rgb, 0.25 * size / 72)
         middle, colour = left + across / 2, ink(rgb)
         paper.line(middle, top + 0.22 * size / 72, text, word_style._replace(colour=colour), align="center")
+        if gone:
+            across_text = paper.measure(text, word_style)
+            paper.strike(middle - across_text / 2, top + 0.88 * size / 72, across_text, colour)
         paper.line(middle, top + 1.55 * size / 72, number, score_style._replace(colour=colour), align="center")
         taken += across + gap
     return top + height

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xai.runtime.explanation import Answer, Explanation
-from xai.runtime.show.boxes import spread_boxes
+from xai.runtime.show.boxes import MARKED, spread_boxes
 from xai.runtime.show.scale import EQUAL, NEARLY, is_flat, scaled
 
 RAMP = np.frombuffer(
@@ -89,6 +89,7 @@ def painting() -> dict[str, Any]:
         "flat_opacity": _FLAT_OPACITY,
         "faded": FADED,
         "longest": _LONGEST,
+        "marked": MARKED,
     }
 
 

@@ -8,6 +8,7 @@ let picture = null, example = null; // what the next question is about
 let rival = null, contrast = null; // the same question explained for another answer, and the contrast of both
 let stages = [], tried = [], adding = true, over = null, linked = null;
 
+const inOrder = (some) => [...some].sort((a, b) => a - b);
 const explanationOf = (found) => found.explanations.find((e) => fullName(e) === view.method) || found.explanations[0];
 const mapOf = (e) => view.word !== null && e.word_regions ? flatList(e.word_regions[view.word]) : e.image_relevance;
 
@@ -90,7 +91,8 @@ function renderPinned() {
     const scores = wordScores(data, e), rank = scores.filter((s) => s > scores[view.word]).length + 1;
     title = `Word “${data.words[view.word].text}”`;
     parts.push(element("p", {}, `Score ${digits(scores[view.word])}, rank ${rank} of ${scores.length}. ${regions ? "The map shows the regions that go with it." : ""}`));
-    parts.push(element("button", { type: "button", onclick: () => chooseWord(null) }, regions ? "Show the whole map again" : "Let it go"));
+    parts.push(buttons(element("button", { type: "button", onclick: () => chooseWord(null) }, regions ? "Show the whole map again" : "Let it go"),
+      current && element("button", { type: "button", onclick: () => againWithout([], [view.word]) }, "Ask again without this word")));
   }
   if (view.pin !== null && view.pin < e.image_relevance.length) {
     const place = nameOf(view.pin, data), one = data.boxes ? "" : "patch in ";
@@ -103,12 +105,14 @@ function renderPinned() {
       const heads = ["Words that go with it", "Relevance", "Share"].map((h) => element("th", { scope: "col" }, h));
       parts.push(element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows)));
     }
-    parts.push(element("button", { type: "button", onclick: () => choosePatch(null) }, "Unpin"));
+    parts.push(buttons(element("button", { type: "button", onclick: () => choosePatch(null) }, "Unpin"),
+      current && element("button", { type: "button", onclick: () => againWithout([view.pin], []) }, `Ask again without this ${data.boxes ? "box" : "patch"}`)));
   }
   $("pinned").hidden = !parts.length;
   $("pinned-title").textContent = title;
   $("pinned-body").replaceChildren(...parts);
 }
+const buttons = (...some) => element("div", { class: "row tight" }, ...some.filter(Boolean));
 function scoreLine(patch) {
   const found = stages.map((s) => s.panel);
   if (found.length > 1) return `${found.map((p) => `${p.title}: ${digits(p.values[patch])}`).join("; ")} (${found[0].unit}).`;
@@ -118,20 +122,22 @@ function scoreLine(patch) {
 function tellCell(patch) {
   over = patch;
   const name = patch === null ? "" : nameOf(patch, data), gone = patch !== null && view.out.has(patch) ? " Left out." : "";
-  $("cell").textContent = patch === null ? "" : `${name[0].toUpperCase()}${name.slice(1)}: ${scoreLine(patch)}${gone}`;
+  $("cell").textContent = patch === null ? peakOf(stages[0].panel, data) : `${name[0].toUpperCase()}${name.slice(1)}: ${scoreLine(patch)}${gone}`;
 }
 
+// What is left out, in words.
+function saidOut(patches, words) {
+  const [one, several] = data.boxes ? ["box", "boxes"] : ["patch", "patches"];
+  const parts = words.map((i) => `“${data.words[i].text}”`);
+  return [...(patches.length ? [patches.length === 1 ? `1 ${one}` : `${patches.length} ${several}`] : []), ...parts].join(", ");
+}
 function renderOut() {
-  const names = [...view.outWords].sort((a, b) => a - b).map((i) => `“${data.words[i].text}”`);
-  const parts = [];
-  if (view.out.size) parts.push(view.out.size === 1 ? "1 patch" : `${view.out.size} patches`);
-  parts.push(...names);
-  $("out-said").textContent = parts.length ? `Left out: ${parts.join(", ")}.` : "Nothing is left out yet: click or brush patches, click words.";
-  $("again").disabled = $("back").disabled = !parts.length;
+  const said = saidOut([...view.out], inOrder(view.outWords));
+  $("out-said").textContent = said ? `Left out: ${said}.` : "Nothing is left out yet: click or brush patches, click words.";
+  $("again").disabled = $("back").disabled = !said;
   $("leave").hidden = view.tool !== "out";
   $("stages").classList.toggle("out", view.tool === "out");
   for (const input of document.querySelectorAll("[name=tool]")) input.checked = input.value === view.tool;
-  return parts.join(", ");
 }
 
 const hands = {
@@ -195,7 +201,7 @@ function renderChoices() {
   $("against").replaceChildren(...parts);
   $("against").value = view.against;
   if ($("against").selectedIndex < 0) $("against").value = view.against = "";
-  $("against").closest(".row").hidden = parts.length < 2;
+  $("against-label").hidden = parts.length < 2;
 }
 function showResult() {
   $("result").hidden = false;
@@ -226,8 +232,8 @@ function saveLink() {
   const state = { example: current?.example, question: current?.question, model: SETUP.models.length > 1 ? $("model").value : null };
   for (const key of Object.keys(START)) state[key] = view[key] === START[key] ? null : view[key];
   state.squares &&= 1;
-  state.out = [...view.out].sort((a, b) => a - b).join(".");
-  state.without = [...view.outWords].sort((a, b) => a - b).join(".");
+  state.out = inOrder(view.out).join(".");
+  state.without = inOrder(view.outWords).join(".");
   const kept = Object.entries(state).filter(([, value]) => value !== null && value !== undefined && value !== "");
   linked = new URLSearchParams(kept).toString();
   clearTimeout(saveLink.timer);

@@ -16,6 +16,7 @@ function showAnswers(data) {
   const parts = [line("Answer", data.answer)];
   if (data.target.id !== data.answer.id) parts.push(line("Explained instead", data.target));
   if (data.versus) parts.push(line("Versus", data.versus));
+  if (data.answer_before) parts.push(line("With nothing left out", data.answer_before));
   $("answers").replaceChildren(...parts);
 }
 
@@ -40,7 +41,7 @@ function showWords(data, scores, scale, view, choose) {
   $("words").dir = fromRight(data.question);
   const out = view.tool === "out";
   $("words").replaceChildren(...data.words.map((word, i) => {
-    const rgb = colour(scaled(scores[i], scale), scale, view.palette), gone = view.outWords.has(i);
+    const rgb = colour(scaled(scores[i], scale), scale, view.palette), gone = view.outWords.has(i) || (data.without_words || []).includes(i);
     const said = gone ? "left out" : digits(scores[i]);
     return element("button", {
       type: "button", class: gone ? "gone" : "", title: String(scores[i]), "data-word": i, "aria-pressed": String(out ? gone : view.word === i),

@@ -71,15 +71,17 @@ function drawPanel(context, data, panel, view, width, thick) {
   context.globalAlpha = 1;
 
   const rectangle = (patch) => data.boxes ? data.boxes[patch].map((x, i) => (x - (i > 1 ? data.boxes[patch][i - 2] : 0)) * (i % 2 ? at.high : at.wide) + (i > 1 ? 0 : i ? at.top : at.left)) : [at.left + (patch % columns) * at.across, at.top + Math.floor(patch / columns) * at.down, at.across, at.down];
-  if (view.out.size) {
+  const away = [...new Set([...view.out, ...(data.without_patches || [])])].filter((patch) => patch < count);
+  if (away.length) {
     const gone = new Path2D();
-    for (const patch of view.out) if (patch < count) gone.rect(...rectangle(patch));
+    for (const patch of away) gone.rect(...rectangle(patch));
     context.fillStyle = "#202226e0";
     context.fill(gone);
     context.strokeStyle = "#fff9";
     context.lineWidth = thick;
     context.stroke(gone);
   }
+  if (data.boxes && !panel.scale.flat) numberBoxes(context, panel.values, rectangle, thick);
   context.strokeStyle = "#fff";
   context.lineWidth = 3 * thick;
   context.strokeRect(at.left, at.top, at.wide, at.high);
@@ -98,6 +100,24 @@ function drawPanel(context, data, panel, view, width, thick) {
   if (view.pin !== null && view.pin < count) mark(view.pin, []);
   if (view.cursor !== null && view.cursor !== view.pin) mark(view.cursor, [4 * thick, 3 * thick]);
   context.restore();
+}
+
+// Outline and number the highest boxes, as pictures do (runtime/show/boxes.py); the highest lies on top.
+function numberBoxes(context, values, rectangle, thick) {
+  const ranked = values.map((v, i) => [Math.abs(v), i]).sort((a, b) => b[0] - a[0]).slice(0, PAINT.marked).map(([, i]) => i);
+  context.font = `bold ${11 * thick}px system-ui, sans-serif`;
+  for (let rank = ranked.length; rank > 0; rank--) {
+    const [x, y, wide, high] = rectangle(ranked[rank - 1]);
+    for (const [line, width] of [["#111", 3.5], ["#fff", 1.5]]) {
+      context.strokeStyle = line;
+      context.lineWidth = width * thick;
+      context.strokeRect(x, y, wide, high);
+    }
+    context.fillStyle = "#111";
+    context.fillRect(x, y, context.measureText(rank).width + 8 * thick, 16 * thick);
+    context.fillStyle = "#fff";
+    context.fillText(rank, x + 4 * thick, y + 12 * thick);
+  }
 }
 
 // A figure that shows a panel. `on.over(patch)`, `on.choose(patch)`, `on.brush(patch, first)`, `on.tool()` are told what is done.

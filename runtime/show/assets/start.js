@@ -45,14 +45,15 @@ async function compareAnswer(against) {
   [rival, contrast, view.against] = [found, both, against];
   showResult();
 }
-const again = () => attempt(async () => {
-  const said = renderOut(), patches = [...view.out].sort((a, b) => a - b), words = [...view.outWords].sort((a, b) => a - b);
+const again = () => againWithout(inOrder(view.out), inOrder(view.outWords));
+const againWithout = (patches, words) => attempt(async () => {
   const body = { image: current.picture.uri, question: current.question, top_k: 50, without_patches: patches, without_words: words };
   if (SETUP.models.length > 1) body.model = $("model").value;
   const found = await post("/v1/answer", body, "The model answers without them");
   const after = found.top.find((a) => a.id === data.answer.id);
-  tried.unshift({ said, patches, words, answer: found.answer, before: data.answer.probability, after: after ? after.probability : null, least: found.top.at(-1).probability });
+  tried.unshift({ said: saidOut(patches, words), patches, words, answer: found.answer, before: data.answer.probability, after: after ? after.probability : null, least: found.top.at(-1).probability });
   renderTried();
+  $("tried").scrollIntoView({ block: "nearest" });
 });
 
 const bring = (file) => attempt(async () => {

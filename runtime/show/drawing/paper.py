@@ -149,6 +149,10 @@ class Paper:
         """Fill a box with round corners."""
         self._marks.append(Fill(Area(x, y, width, height), hexadecimal(colour), radius))
 
+    def strike(self, x: float, y: float, width: float, colour: str) -> None:
+        """Draw a level line, such as through a word."""
+        self._marks.append(Fill(Area(x, y - 0.5 / 72, width, 1 / 72), colour, 0.0))
+
     def colour_bar(self, x: float, y: float, width: float, height: float, colour: NDArray[np.uint8] | None, signed: bool = False) -> None:
         """Draw the ramp, from below to above or from left to right along the longer side; or all of it in one `colour`."""
 

@@ -43,6 +43,10 @@ from xai.bench.perturb.request import (
 )
 from xai.bench.perturb.run import run_shard
 from xai.bench.perturb.run_folder import RunFolder, RunRecord, merging
+from xai.bench.workers.alone import Alone
+from xai.bench.workers.crew import Measuring
+from xai.bench.workers.state import Board, State
+from xai.bench.workers.supervise import Supervisor
 from xai.runtime.sessions.protocol import Session
 
 FEW, MANY = 12, 1000
@@ -89,7 +93,9 @@ class Bench:
     def run(self, folder: RunFolder, shard: tuple[int, int], seed: int = 0) -> None:
         record, chunks, request = self.record(shard, seed)
         with folder.writing(record, resume=True):
-            run_shard(self.golden.explainer, self.samples, request, chunks, folder, record, False, lambda *_: None)
+            board = Board(folder.state, State(record.count), lambda *_: None)
+            supervisor = Supervisor(Alone(self.golden.explainer, Measuring(request, False)), self.samples, board)
+            run_shard(supervisor.measure, chunks, folder, record, board.progress)
 
     def run_forked(self, path: Path, shard: tuple[int, int], dies_after: int) -> int:
         """Begin a run in a process of its own; returns that."""

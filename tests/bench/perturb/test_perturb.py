@@ -30,7 +30,7 @@ from xai.runtime.methods import METHODS
 pytestmark = pytest.mark.filterwarnings("default:.*left out:UserWarning")  # the command shows it; here it is no failure
 
 VALID = Path(__file__).parents[4] / "shared" / "vqa" / "valid.json"
-FILES = {"run.json", "results.jsonl", "table.json", "table.md", "curves.png", "report.html", "report"}
+FILES = {"run.json", "results.jsonl", "table.json", "table.md", "curves.png", "report.html", "report", "status.json"}
 REFERENCE = {m.name: m.reference_name for m in METHODS.values()}
 UNPUBLISHED = {"random", "joint-rollout", "joint-relevance-maps"}
 

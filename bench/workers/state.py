@@ -1,0 +1,165 @@
+"""Where a run stands: `status.json` beside `run.json`, written by the driver, read by `xai bench status` (docs/formats.md).
+
+Durations are taken from a clock that only goes forward, so that setting the machine's clock changes none of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from xai.base.errors import XaiError
+from xai.base.files import json_bytes
+from xai.base.messages import LOG
+from xai.base.reading import read_json
+from xai.base.records import parse, plain
+from xai.bench.data.sample import Progress
+from xai.bench.perturb.request import Chunk
+
+_PAUSE = 0.2
+"""Seconds between two writes, at least: what happens between them is in the next."""
+
+
+@dataclass
+class Worker:
+    """One place of the crew, and what all workers there have done."""
+
+    place: int
+    """From 1."""
+    doing: Literal["nothing", "opening", "waiting", "measuring"] = "nothing"
+    who: str = ""
+    """Who stands there, such as `process 4711`."""
+    chunk: Chunk | None = None
+    since: float = 0.0
+    """When it began with that, by the clock of this process; in the file, for how many seconds it has been at it."""
+    chunks: int = 0
+    questions: int = 0
+    busy: float = 0.0
+    """Seconds spent on chunks that were finished."""
+    deaths: int = 0
+
+
+@dataclass(frozen=True)
+class Retry:
+    """A chunk that was given to another worker, and why."""
+
+    chunk: Chunk
+    reason: str
+
+
+@dataclass
+class State:
+    """All that `status.json` says."""
+
+    questions: int
+    format: Literal[1] = 1
+    state: Literal["running", "done", "stopped", "failed"] = "running"
+    failure: str | None = None
+    before: int = 0
+    """Questions that were done when this run began, or went on."""
+    done: int = 0
+    """Questions written, those of before included."""
+    seconds: float = 0.0
+    workers: tuple[Worker, ...] = ()
+    retries: tuple[Retry, ...] = ()
+
+    @property
+    def rate(self) -> float:
+        """Questions a second since this run began, or went on."""
+        return (self.done - self.before) / self.seconds if self.seconds else 0.0
+
+    def utilisation(self, worker: Worker) -> float:
+        """The share of the time that a worker's place measured chunks."""
+        return worker.busy / self.seconds if self.seconds else 0.0
+
+
+@dataclass
+class Board:
+    """Keeps `status.json` up to date while a run goes on; one that cannot be written is told of once, and stops nothing."""
+
+    path: Path
+    state: State
+    counter: Progress
+    """Who else hears how many questions are done."""
+    began: float = field(default_factory=lambda: time.monotonic())
+    _written: float = -_PAUSE
+    _warned: bool = False
+
+    def progress(self, done: int, total: int) -> None:
+        """Hear that `done` of `total` questions are written; the first time, how many were before."""
+        if not self.state.seconds:
+            self.state.before = done
+        self.state.done = done
+        self.show()
+        self.counter(done, total)
+
+    def show(self, last: bool = False) -> None:
+        """Write the state, unless that was done a moment ago and this is not the `last` time."""
+        now = time.monotonic()
+        self.state.seconds = max(now - self.began, 1e-9)
+        if now < self._written + _PAUSE and not last:
+            return
+        self._written = now
+        workers = tuple(_as_seen(worker, now) for worker in self.state.workers)
+        state = replace(self.state, workers=workers, seconds=round(self.state.seconds, 3))
+        # Of one name, so that what a kill leaves is written over by the run that goes on.
+        draft = self.path.with_name(f"{self.path.name}.part")
+        try:
+            draft.write_bytes(json_bytes(plain(state), indent=1))
+            draft.replace(self.path)
+        except OSError as error:
+            if not self._warned:
+                LOG.warning("cannot save %s: %s; xai bench status will not know how far this run is", self.path, error.strerror)
+            self._warned = True
+
+
+def _as_seen(worker: Worker, now: float) -> Worker:
+    """Give a worker as the file has it: seconds, of which milliseconds are worth saying."""
+    return replace(worker, since=round(now - worker.since, 3) if worker.chunk else 0.0, busy=round(worker.busy, 3))
+
+
+@contextmanager
+def board_of(path: Path, questions: int, counter: Progress) -> Iterator[Board]:
+    """Give a run its board; at the end the file says how it ended, or is gone where nobody could write it."""
+    board = Board(path, State(questions), counter)
+    try:
+        yield board
+    except XaiError as error:
+        board.state.state, board.state.failure = "failed", str(error)
+        raise
+    except BaseException:
+        board.state.state = "stopped"
+        raise
+    else:
+        board.state.state = "done"
+    finally:
+        board.show(last=True)
+
+
+def read_state(path: Path) -> State:
+    """Read `status.json`. Raises `XaiError` where it is not there, or not as it was written."""
+    return parse(State, read_json(path), str(path))
+
+
+def summarise(state: State) -> str:
+    """Say in a line what a run's workers did: rate, how busy each was, what was given to another."""
+    parts = [f"{state.rate:.2f} questions a second"]
+    if len(state.workers) > 1:
+        shares = ", ".join(f"{state.utilisation(worker):.0%}" for worker in state.workers)
+        parts.append(f"{len(state.workers)} workers, busy {shares}")
+    if state.retries:
+        parts.append(f"given to another worker: {', '.join(map(_retry, state.retries))}")
+    return "; ".join(parts)
+
+
+def _retry(retry: Retry) -> str:
+    return f"{name_questions(retry.chunk)} ({retry.reason})"
+
+
+def name_questions(chunk: Sequence[int]) -> str:
+    """Name a chunk's questions by their numbers in the run, from 0 and both ends included, as the results' `index`."""
+    return f"question {chunk[0]}" if chunk[1] - chunk[0] == 1 else f"questions {chunk[0]} to {chunk[1] - 1}"

@@ -1,0 +1,94 @@
+"""The options that say who measures the chunks of a run."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from xai.base.arguments import MAX_THREADS
+from xai.base.messages import LOG
+from xai.models.load import ModelOptions
+
+if TYPE_CHECKING:
+    from xai.bench.workers.crew import Crew, Measuring
+    from xai.runtime.explainer import Explainer
+
+AUTO: Literal["auto"] = "auto"
+_DEVICE = re.compile(r"cuda:(\d{1,4})")
+
+Command = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class CrewOptions:
+    """What the options say: `workers` processes (None: this one), and GPUs by number, each worker on one of them."""
+
+    workers: int | Literal["auto"] | None
+    devices: tuple[int, ...]
+
+    def model(self, model: ModelOptions) -> ModelOptions:
+        """The model as it is opened. Raises `click.UsageError` where the devices contradict --provider or --workers."""
+        if not self.devices:
+            return model
+        if model.provider not in ("cpu", "cuda"):
+            raise click.UsageError(f"--devices names CUDA's: leave --provider {model.provider} out")
+        if isinstance(self.workers, int) and self.workers < len(self.devices):
+            raise click.UsageError(f"--workers {self.workers} leaves one of {len(self.devices)} devices without work: name fewer devices")
+        return replace(model, provider="cuda")
+
+    def crew(self, model: ModelOptions, explainer: Explainer, measuring: Measuring, chunks: int) -> Crew:
+        """Those who measure `chunks`. Raises `BadInput` for a device that is not there."""
+        from xai.bench.workers.alone import Alone
+        from xai.bench.workers.local import LocalCrew, visible_device
+
+        if self.workers is None and not self.devices:
+            return Alone(explainer, measuring)
+        cores = len(os.sched_getaffinity(0))
+        wanted = self.workers if isinstance(self.workers, int) else len(self.devices) or cores
+        if self.workers != AUTO and chunks < wanted:
+            LOG.warning("there are %d chunks for %d workers: a smaller --batch cuts more of them", chunks, wanted)
+        devices = [visible_device(number) for number in self.devices]
+        return LocalCrew(model, measuring, max(1, min(wanted, chunks)), model.threads or cores, devices)
+
+
+def _workers(_: click.Context, __: click.Parameter, value: str | None) -> int | Literal["auto"] | None:
+    """A callback: a number of workers, or `auto`."""
+    if value is None or value == AUTO:
+        return AUTO if value else None
+    if not (value.isdecimal() and 1 <= int(value) <= MAX_THREADS):
+        raise click.BadParameter(f"{value!r} is not a number from 1 to {MAX_THREADS}, or auto")
+    return int(value)
+
+
+def _devices(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """A callback: GPUs by comma, each once."""
+    names = [name.strip() for name in value.split(",")] if value is not None else []
+    found = [int(match[1]) for match in map(_DEVICE.fullmatch, names) if match]
+    if len(found) < len(names) or len(set(found)) < len(found):
+        raise click.BadParameter(f"{value!r} is not cuda:0 or several such names by comma, each once")
+    return tuple(found)
+
+
+def crew_options(command: Command) -> Command:
+    """Gives a command the options that say who measures; it receives them together, as the argument `crew`."""
+
+    @click.option(
+        "--workers",
+        callback=_workers,
+        metavar="N|auto",
+        help="Processes that share the chunks and the threads; auto: one a core. Default: this process alone.",
+    )
+    @click.option(
+        "--devices", callback=_devices, metavar="cuda:0,cuda:1", help="GPUs that the workers run on in turn. Default: as --provider says."
+    )
+    @functools.wraps(command)
+    def collected(**given: Any) -> Any:
+        return command(crew=CrewOptions(given.pop("workers"), given.pop("devices")), **given)
+
+    return collected

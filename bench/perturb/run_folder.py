@@ -31,6 +31,7 @@ from xai.bench.perturb.result_lines import Expected, Line, QuestionLines, line_b
 from xai.bench.perturb.seal import CHECK, seal, unseal
 
 FOLDER_FORMAT = 2
+_KEPT = "whole chunks are kept: go on with --resume"
 _DRAFT = re.compile(r"\.xai-[0-9a-f]{16}|status\.json\.part")
 
 
@@ -200,8 +201,11 @@ class RunFolder:
             for folder in {(self.shown / name).parent for name in files}:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise XaiError(f"cannot write {self.shown}: {error.strerror}; whole chunks are kept: go on with --resume") from error
-        write({self.shown / name: content for name, content in files.items()})
+            raise XaiError(f"cannot write {self.shown}: {error.strerror}; {_KEPT}") from error
+        try:
+            write({self.shown / name: content for name, content in files.items()})
+        except XaiError as error:
+            raise XaiError(f"{error}; {_KEPT}") from error
 
     def append(self, lines: Sequence[Line], record: RunRecord) -> None:
         """Add a chunk's lines, on the disk when this returns. Raises `XaiError` where that fails, as where it is full; `repair` then cuts
@@ -212,7 +216,7 @@ class RunFolder:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise XaiError(f"cannot write {self.results}: {error.strerror}; whole chunks are kept: go on with --resume") from error
+            raise XaiError(f"cannot write {self.results}: {error.strerror}; {_KEPT}") from error
 
 
 def _hash_settings(settings: Mapping[str, Any]) -> str:

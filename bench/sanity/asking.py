@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -10,13 +11,18 @@ from numpy.typing import NDArray
 
 from xai.bench.data.boxes import BoxSource
 from xai.bench.data.sample import Sample
+from xai.bench.perturb.memory import session_memory
+from xai.runtime.description import IMAGE
 from xai.runtime.explainer import Explainer
 from xai.runtime.explanation import Explanation
 from xai.runtime.inputs.prepare import PreparedImage
 from xai.runtime.inputs.question import EncodedQuestion
 
 TOGETHER = 4
-"""Questions that are explained in one batch."""
+"""Questions that are explained in one batch, where they fit into `MEMORY`."""
+
+MEMORY = 2**30
+"""Bytes of one run of the model."""
 
 
 class Asked(NamedTuple):
@@ -60,7 +66,10 @@ def ask(explainer: Explainer, samples: Sequence[Sample], boxes: BoxSource | None
 
 
 def explain(explainer: Explainer, asked: Sequence[Asked], methods: Sequence[str], together: int = TOGETHER) -> Iterator[Found]:
-    """Explain every question by every method, `together` of them in a batch."""
+    """Explain every question by every method, at most `together` of them in a batch."""
+    memory, special = session_memory(explainer.session, MEMORY), sum(explainer.session.description.special[IMAGE])
+    patches, words = (max(sizes) for sizes in zip(*((math.prod(a.image.shape), len(a.question.ids)) for a in asked), strict=True))
+    together = min(together, memory.evidence(patches + special, words))
     for start in range(0, len(asked), together):
         part = asked[start : start + together]
         pairs = [(one.image, one.question) for one in part]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xai.base.process import import_matplotlib
+from xai.bench.sanity.report import verdict
 
 _DPI = 130
 _GREY = 7  # of "tab10": too near that of what reads no weights
@@ -48,7 +49,7 @@ def draw_sanity(report: Mapping[str, Any]) -> bytes:
             axis.grid(alpha=0.25)
         row[0].set_ylabel("similarity to the original maps")
     handles, names = axes[0][0].get_legend_handles_labels()
-    labels = [f"{name}: {_verdict(report['methods'][name]['passes'])}" for name in names]
+    labels = [f"{name}: {verdict(report['methods'][name]).partition(':')[0]}" for name in names]
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(names)), fontsize=9, frameon=False)
     figure.suptitle(
         f"{report['model']['name']}: {report['questions']} questions; grey: what a pass allows with all weights drawn anew", fontsize=11
@@ -56,12 +57,6 @@ def draw_sanity(report: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     return buffer.getvalue()
-
-
-def _verdict(passes: bool | None) -> str:
-    if passes is None:
-        return "reads no weights"
-    return "passes" if passes else "fails"
 
 
 def _short(name: str) -> str:

@@ -12,7 +12,7 @@ from xai.base.versions import XAI_VERSION
 from xai.bench.sanity.asking import Asked
 from xai.bench.sanity.randomise import DRAWS, MEASURES, Randomised
 from xai.bench.sanity.steady import NOISES, RADIUS, WITHIN, Steady
-from xai.bench.statistics import bootstrap
+from xai.bench.statistics import FEWEST, bootstrap
 from xai.bench.tables import aligned
 from xai.runtime.description import Description
 from xai.runtime.methods import METHODS
@@ -28,7 +28,8 @@ SIMILARITIES = MEASURES[:3]
 RULE = (
     f"A method passes where, with all weights drawn anew, the 95 % intervals of its mean similarities to the original maps lie within "
     f"±{LIMIT}: Spearman and SSIM of images, Spearman of words. {DRAWS} networks are drawn; intervals resample whole images. A method that "
-    "reads no weights has no verdict. Methods that pass are not ranked: how fast a curve falls says how deep a method looks, not how well."
+    f"reads no weights has no verdict, nor has one on fewer than {FEWEST} images. Methods that pass are not ranked: how fast a "
+    "curve falls says how deep a method looks, not how well."
 )
 
 PARTS = ("image", "words")
@@ -54,12 +55,13 @@ def sanity_report(
     for m, method in enumerate(methods):
         ends = _intervals(randomised.redrawn[m], groups)
         reads = bool(METHODS[method].needs(description))
-        failed = [name for name, one in zip(SIMILARITIES, ends, strict=False) if not _within(one)]
+        judged = reads and len(set(groups.tolist())) >= FEWEST
+        failed = [name for name, one in zip(SIMILARITIES, ends, strict=False) if judged and not _within(one)]
         sensitivity = _intervals(steady.sensitivity[m], groups)
         found[method] = {
             "reads_weights": reads,
-            "passes": not failed if reads else None,
-            "fails_by": failed if reads else [],
+            "passes": not failed if judged else None,
+            "fails_by": failed,
             "redrawn": dict(zip(MEASURES, ends, strict=True)),
             "cascade": _curves(randomised.cascade[:, m], groups),
             "alone": _curves(randomised.alone[:, m], groups),
@@ -131,7 +133,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         rows.append(
             [
                 method,
-                _verdict(one),
+                verdict(one),
                 *(_shown(one["redrawn"][name]) for name in MEASURES),
                 *(_mean(one["sensitivity"][part]) for part in PARTS),
                 "equal" if repeat["twice_equal"] else "differs",
@@ -158,9 +160,12 @@ def markdown(report: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _verdict(one: Mapping[str, Any]) -> str:
-    if one["passes"] is None:
+def verdict(one: Mapping[str, Any]) -> str:
+    """Say what a method's verdict is, and by what it fails."""
+    if not one["reads_weights"]:
         return "reads no weights"
+    if one["passes"] is None:
+        return "too few images"
     return "passes" if one["passes"] else f"fails: {', '.join(name.replace('_', ' ') for name in one['fails_by'])}"
 
 

@@ -76,7 +76,7 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     default="published",
     show_default=True,
     metavar="NAMES",
-    help="By comma: synergy, saco, contrast, prior, or all. `published` is always measured.",
+    help="By comma: synergy, saco, contrast, prior, truth, or all. `published` is always measured.",
 )
 @click.option("--modality", callback=_some("image", "text"), default="image,text", show_default=True, help="What is removed.")
 @click.option(
@@ -207,6 +207,7 @@ def _measure(
     crew: CrewOptions,
 ) -> RunFolder:
     """Run a shard in its folder, which no other process may write to meanwhile, and make of its results what the folder holds."""
+    from xai.bench.data.datasets import DATASETS
     from xai.bench.perturb.report.write import read_results, write_outputs
     from xai.bench.perturb.request import cut_into_chunks, describe_machine, describe_request, join_chunks, shard_chunks
     from xai.bench.perturb.run import run_shard
@@ -227,7 +228,8 @@ def _measure(
             if settings["unknown_labels"]:
                 LOG.warning("%s questions have no true answer that the model can give: they score 0", settings["unknown_labels"])
             start = time.perf_counter()
-            workers = crew.crew(model, explainer, Measuring(request, skip_broken), len(chunks))
+            needs = tuple(path for path in (None if data in DATASETS else Path(data), request.boxes and request.boxes.path) if path)
+            workers = crew.crew(model, explainer, Measuring(request, skip_broken), len(chunks), needs)
             count = run_shard(Supervisor(workers, samples, board).measure, chunks, folder, record, board.progress)
             seconds = time.perf_counter() - start
             results = read_results(folder)

@@ -70,8 +70,9 @@ def sanity(model: ModelOptions, data: str, boxes: Path | None, methods: str, sam
     _make(output)
     asked = ask(explainer, found, source, seed)
     originals = list(explain(explainer, asked, chosen))
-    randomised = randomise(explainer, bundle, asked, originals, chosen, seed, reopen, Counter("networks"))
     steady = measure_steadiness(explainer, asked, originals, chosen, seed, Counter("questions with noise"))
+    explainer.session = reopen(bundle)  # lets go of the graphs: from here on only copies of them run
+    randomised = randomise(explainer, bundle, asked, originals, chosen, seed, reopen, Counter("networks"))
     settings = {
         "model": identify(model.model, explainer.session.name),
         "session": explainer.session.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from xai.runtime.explanation import Explanation
-from xai.runtime.show.boxes import box_lines
+from xai.runtime.show.boxes import box_lines, left_out_boxes
 from xai.runtime.show.page import (
     CUT_AWAY,
     SEEN,
@@ -46,7 +46,11 @@ def fragment(explanation: Explanation, longest: int = LONGEST, headed: bool = Tr
     shown = min(LONGEST, round(LONGEST * width / height))
     cuts = "".join(f'<div style="position:absolute;{place(strip, size)};{CUT_AWAY}"></div>' for strip in outside(size, crop))
     small = [cut_away(explanation), patch_range(explanation), word_range(explanation), *box_lines(explanation), *rules([explanation])]
-    head = f'<p dir="auto"><strong>{text(explanation.question.text)}</strong></p>{answers(explanation)}' if headed else ""
+    head = heading(explanation) if headed else ""
+    gone = "".join(
+        f'<div style="position:absolute;{place((away[0] - left, away[1] - top, away[2] - left, away[3] - top), size)};{CUT_AWAY}"></div>'
+        for away in left_out_boxes(explanation)
+    )
     return (
         f'<div style="max-width:{LONGEST}px">{head}'
         f"{key([explanation])}<p>{method_title(explanation)}</p>"
@@ -55,8 +59,13 @@ def fragment(explanation: Explanation, longest: int = LONGEST, headed: bool = Tr
         f'alt="{text(f"The picture {explanation.image_name}")}" style="position:absolute;inset:0;width:100%;height:100%">{cuts}'
         f'<img src="{overlay_uri(explanation, _HEAT)}" alt="{text(peak(explanation))}" '
         f'style="position:absolute;{place(crop, size)};outline:2px solid #111;{SEEN}">'
-        f"{box_marks(explanation, '', BOX, NUMBER)}"
+        f"{gone}{box_marks(explanation, '', BOX, NUMBER)}"
         f'</div><ul dir="{direction(explanation)}" style="display:flex;flex-wrap:wrap;gap:6px;padding:0;list-style:none">'
         f"{words(explanation, 'padding:2px 8px;border-radius:6px;text-align:center')}</ul>"
         f"<p><small>{'<br>'.join(escape(line) for line in small if line)}</small></p>{note_paragraphs(explanation)}</div>"
     )
+
+
+def heading(explanation: Explanation) -> str:
+    """Write the question, and the answers that an explanation is about."""
+    return f'<p dir="auto"><strong>{text(explanation.question.text)}</strong></p>{answers(explanation)}'

@@ -9,7 +9,7 @@ from html import escape
 from PIL import Image
 
 from xai.runtime.explanation import Explanation
-from xai.runtime.show.notebook import LONGEST, fragment
+from xai.runtime.show.notebook import LONGEST, fragment, heading
 from xai.runtime.show.page import direction, jpeg_uri, text
 from xai.runtime.show.scale import score_label
 from xai.runtime.show.theme import FADED, WordMaps, overlay, word_maps
@@ -25,11 +25,11 @@ _SHOWN = 2
 def still(explanations: Sequence[Explanation]) -> str:
     """Write the part of a page that stands there until a script takes its place; explanations are of one answer."""
     first, *others = explanations[:_SHOWN]
-    beside = "".join(fragment(other, LONGEST, headed=False) for other in others)
+    maps = "".join(fragment(e, LONGEST if e is not first else _LONGEST, headed=False) for e in (first, *others))
     shown = " and ".join(text(e.full_name) for e in (first, *others))
     rest = f"<p>Without scripts, this page shows {shown} only.</p>" if len(explanations) > _SHOWN else ""
     regions = "".join(_word_maps(found) for found in word_maps([first, *others]))
-    return f'<div class="beside">{fragment(first, _LONGEST)}{beside}</div>{regions}{_answers(first)}{rest}'
+    return f'{heading(first)}<div class="beside">{maps}</div>{regions}{_answers(first)}{rest}'
 
 
 def _answers(explanation: Explanation) -> str:
@@ -49,8 +49,9 @@ def _word_maps(found: WordMaps) -> str:
     for i, (word, values) in enumerate(zip(explanation.question.words, found.maps, strict=True)):
         drawn = Image.alpha_composite(faded, overlay(replace(explanation, image_relevance=values, signed=False), faded.size))
         said = "left out" if i in away else f"highest {score_label(float(values.max()))}"
+        name = f"<del>{text(word.text)}</del>" if i in away else text(word.text)
         parts.append(
-            f'<li><strong dir="auto">{text(word.text)}</strong><br><img src="{jpeg_uri(drawn.convert("RGB"))}" '
+            f'<li><strong dir="auto">{name}</strong><br><img src="{jpeg_uri(drawn.convert("RGB"))}" '
             f'alt="What goes with {text(word.text)}: {said}"><br><small>{said}</small></li>'
         )
     return (

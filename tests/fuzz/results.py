@@ -20,9 +20,8 @@ READ = ("run.json", "results.jsonl", MAPS)
 """The files of the first shard that are read again."""
 WRITTEN = ("run.json", "results.jsonl", "report/", "table.json", "table.md", "curves.png", "report.html")
 MEASURED = (
-    *("answers", "accuracies", "probabilities", "exact", "pointing", "solver"),
-    *("image", "insertion", "deletion", "nothing", "groups", "target"),
-    *("distances", "no_image", "no_text", "subsets"),
+    *("answers", "accuracies", "probabilities", "exact", "pointing", "solver", "image", "insertion", "deletion", "nothing", "groups"),
+    *("target", "distances", "no_image", "no_text", "right", "size", "region", "between", "words", "subsets"),
 )
 """What a line says that nothing but its checksum can vouch for."""
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from xai.bench.perturb.report.measures import known_groups
+
 Better = Literal["higher", "lower"] | None
 
 
@@ -52,7 +54,7 @@ def table_groups(table: Mapping[str, Any]) -> list[Group]:
         Group("Area under the probability of the answer, %", tuple(_panel(table, "probability", panel) for panel in table["tests"])),
         Group("Area with exact rounding, %", tuple(_panel(table, "exact_rounding", panel) for panel in table["tests"])),
         Group("Where the true region is known, %", (_single(table, "pointing"), _single(table, "energy"))),
-        *(_further(measure, len(table["methods"])) for measure in table.get("measures", {}).values()),
+        *(group for measure in table.get("measures", {}).values() for group in _further(measure, len(table["methods"]))),
     ]
     return [group for group in groups if any(value["mean"] is not None for column in group.columns for value in column.values.values())]
 
@@ -72,15 +74,20 @@ def _single(table: Mapping[str, Any], key: str) -> Shown:
     return Shown(key, "higher", {row["method"]: row[key] for row in table["methods"]})
 
 
-def _further(measure: Mapping[str, Any], methods: int) -> Group:
-    """A measure beside the published test; one that is of no method has no column here."""
+def _further(measure: Mapping[str, Any], methods: int) -> list[Group]:
+    """The columns of a measure beside the published test, by the questions that they are of; one that is of no method has none here."""
     if len(measure["rows"]) != methods:
-        return Group(measure["title"], ())
-    columns = (
-        Shown(name, better, {row["method"]: row["values"][name] for row in measure["rows"]}, digits=3)
-        for name, better in measure["columns"].items()
-    )
-    return Group(measure["title"], tuple(columns))
+        return []
+    found = []
+    for names in known_groups(measure):
+        known = max(measure["known"][name] for name in names)
+        columns = (Shown(name, measure["columns"][name], _values(measure, name), digits=3) for name in names)
+        found.append(Group(f"{measure['title']} ({known:,} questions)", tuple(columns)))
+    return found
+
+
+def _values(measure: Mapping[str, Any], name: str) -> dict[str, Mapping[str, float | None]]:
+    return {row["method"]: row["values"][name] for row in measure["rows"]}
 
 
 def _alone(value: float | None) -> dict[str, float | None]:

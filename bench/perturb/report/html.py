@@ -18,7 +18,7 @@ from typing import Any
 
 from xai.bench.measures.truth import SIZES
 from xai.bench.perturb.report.columns import Group, Shown, table_groups
-from xai.bench.perturb.report.measures import headings, power_sentence, remarks, table_rows
+from xai.bench.perturb.report.measures import headings, known_groups, power_sentence, remarks, table_rows
 from xai.bench.perturb.report.published import published_figures
 from xai.bench.perturb.report.scores import AUC_WEIGHTS
 from xai.bench.perturb.report.table import verdict
@@ -163,7 +163,10 @@ def _notes(table: Mapping[str, Any]) -> str:
         said = [*remarks(measure), *(f"{name}: {power_sentence(power)}" for name, power in measure["power"].items() if power)]
         lone = ""
         if len(measure["rows"]) != len(table["methods"]):
-            lone = _table(("", *headings(measure)), ([escape(cell) for cell in row] for row in table_rows(measure)))
+            lone = "".join(
+                _table(headings(measure, group), ([escape(cell) for cell in row] for row in table_rows(measure, group)))
+                for group in known_groups(measure)
+            )
         if said or lone:
             found.append(f'<h3>{escape(measure["title"])}</h3>{lone}<p class="quiet">{"<br>".join(map(escape, said))}</p>')
     return "".join(found)

@@ -97,7 +97,8 @@ function renderPinned() {
   if (view.pin !== null && view.pin < e.image_relevance.length) {
     const place = nameOf(view.pin, data), one = data.boxes ? "" : "patch in ";
     title = title ? `${title}, and ${one}${place}` : `${one}${place}`.replace(/^./, (c) => c.toUpperCase());
-    parts.push(element("p", {}, scoreLine(view.pin)));
+    const named = view.word === null ? "" : `${place[0].toUpperCase()}${place.slice(1)}: `;
+    parts.push(element("p", {}, named + scoreLine(view.pin)));
     if (regions) {
       const scores = regions.map((r) => r[view.pin]), size = largest(scores);
       const rows = scores.map((s, i) => [s, i]).sort((a, b) => b[0] - a[0]).map(([s, i]) => element("tr", {}, element("td", {}, data.words[i].text),

@@ -127,10 +127,11 @@ function makeStage(data, panel, view, on) {
     "aria-label": `${panel.title}. ${peakOf(panel, data)} Arrow keys move over the patches, Enter chooses one.`,
   });
   const caption = element("figcaption", {}, element("strong", { dir: "auto" }, panel.title), " ", element("span", { class: "quiet" }, panel.subtitle || ""));
-  const figure = element("figure", {}, caption, canvas, scaleBar(panel, view));
+  const bar = scaleBar(panel, view), figure = element("figure", {}, caption, canvas, bar);
   const part = shownPart(data.image_size, data.crop), aspect = (part[2] - part[0]) / (part[3] - part[1]);
   canvas.style.aspectRatio = String(aspect);
   canvas.style.maxWidth = `calc(min(78vh, 56rem) * ${aspect})`;
+  bar.style.maxWidth = `max(11rem, min(26rem, ${canvas.style.maxWidth}))`;
   const draw = () => {
     const ratio = window.devicePixelRatio || 1, width = Math.round(canvas.clientWidth * ratio);
     if (!width) return;

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from xai.bench.data.datasets import load_samples
 from xai.bench.sanity.asking import Asked, Found, Maps, ask, explain
 from xai.bench.sanity.randomise import MEASURES, Randomised, randomise
-from xai.bench.sanity.report import LIMIT, markdown, sanity_report
+from xai.bench.sanity.report import LIMIT, markdown, sanity_report, verdict
 from xai.bench.sanity.steady import NOISES, RADIUS, Steady, add_noise, largest_change, measure_steadiness
 from xai.bench.sanity.weights import Network
 from xai.cli import main
@@ -39,7 +39,7 @@ def demo() -> Explainer:
 
 @pytest.fixture(scope="module")
 def asked(demo: Explainer) -> list[Asked]:
-    return ask(demo, load_samples("scenes", 4, 1234), None, 1234)
+    return ask(demo, load_samples("scenes", 5, 1234), None, 1234)
 
 
 def blind(evidence: Evidence) -> Relevance:
@@ -94,7 +94,7 @@ def test_a_method_that_ignores_the_weights_fails_and_one_that_reads_them_passes(
 def test_curves_have_a_point_for_each_layer_and_meet_at_the_first(planted) -> None:
     _, _, found, report = planted
     layers = len(found.network.layers)
-    assert found.cascade.shape == found.alone.shape == (layers, 3, 4, len(MEASURES))
+    assert found.cascade.shape == found.alone.shape == (layers, 3, 5, len(MEASURES))
     assert np.array_equal(found.cascade[0], found.alone[0], equal_nan=True)
     assert not np.array_equal(found.cascade[1:], found.alone[1:], equal_nan=True)
     assert len(report["layers"]) == layers
@@ -144,6 +144,14 @@ def test_a_mean_of_few_that_differ_is_not_enough_for_a_pass(demo: Explainer, ask
     values = np.tile([0.0, 0.0, 0.0, 0.0], (len(asked), 1))
     values[: len(asked) // 2, 0] = 0.8  # their mean is 0.4, the interval reaches beyond the limit
     assert one_method(values, asked, "rollout", demo.session.description)["fails_by"] == ["image_spearman"]
+
+
+def test_few_images_give_no_verdict(demo: Explainer, asked: list[Asked]) -> None:
+    few = [one._replace(group=one.group % 4) for one in asked]
+    for value in (0.0, 1.0):
+        found = one_method(np.full((len(few), 4), value), few, "rollout", demo.session.description)
+        assert found["reads_weights"] and found["passes"] is None and found["fails_by"] == []
+        assert verdict(found) == "too few images"
 
 
 def test_the_largest_change_is_relative_to_the_map() -> None:

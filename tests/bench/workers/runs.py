@@ -43,7 +43,7 @@ def state(output: Path) -> dict[str, Any]:
 
 def workers_of(output: Path) -> list[int]:
     """The workers' process numbers, as far as they have opened the model."""
-    return [int(worker["who"].removeprefix("process ")) for worker in state(output)["workers"] if worker["who"]]
+    return [int(worker["who"].split()[1]) for worker in state(output)["workers"] if worker["who"]]
 
 
 def alive(process: int) -> bool:

@@ -3,13 +3,15 @@ import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from xai.runtime.explanation import to_json
+from xai.runtime.explanation import LeftOut, to_json
 from xai.runtime.show.document import html
+from xai.runtime.show.scale import score_label
 from xai.tests.runtime.show.explanations import METHODS, NASTY, Page, centre, explanation
 
 
@@ -48,12 +50,50 @@ def test_a_page_keeps_to_a_policy_that_names_its_own_script_and_style():
     assert "script-src 'unsafe-inline'" not in page
 
 
-def test_a_page_shows_the_first_method_without_scripts():
+def test_a_page_shows_the_first_two_methods_without_scripts():
     several = [explanation(method=method, notes=(f"noted by {method}",)) for method in METHODS]
     texts = [said.strip() for said in Page(html(several)).texts]
-    assert METHODS[0] in texts and METHODS[1] not in texts
-    assert f"noted by {METHODS[0]}." in texts and "Most probable answers" in texts
+    assert METHODS[0] in texts and METHODS[1] in texts and METHODS[2] not in texts
+    assert f"noted by {METHODS[0]}." in texts and f"noted by {METHODS[1]}." in texts and "Most probable answers" in texts
+    assert texts.count(several[0].question.text) == 1  # the question stands above both
+    assert f"Without scripts, this page shows {several[0].full_name} and {several[1].full_name} only." in texts
     assert all(attributes["alt"] for tag, attributes in Page(html(several)).elements if tag == "img")
+    assert not any("only." in said for said in Page(html(several[:2])).texts)
+
+
+def test_a_page_shows_what_goes_with_each_word_without_scripts():
+    one = explanation()
+    words = one.question.words
+    maps = np.random.default_rng(0).random((len(words), 8, 8))
+    page = Page(html([replace(one, word_regions=maps, word_regions_kind="relevance")]))
+    alts = [attributes["alt"] for tag, attributes in page.elements if tag == "img"]
+    assert [alt for alt in alts if alt.startswith("What goes with")] == [
+        f"What goes with {word.text}: highest {score_label(float(values.max()))}" for word, values in zip(words, maps, strict=True)
+    ]
+    assert not any(alt.startswith("What goes with") for alt in (a["alt"] for tag, a in Page(html([one])).elements if tag == "img"))
+
+
+def test_words_that_were_left_out_are_struck_out():
+    one = explanation()
+    gone = replace(one, left_out=LeftOut((1, 3), (), one.answer))
+    page = html([gone])
+    struck = re.findall(r"<del>(.*?)</del> <small>left out</small>", page)
+    assert struck == [one.question.words[i].text for i in (1, 3)]
+    assert "<del>" not in html([one])
+
+
+def test_patches_that_were_left_out_are_hatched_without_scripts():
+    one = explanation(size=(240, 240))
+    away = replace(one, left_out=LeftOut((), (0, 1, 8), one.answer))
+
+    def hatched(page: str) -> list[str]:
+        return re.findall(r'style="position:absolute;(left:[^"]*?);background:repeating', page)
+
+    assert hatched(html([one])) == []
+    assert hatched(html([away])) == [
+        "left:0.0000%;top:0.0000%;width:25.0000%;height:12.5000%",
+        "left:0.0000%;top:12.5000%;width:12.5000%;height:12.5000%",
+    ]
 
 
 def test_a_page_takes_little_beside_its_picture():

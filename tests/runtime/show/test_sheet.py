@@ -1,9 +1,11 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from xai.runtime.explanation import LeftOut
 from xai.runtime.show.drawing.lettering import DPI, measure
 from xai.runtime.show.drawing.paper import Fill, Sheet, Text
 from xai.runtime.show.drawing.vector import figure
@@ -139,3 +141,20 @@ def test_a_comparison_shows_the_numbers():
     assert "How far the maps agree" in told and "How far the words agree" in told
     assert f"{-1 / 63:.2f}" in told  # one patch of 64 each, another one: Spearman's correlation
     assert told.count("1.00") == 2  # of the words, whose scores are the same
+
+
+@pytest.mark.parametrize("methods", [METHODS[:1], METHODS[:2]])
+def test_words_that_were_left_out_are_struck_out(methods):
+    several = [explanation(method=method) for method in methods]
+    away = [replace(one, left_out=LeftOut((2,), (), one.answer)) for one in several]
+    word = several[0].question.words[2].text
+    sheet, before = draw(away), draw(several)
+    assert texts(sheet).count("left out") == len(methods) and "left out" not in texts(before)
+    struck = [mark.area for mark in sheet.marks if isinstance(mark, Fill) and mark.area.height == pytest.approx(1 / 72)]
+    written = [mark for mark in sheet.marks if isinstance(mark, Text) and mark.text == word]
+    assert len(struck) == len(written) == len(methods)
+    for line, text in zip(struck, written, strict=True):
+        assert line.width == pytest.approx(measure(word, text.style))
+        assert line.x == pytest.approx(text.x - line.width / 2)
+        assert text.y - 0.5 * text.style.size / 72 < line.y < text.y  # through the letters, above their foot
+    assert not [mark for mark in before.marks if isinstance(mark, Fill) and mark.area.height == pytest.approx(1 / 72)]

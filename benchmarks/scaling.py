@@ -13,6 +13,7 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from random import Random
 
@@ -20,6 +21,7 @@ import click
 
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.request import Chunk
+from xai.bench.perturb.run import ChunkResults
 from xai.bench.workers.crew import Ended, Finished, Ready, Report, Task
 from xai.bench.workers.state import Board, State
 from xai.bench.workers.supervise import Supervisor
@@ -30,7 +32,8 @@ RECORDED = tuple(percent / 100 for percent in (
     110, 113, 115, 115, 115, 116, 121, 125, 129, 133, 135, 136, 139, 141, 141, 144,
 ))  # fmt: skip
 """Seconds of 64 questions of the demo, one at a time, all methods, one thread, as shares of their mean."""
-QUESTIONS = (3_303, 214_354)
+QUESTIONS = {3_303: (1, 8, 32), 214_354: (8, 32)}
+"""How many, and how many in a chunk."""
 WORKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 SPEEDS = {"CPU, 31.4 s a question": 31.4, "GPU, 0.09 s a question (predicted)": 0.09}
 """Full size: TorchScript bfloat16 on two cores (NOTES.md, The perturbation table), and what docs/performance.md hopes of an H100."""
@@ -91,7 +94,7 @@ class Simulated:
         if dies:
             self.ended += 1
             return [Ended(place, "simulated")]
-        return [Finished(place, []) if task else Ready(place, "simulated")]
+        return [Finished(place, ChunkResults([], {})) if task else Ready(place, "simulated")]
 
     def __enter__(self) -> Simulated:
         return self
@@ -122,19 +125,17 @@ def rows(questions: int, chunk: int, seconds: float, weather: Weather, folder: P
 
 
 @click.command()
-@click.option(
-    "--chunk", "sizes", type=click.IntRange(1), multiple=True, default=(1, 8, 32), show_default=True, help="Questions in a chunk."
-)
-def main(sizes: tuple[int, ...]) -> None:
+@click.option("--questions", type=click.Choice([str(count) for count in QUESTIONS]), help="Only so many.")
+def main(questions: str | None) -> None:
     """Print hours, speed-up, efficiency and how busy the workers are, by questions, speed and size of a chunk."""
     logging.getLogger("xai").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        for questions in QUESTIONS:
-            for name, seconds in SPEEDS.items():
-                for chunk in sizes:
-                    click.echo(f"\n{questions:,} questions, {name}, chunks of {chunk}\n")
+        for count, sizes in QUESTIONS.items():
+            for (name, seconds), chunk in product(SPEEDS.items(), sizes):
+                if questions in (None, str(count)):
+                    click.echo(f"\n{count:,} questions, {name}, chunks of {chunk}\n")
                     click.echo("| workers | hours | speed-up | efficiency | busy | died |\n|---|---|---|---|---|---|")
-                    for row in rows(questions, chunk, seconds, Weather(), Path(folder)):
+                    for row in rows(count, chunk, seconds, Weather(), Path(folder)):
                         click.echo(row)
 
 

@@ -28,8 +28,11 @@ from xai.bench.perturb.request import Request, table_methods
 from xai.bench.perturb.run_folder import RunFolder
 from xai.bench.perturb.seal import seal
 from xai.cli import main
+from xai.models.eager import EagerSession
 from xai.runtime.inputs.decode import open_image
+from xai.runtime.inputs.question import EncodedQuestion, Token
 from xai.runtime.inputs.resize import preprocess
+from xai.tests.bench.measures.models import SAMPLE
 from xai.tests.bench.perturb.folders import EVERY, SETTINGS, chunk_lines, question_lines, record
 from xai.tests.bench.perturb.test_answering import Counting
 from xai.tests.bench.perturb.test_perturb import data_folder, lines_of, outputs_of, refused
@@ -194,6 +197,23 @@ def test_truth_is_held_against_the_maps_that_explain_gives(tmp_path, monkeypatch
     right = [line for line in lines if line.get("measure") == "truth" and line["method"] == "rollout" and line["right"]]
     row = next(row for row in table["rows"] if row["method"] == "rollout")
     assert row["values"]["rank"]["mean"] == pytest.approx(np.mean([line["region"]["rank"] for line in right]), abs=1e-4)
+
+
+def test_a_method_that_explains_the_sum_of_all_scores_has_no_target(family_goldens) -> None:
+    """As published, LXMERT's spectral methods explain the same whatever the answer; by themselves they do not."""
+    golden = family_goldens("lxmert_tiny")
+    session = EagerSession(golden.family)
+    tokens = tuple(Token(number, "", "") for number in golden.cases[0]["ids"])
+    features, boxes = (array[0] for array in golden.picture(0).values())
+    asked = PreparedQuestion(0, SAMPLE, (features, boxes), EncodedQuestion("", tokens, ()), boxes.astype(float))
+    for as_published in (True, False):
+        request = Request(
+            table_methods(["dsmi-grad", "grad-cam"]), Memory(2**30, 128, 3), 1, as_published=as_published, measures=("contrast",)
+        )
+        (measured,) = run_chunk(session, [asked], request)
+        assert measured.explained.follows_answer == (not as_published, True, False)
+        pairs = zip(measured.explained.maps.image, measured.explained.runner_up.image, strict=True)
+        assert [np.array_equal(*pair) for pair in pairs] == [as_published, False, True]
 
 
 def test_the_contrast_is_that_of_the_maps_of_the_first_two_answers(tmp_path, monkeypatch) -> None:

@@ -24,16 +24,21 @@ from xai.base.process import let_blas_sleep
 from xai.base.streams import OutputError, drop_output, guard_streams
 from xai.base.versions import XAI_VERSION
 from xai.base.wording import one_line
-from xai.commands.answers import answers
-from xai.commands.bench import bench
-from xai.commands.doctor import doctor
-from xai.commands.explain.command import explain
-from xai.commands.export import export
-from xai.commands.inspect import inspect
-from xai.commands.models import models
-from xai.commands.pull import pull
-from xai.commands.serve import serve
-from xai.commands.verify import verify
+from xai.commands.table import Commands
+
+COMMANDS = {
+    "explain": "xai.commands.explain.command:explain",
+    "serve": "xai.commands.serve:serve",
+    "bench": "xai.commands.bench:bench",
+    "pull": "xai.commands.pull:pull",
+    "models": "xai.commands.models:models",
+    "export": "xai.commands.export:export",
+    "verify": "xai.commands.verify:verify",
+    "inspect": "xai.commands.inspect:inspect",
+    "doctor": "xai.commands.doctor:doctor",
+    "answers": "xai.commands.answers:answers",
+}
+"""Where each command lies; only the one that runs is loaded."""
 
 
 class _Group(click.Group):
@@ -108,31 +113,8 @@ def _log_warning(message: Warning | str, category: type[Warning], filename: str,
         LOG.warning("%s", message)
 
 
-def _set_level(_: click.Context, option: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        LOG.setLevel(logging.ERROR if option.name == "quiet" else logging.INFO)
-
-
-def _add_verbosity(command: click.Command) -> None:
-    """Give a command, or every command of a group, the options -q and -v."""
-    if isinstance(command, click.Group):
-        for inner in command.commands.values():
-            _add_verbosity(inner)
-        return
-    for names, text in (
-        (["-q", "--quiet"], "Print results and errors only: no warnings, notes or progress."),
-        (["-v", "--verbose"], "Also say what was loaded, where the time went, and what was behind an error."),
-    ):
-        command.params.append(click.Option(names, is_flag=True, expose_value=False, callback=_set_level, help=text))
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=_Group, commands=Commands(COMMANDS), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(XAI_VERSION, prog_name="xai")
 def main() -> None:
     """See why a vision-and-language model gave its answer."""
     let_blas_sleep()
-
-
-for _command in (explain, serve, bench, pull, models, export, verify, inspect, doctor, answers):
-    main.add_command(_command)
-_add_verbosity(main)

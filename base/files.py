@@ -110,3 +110,10 @@ def hash_file(path: Path) -> str:
     """SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """The user's cache of xai."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("xai")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import sys
 
@@ -32,6 +33,14 @@ def keep_large_blocks() -> None:
     if mallopt is not None:
         for setting in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
             mallopt(setting, LARGEST_SETTING)
+
+
+def return_memory() -> None:
+    """Give freed memory back to the system, where the C library can: what `keep_large_blocks` holds, too."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def let_blas_sleep() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-
 XAI_VERSION = "0.1.0"
 
 PACKAGES = (
@@ -27,6 +25,8 @@ def versions() -> dict[str, str | None]:
 
 
 def _version(name: str) -> str | None:
+    import importlib.metadata  # late: it takes longer to load than every command
+
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -46,6 +46,7 @@ from xai.models.meter import MeterFamily, load_meter_family
 from xai.runtime.answers import numbered_answers
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.inputs.decode import open_image
+from xai.runtime.inputs.question import EncodedQuestion, Token
 from xai.runtime.inputs.resize import patch_grid, preprocess
 from xai.runtime.methods import AS_PUBLISHED
 from xai.runtime.sessions.open import open_session
@@ -70,8 +71,9 @@ def full_size(folder: Path) -> tuple[EagerSession, list[PreparedQuestion]]:
     for i, case in enumerate(json.loads((folder / "cases.json").read_text())["cases"]):
         pixels, _ = preprocess(open_image(folder / case["image"]), session.description)
         sample = Sample(str(i), case["image"], case["question"], case["label"], partial(Path, folder, case["image"]))
+        tokens = tuple(Token(number, "", "") for number in case["ids"])
         cells = square_cells(*patch_grid(pixels, session.description))
-        prepared.append(PreparedQuestion(i, sample, (pixels,), np.array(case["ids"]), cells))
+        prepared.append(PreparedQuestion(i, sample, (pixels,), EncodedQuestion(case["question"], tokens, ()), cells))
     return session, prepared
 
 

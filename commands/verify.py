@@ -15,7 +15,7 @@ from xai.models.load import find_model, load_bundle
 if TYPE_CHECKING:
     from xai.models.contract import Family
     from xai.runtime.bundle.manifest import Manifest
-    from xai.runtime.bundle.parity import Observed, Trial
+    from xai.runtime.bundle.trial import Observed, Trial
 
 
 @click.command()
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 def verify(model: str, checkpoint: str | None, provider: str, threads: int | None, trust: bool) -> None:
     """Run a bundle's own questions through its graphs and compare with what the float32 model gave when it was exported."""
     from xai.runtime.bundle.manifest import PARITY
-    from xai.runtime.bundle.parity import check_session, failures, load_trial, parity_table
+    from xai.runtime.bundle.parity import check_session, failures, parity_table
+    from xai.runtime.bundle.trial import load_trial
     from xai.runtime.sessions.open import open_session
 
     checked = load_bundle(find_model(model))
@@ -72,7 +73,7 @@ def _observe_checkpoint(name: str, manifest: Manifest, trial: Trial) -> list[Obs
         from xai.models.meter import find_order, load_meter_family
     except ModuleNotFoundError as error:
         raise XaiError(f"running a checkpoint needs {error.name}: pip install 'xai-vqa[export]'") from error
-    from xai.runtime.bundle.parity import observe
+    from xai.runtime.bundle.observe import observe
 
     path = find_model(name).path or demo.WEIGHTS
     if path.is_dir():
@@ -82,4 +83,4 @@ def _observe_checkpoint(name: str, manifest: Manifest, trial: Trial) -> list[Obs
     session = EagerSession(family if manifest.model.published.lrp else family.without_lrp(), str(path))
     if others := session.description.differences(manifest.model):
         raise XaiError(f"{path} is another model than that of the bundle ({', '.join(others)}): name the checkpoint that it was made of")
-    return observe(session, trial, with_maps="maps" in manifest.graphs)
+    return observe(session, trial, with_maps="maps" in manifest.graphs, bundled=False)

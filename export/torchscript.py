@@ -21,7 +21,7 @@ def trace_graphs(graphs: Sequence[Graph]) -> torch.jit.ScriptModule:
     module.parts = parts
     examples = {graph.name: tuple(example_inputs(graph.spec).values()) for graph in graphs}
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*torch.jit")  # deprecated; by which category depends on PyTorch
         # timm asserts that a picture has the size it was built for, which a square one always has; parity proves the rest
         warnings.filterwarnings("ignore", message="Converting a tensor to a Python", category=TracerWarning)
         traced = torch.jit.trace_module(module.eval(), examples, check_trace=False)

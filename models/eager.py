@@ -109,6 +109,12 @@ class EagerSession:
                     raise ValueError(f"no graph is called {graph}")
         return {name: to_array(found[name], inputs.values()) for name in (outputs if outputs is not None else found)}
 
+    def load_ahead(self, graphs: Sequence[str]) -> None:
+        """All of them are loaded."""
+
+    def release(self) -> None:
+        """Keep the network: it is one, not several graphs."""
+
     def _own(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Tokens in the network's own type."""
         tokens = ("image_tokens", "text_embeddings")

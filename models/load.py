@@ -138,10 +138,10 @@ class ModelOptions:
             raise BadInput(f"answer file {self.answers} does not exist")
         return found
 
-    def open(self) -> Explainer:
-        """The explainer. Raises as `find` does, and `XaiError` where the model cannot be used."""
+    def open(self, once: Sequence[str] = ()) -> Explainer:
+        """The explainer, `once` as `load` takes it. Raises as `find` does, and `XaiError` where the model cannot be used."""
         self.find()
-        return load(**{field.name: getattr(self, field.name) for field in fields(self)})
+        return load(**{field.name: getattr(self, field.name) for field in fields(self)}, once=once)
 
 
 def option_name(field: str) -> str:
@@ -166,6 +166,7 @@ def load(
     threads: int | None = None,
     trust: bool = False,
     allow_fallback: bool = False,
+    once: Sequence[str] = (),
 ) -> Explainer:
     """An explainer for a model: `demo`, an exported bundle (its folder), a METER checkpoint (`.ckpt`, `.pt`, `.safetensors`), the
     folder of another family as transformers' `save_pretrained` writes it (`xai.models.families`), or what `xai pull` fetched, by the same
@@ -182,6 +183,9 @@ def load(
     `session` is `onnx` or `torchscript` for a bundle (default: what it has, ONNX first) and `eager` for a checkpoint or a folder; the
     demo comes as both. `provider` says where it runs: `cpu`, `cuda`, or for `onnx` another of ONNX Runtime's providers; `allow_fallback`
     lets ONNX Runtime take another one, `trust` allows TorchScript, `threads` sets the threads, at most `MAX_THREADS`.
+
+    `once` is for who explains once and ends: the graphs of a bundle that this runs. Threads load them and hash the weights meanwhile, and
+    a large bundle's weights are used where they lie (`OnnxSession`, `lean`).
 
     Raises `BadInput` for an argument that cannot be, and `XaiError` where something is missing or does not fit.
     """
@@ -200,7 +204,7 @@ def load(
     if session == "eager" or found.kind in ("checkpoint", "folder"):
         explainer = _load_eager(found, tokenizer, answers, image_size, heads, layer_order, session, provider, threads)
     else:
-        explainer = _load_bundle(found, session, provider=provider, threads=threads, trust=trust, allow_fallback=allow_fallback)
+        explainer = _load_bundle(found, session, once, provider=provider, threads=threads, trust=trust, allow_fallback=allow_fallback)
     running = explainer.session
     seconds = time.perf_counter() - start
     LOG.info("%s: session %s, %s on %s, loaded in %.2f s", _described(found), running.name, running.precision, running.provider, seconds)
@@ -230,8 +234,8 @@ def _check_order(order: str | None, found: FoundModel) -> None:
         raise BadInput(f"--layer-order is for a METER in the layout of Hugging Face: {_described(found)} has its own")
 
 
-def load_bundle(found: FoundModel) -> Bundle:
-    """The bundle of a name, checked, the demo's for `demo`. Raises `BadInput` for a checkpoint, `XaiError` for damage."""
+def load_bundle(found: FoundModel, weights_later: bool = False) -> Bundle:
+    """The bundle of a name, checked (`read_bundle`), the demo's for `demo`. Raises `BadInput` for a checkpoint, `XaiError` for damage."""
     from xai.meter import demo
     from xai.runtime.bundle.reader import read_bundle
 
@@ -239,15 +243,16 @@ def load_bundle(found: FoundModel) -> Bundle:
         raise BadInput(f"{found.name} is a file; a bundle is a folder: xai export makes one of a checkpoint")
     if found.kind == "folder":
         raise BadInput(f"{found.name} holds a model as transformers saves it, no bundle: xai export makes one of it")
-    return read_bundle(found.path or demo.BUNDLE, packaged=found.path is None)
+    return read_bundle(found.path or demo.BUNDLE, packaged=found.path is None, weights_later=weights_later)
 
 
-def _load_bundle(found: FoundModel, session: str | None, **options: Any) -> Explainer:
+def _load_bundle(found: FoundModel, session: str | None, once: Sequence[str], **options: Any) -> Explainer:
     from xai.meter import demo
     from xai.runtime.sessions.open import open_session
 
-    bundle = load_bundle(found)
-    running = open_session(bundle, session, **options)
+    bundle = load_bundle(found, weights_later=bool(once))
+    running = open_session(bundle, session, **options, lean=bool(once) and bundle.is_large)
+    running.load_ahead(once)
     remark = demo.remark if found.kind == "demo" else None
     return _explainer(running, bundle.file("tokenizer.json"), bundle.file("answers.json"), remark)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xai.base.errors import BadInput, XaiError
-from xai.base.files import json_bytes, write
+from xai.base.files import cache_folder, json_bytes, write
 from xai.base.reading import read_json
 from xai.pull.catalogue import Entry, Source, Web
 
@@ -64,13 +64,6 @@ def require_network(wanted: str) -> None:
     """Raises `XaiError`, which names what is wanted, where the network is forbidden."""
     if offline():
         raise offline_error(wanted)
-
-
-def cache_folder() -> Path:
-    """The user's cache of xai."""
-    import platformdirs
-
-    return platformdirs.user_cache_path("xai")
 
 
 def record_path(source: Source) -> Path:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xai.base.errors import BadInput
-from xai.pull.cache import Record, cache_folder, check_sizes, offline, read_record, sort_answers
+from xai.base.files import cache_folder
+from xai.pull.cache import Record, check_sizes, offline, read_record, sort_answers
 from xai.pull.catalogue import Entry, Repository, Source, Web, find_entry, known, near
 from xai.pull.download import check_space, fetch_web, probe
 from xai.pull.hub import Snapshot, fetch_repository, hub_cache, is_cached, known_record, look_up

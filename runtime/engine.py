@@ -104,7 +104,9 @@ def explain_tokens(
     with clock.time("methods"):
         answers = explained_answers(targets, found["logits"])
         read = Read(found, opposite, solved, description, masks, targets, answers, word_regions, before)
-        return [_answered(session, b, needs, seeds[b] if seeds is not None else 0, methods, read) for b in range(len(questions))]
+        answered = [_answered(b, needs, seeds[b] if seeds is not None else 0, methods, read) for b in range(len(questions))]
+        _check_relevances(session, answered, methods)
+        return answered
 
 
 def explain_as_published(
@@ -239,7 +241,7 @@ def _of_one(b: int, needs: Sequence[str], read: Read, seed: int, opposite: Mappi
     return Evidence(arrays | {fiedler_name(one.graph): one.fiedler(b) for one in read.solved}, read.description, lengths, seed)
 
 
-def _answered(session: Session, b: int, needs: Sequence[str], seed: int, methods: Sequence[Method], read: Read) -> Answered:
+def _answered(b: int, needs: Sequence[str], seed: int, methods: Sequence[Method], read: Read) -> Answered:
     """Question b, by every method."""
     opposite = read.opposite.get(b, {})
     evidence = signed = _of_one(b, needs, read, seed, {})
@@ -247,9 +249,21 @@ def _answered(session: Session, b: int, needs: Sequence[str], seed: int, methods
         signed = _of_one(b, needs, read, seed, opposite)
     relevances = tuple(method.relevance(signed if method.dependence == "linear" else evidence) for method in methods)
     regions = tuple(method.between.regions(evidence) for method in methods) if read.word_regions else ()
-    for method, *found in zip(methods, relevances, *([regions] if regions else []), strict=True):
-        if not all(bool(namespace(part).isfinite(part).all()) for part in (*found[0], *found[1:])):
-            raise XaiError(f"the relevance by {method.name} is not a number: the evidence of {session.source} holds NaN or infinity")
     reports = tuple(one.report(b) for one in read.solved)
     explained = (read.targets[b],) * len(methods)
     return Answered(read.arrays["logits"][b], read.answers[b], relevances, reports, explained, regions, read.before)
+
+
+def _check_relevances(session: Session, answered: Sequence[Answered], methods: Sequence[Method]) -> None:
+    """Raises `XaiError`, which names the method, where a relevance is not finite. The host waits once for all that lie on a GPU."""
+    flags: list[tuple[str, Array]] = []
+    for one in answered:
+        for i, method in enumerate(methods):
+            parts = (*one.relevances[i], *one.word_regions[i : i + 1])
+            flags += [(method.name, namespace(part).isfinite(part).all()) for part in parts]
+    on_device = [flag for _, flag in flags if namespace(flag) is not np]
+    finite = all(bool(flag) for _, flag in flags if namespace(flag) is np)
+    if finite and (not on_device or bool(namespace(on_device[0]).stack(on_device).all())):
+        return
+    name = next(name for name, flag in flags if not bool(flag))
+    raise XaiError(f"the relevance by {name} is not a number: the evidence of {session.source} holds NaN or infinity")

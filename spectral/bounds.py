@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpotrf, spotrf
 
 from xai.spectral.arrays import Array, namespace, to_numpy
 from xai.spectral.krylov import Ritz
@@ -85,6 +84,8 @@ def cholesky_bound(scaled: Array, trivial: Array, vector: Array, value: float, b
     diagonal = xp.arange(n)
     scaled[diagonal, diagonal] += scaled.dtype.type(bound)
     if xp is np:
+        from scipy.linalg.lapack import dpotrf, spotrf  # late: it takes longer to load than NumPy, and small graphs need it not
+
         factorise = spotrf if scaled.dtype == np.float32 else dpotrf
         proven = factorise(scaled.T, overwrite_a=1, clean=0)[1] == 0
     else:

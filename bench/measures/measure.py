@@ -6,7 +6,7 @@ A measure is one file of this folder and one row in `bench.measures.table.MEASUR
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -35,6 +35,15 @@ class Scope:
     signs: tuple[str, ...]
 
 
+class WordMaps(NamedTuple):
+    """What one method says goes with each word of the picture."""
+
+    values: NDArray[np.floating]
+    """(words, patches or boxes)."""
+    kind: str
+    """`relevance` of the method's own, or `affinity` of features (docs/methods.md, Words and regions)."""
+
+
 @dataclass(frozen=True)
 class QuestionMaps:
     """What measures may look at of one question before anything is left out; its tuples have one entry a method."""
@@ -51,6 +60,10 @@ class QuestionMaps:
     """What the answer rests on, as shares of the patches; None where that is unknown."""
     runner_up: Maps | None = None
     """The maps of the model's second answer, where a measure reads them."""
+    words: Mapping[int, Region] = field(default_factory=dict)
+    """Regions of what the question's words name, by the word's place, where a measure reads them."""
+    word_maps: tuple[WordMaps, ...] = ()
+    """Where a measure reads them."""
 
 
 class Answers(NamedTuple):
@@ -72,6 +85,10 @@ class Column:
     better: Literal["higher", "lower"] | None = "higher"
     modality: str | None = None
     """The column is shown where this modality was asked for; None means always."""
+    group: str = ""
+    """Columns of one group stand side by side, and their tests are corrected together."""
+    marked: bool = True
+    """Whether the measure's marks are of this column."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +123,7 @@ class Measure:
     mark: Callable[[Line], str | None] = no_mark
     """Say what a reader must know of a row, from one of its lines."""
     reads_runner_up: bool = False
+    reads_words: bool = False
 
 
 def key_per_method(measure: str) -> Callable[[Scope], list[Key]]:

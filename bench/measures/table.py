@@ -12,8 +12,9 @@ from xai.bench.measures.measure import Key, LineKind, Measure, Scope
 from xai.bench.measures.prior import PRIOR
 from xai.bench.measures.saco import SACO
 from xai.bench.measures.synergy import SYNERGY
+from xai.bench.measures.truth import TRUTH
 
-MEASURES: dict[str, Measure] = {measure.name: measure for measure in (AREAS, SYNERGY, SACO, CONTRAST, PRIOR)}
+MEASURES: dict[str, Measure] = {measure.name: measure for measure in (AREAS, SYNERGY, SACO, CONTRAST, PRIOR, TRUTH)}
 """Every measure by name, in the order of its lines and tables."""
 
 FIRST = AREAS.name

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.base.description import TOP_ANSWER
-from xai.bench.data.regions import Cells
+from xai.bench.data.regions import Cells, Region
 from xai.bench.data.sample import Sample
-from xai.bench.measures.measure import QuestionMaps
+from xai.bench.measures.measure import QuestionMaps, WordMaps
 from xai.bench.measures.table import MEASURES
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import Cost, Maps, QuestionPlan, batch_subsets, content_maps, plan_question
@@ -21,6 +21,7 @@ from xai.runtime.description import IMAGE, TEXT, Description
 from xai.runtime.engine import Answered, explain_as_published, explain_tokens
 from xai.runtime.evidence import modality_of, solved_graphs
 from xai.runtime.inputs.encode import EncodedImages, encode_distinct
+from xai.runtime.inputs.question import EncodedQuestion
 from xai.runtime.masked.masking import Kept, answer_kept, kept_places, text_to_cut
 from xai.runtime.methods import Method
 from xai.runtime.relevance import Relevance
@@ -35,15 +36,22 @@ Picture = tuple[NDArray[np.float32], ...]
 
 @dataclass(frozen=True)
 class PreparedQuestion:
-    """A sample ready to be run: its picture as the model takes it, and token ids (T,)."""
+    """A sample ready to be run: its picture as the model takes it, and its question in tokens."""
 
     index: int
     """Place in the run's order, which results are sorted by."""
     sample: Sample
     picture: Picture
-    ids: NDArray[np.int64]
+    question: EncodedQuestion
     cells: Cells
     """Where the map's scores lie: (rows, columns, 4) of the picture's patches, or (N, 4) of its boxes."""
+    thumbnail: bytes | None = None
+    """What the model saw of the picture, as a JPEG for the report; None where it is not drawn there."""
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Token ids (T,)."""
+        return self.question.ids
 
 
 class Questions(NamedTuple):
@@ -67,6 +75,8 @@ class ExplainedQuestion(NamedTuple):
     logits: NDArray[np.float64]
     relevances: tuple[Relevance, ...]
     open_graphs: tuple[Mapping[str, Mapping[str, str]], ...]
+    word_regions: tuple[NDArray[np.floating], ...]
+    """(T, P) per method, what goes with each text token of the picture; none where nobody asked."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,10 @@ def run_chunk(session: Session, prepared: Sequence[PreparedQuestion], request: R
     measures = [MEASURES[name] for name in request.measures]
     questions = encode_questions(session, [one.picture for one in prepared], [one.ids for one in prepared], request.memory)
     seeds = [(request.seed << 32) + one.index for one in prepared]
-    found = explain_questions(session, questions, request.methods, seeds, request.memory, as_published=request.as_published)
+    words = any(measure.reads_words for measure in measures)
+    found = explain_questions(
+        session, questions, request.methods, seeds, request.memory, as_published=request.as_published, word_regions=words
+    )
     second: Sequence[Maps | None] = [None] * len(found)
     if any(measure.reads_runner_up for measure in measures):
         second = explain_runners_up(session, questions, found, request)
@@ -105,7 +118,10 @@ def run_chunk(session: Session, prepared: Sequence[PreparedQuestion], request: R
 def _explained(
     session: Session, prepared: PreparedQuestion, found: ExplainedQuestion, second: Maps | None, request: Request
 ) -> QuestionMaps:
-    """The question as the measures look at it."""
+    """The question as the measures look at it; words are known where the tokenizer and the data part the question at the same spaces."""
+    question, words = prepared.question, dict[int, Region]()
+    if found.word_regions and [word.text for word in question.words] == prepared.sample.question.split():
+        words = dict(prepared.sample.words(prepared.cells))
     return QuestionMaps(
         prepared.sample,
         request.scope,
@@ -114,6 +130,11 @@ def _explained(
         found.open_graphs,
         prepared.sample.truth(prepared.cells),
         second,
+        words,
+        tuple(
+            WordMaps(question.word_regions(regions), method.between.kind)
+            for method, regions in zip(request.methods, found.word_regions, strict=bool(found.word_regions))
+        ),
     )
 
 
@@ -151,11 +172,13 @@ def explain_questions(
     memory: Memory,
     targets: Sequence[int] | None = None,
     as_published: bool = False,
+    word_regions: bool = False,
 ) -> list[ExplainedQuestion]:
     """Explain each question's top answer, or the one in `targets`, by every method, in one pass of the evidence graph; as published, some
     may need another.
 
-    `seeds` holds one seed per question for the floor, so that no question shares its noise with another one.
+    `seeds` holds one seed per question for the floor, so that no question shares its noise with another one. `word_regions` also asks what
+    goes with each word.
     """
     targets = targets or [TOP_ANSWER] * len(questions.ids)
     description = session.description
@@ -167,9 +190,10 @@ def explain_questions(
         part = slice(start, start + rows)
         ids = questions.ids[part]
         own, own_mask = EncodedImages(tokens, of[part], mask).each()
-        for one in explain(session, own, ids, targets[part], methods, seeds=seeds[part], image_mask=own_mask):
+        for one in explain(session, own, ids, targets[part], methods, None, seeds[part], own_mask, word_regions):
             logits = np.asarray(to_numpy(one.logits), np.float64)
-            found.append(ExplainedQuestion(logits, one.relevances, tuple(_open_graphs(one, method, description) for method in methods)))
+            graphs = tuple(_open_graphs(one, method, description) for method in methods)
+            found.append(ExplainedQuestion(logits, one.relevances, graphs, tuple(map(to_numpy, one.word_regions))))
     return found
 
 

@@ -49,8 +49,9 @@ def describe_model(model: ModelOptions) -> dict[str, Any]:
 def measure_parity(model: ModelOptions) -> dict[str, Any]:
     """Compare a bundle's own questions with what eager float32 gave at its export: error and cosine by group, what fails."""
     from xai.runtime.bundle.manifest import PARITY
-    from xai.runtime.bundle.parity import check_session, failures, load_trial
+    from xai.runtime.bundle.parity import check_session, failures
     from xai.runtime.bundle.reader import read_bundle
+    from xai.runtime.bundle.trial import load_trial
     from xai.runtime.sessions.open import open_session
 
     bundle = read_bundle(Path(model.model))

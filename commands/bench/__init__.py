@@ -2,21 +2,23 @@
 
 import click
 
-from xai.commands.bench.compare import compare
-from xai.commands.bench.eigen import eigen
-from xai.commands.bench.latency import latency
-from xai.commands.bench.perturb import merge, perturb
-from xai.commands.bench.pointing import pointing
-from xai.commands.bench.sanity import sanity
-from xai.commands.bench.serve import serve
-from xai.commands.bench.status import status
-from xai.commands.bench.suite import suite
+from xai.commands.table import Commands
+
+COMMANDS = {
+    "perturb": "xai.commands.bench.perturb:perturb",
+    "status": "xai.commands.bench.status:status",
+    "merge": "xai.commands.bench.perturb:merge",
+    "pointing": "xai.commands.bench.pointing:pointing",
+    "sanity": "xai.commands.bench.sanity:sanity",
+    "latency": "xai.commands.bench.latency:latency",
+    "compare": "xai.commands.bench.compare:compare",
+    "eigen": "xai.commands.bench.eigen:eigen",
+    "serve": "xai.commands.bench.serve:serve",
+    "suite": "xai.commands.bench.suite:suite",
+}
+"""Where each command lies; only the one that runs is loaded."""
 
 
-@click.group()
+@click.group(commands=Commands(COMMANDS))
 def bench() -> None:
     """Measuring what explanations are worth, and what they cost."""
-
-
-for _command in (perturb, status, merge, pointing, sanity, latency, compare, eigen, serve, suite):
-    bench.add_command(_command)

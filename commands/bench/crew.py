@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -27,13 +28,17 @@ Command = Callable[..., Any]
 
 @dataclass(frozen=True)
 class CrewOptions:
-    """What the options say: `workers` processes (None: this one), and GPUs by number, each worker on one of them."""
+    """What the options say: `workers` processes (None: this one), and GPUs by number, each worker on one of them; or the address of a
+    Ray cluster, empty for one that is found or begun here."""
 
     workers: int | Literal["auto"] | None
     devices: tuple[int, ...]
+    ray: str | None = None
 
     def model(self, model: ModelOptions) -> ModelOptions:
         """The model as it is opened. Raises `click.UsageError` where the devices contradict --provider or --workers."""
+        if self.ray is not None and self.devices:
+            raise click.UsageError("--devices names this machine's GPUs: with --ray, name --provider cuda alone")
         if not self.devices:
             return model
         if model.provider not in ("cpu", "cuda"):
@@ -42,15 +47,23 @@ class CrewOptions:
             raise click.UsageError(f"--workers {self.workers} leaves one of {len(self.devices)} devices without work: name fewer devices")
         return replace(model, provider="cuda")
 
-    def crew(self, model: ModelOptions, explainer: Explainer, measuring: Measuring, chunks: int) -> Crew:
-        """Those who measure `chunks`. Raises `BadInput` for a device that is not there."""
+    def crew(self, model: ModelOptions, explainer: Explainer, measuring: Measuring, chunks: int, needs: tuple[Path, ...]) -> Crew:
+        """Those who measure `chunks`, for which they read the paths `needs`. Raises `BadInput` for a device that is not there."""
         from xai.bench.workers.alone import Alone
         from xai.bench.workers.local import LocalCrew, visible_device
 
+        if self.ray is not None:
+            from xai.bench.workers.ray import RayCrew
+
+            most = self.workers if isinstance(self.workers, int) else chunks
+            return RayCrew(self.ray, model, measuring, max(1, min(most, chunks)), model.threads or 1, needs)
         if self.workers is None and not self.devices:
             return Alone(explainer, measuring)
-        cores = len(os.sched_getaffinity(0))
-        wanted = self.workers if isinstance(self.workers, int) else len(self.devices) or cores
+        cores, limit = len(os.sched_getaffinity(0)), measuring.request.memory.limit
+        fitting = max(1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // limit)
+        wanted = self.workers if isinstance(self.workers, int) else len(self.devices) or min(cores, fitting)
+        if wanted > fitting and not self.devices:
+            LOG.warning("%d workers of --memory %.3g GB are more than this machine has: take less of either", wanted, limit / 2**30)
         if self.workers != AUTO and chunks < wanted:
             LOG.warning("there are %d chunks for %d workers: a smaller --batch cuts more of them", chunks, wanted)
         devices = [visible_device(number) for number in self.devices]
@@ -87,8 +100,15 @@ def crew_options(command: Command) -> Command:
     @click.option(
         "--devices", callback=_devices, metavar="cuda:0,cuda:1", help="GPUs that the workers run on in turn. Default: as --provider says."
     )
+    @click.option(
+        "--ray",
+        is_flag=False,
+        flag_value="",
+        metavar="[ADDRESS]",
+        help="Measure on a Ray cluster: at ADDRESS, or one that is found or begun here.",
+    )
     @functools.wraps(command)
     def collected(**given: Any) -> Any:
-        return command(crew=CrewOptions(given.pop("workers"), given.pop("devices")), **given)
+        return command(crew=CrewOptions(given.pop("workers"), given.pop("devices"), given.pop("ray")), **given)
 
     return collected

@@ -51,6 +51,12 @@ class Asked:
         """Whether words or regions are to be left out."""
         return bool(self.without_words or self.without_regions)
 
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """Those of a bundle that are sure to be run."""
+        sure = ("encode_image", "embed_text")
+        return sure if self.words or any(name.endswith("@all") for name in self.methods) else (*sure, "evidence")
+
     def of_pair(self, target: str | int | None, versus: str | int | None) -> Asked:
         """The same for a pair that may name its own answers."""
         return replace(self, target=self.target if target is None else target, versus=self.versus if versus is None else versus)

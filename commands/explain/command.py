@@ -157,12 +157,13 @@ def _explain_images(
     check_paths(paths, lines, outputs, asked.boxes)
     model.find()
 
+    explainer = model.open(once=asked.graphs if len(images) == 1 else ())
+
     from xai.base.files import json_bytes, write
     from xai.runtime.explanation import to_json
     from xai.runtime.inputs.prepare import ahead
     from xai.runtime.show.save import render
 
-    explainer = model.open()
     encoded = asked.check(explainer, question)
     words_mask(asked.without_words, encoded)  # refused once, not with every image
     one = len(images) == 1

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,10 @@ FORMATS_OF = {"float32": FORMATS, "float16": ("onnx",), "bfloat16": ("torchscrip
 """Where each precision runs: ONNX Runtime has no bfloat16 products on a CPU, PyTorch no fast float16 ones."""
 
 PRECISIONS = tuple(FORMATS_OF)
+
+
+LARGE = 2**28
+"""Bytes of weights."""
 
 
 def onnx_file(graph: str) -> str:
@@ -104,12 +108,23 @@ def hash_content(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, separators=(",", ":")).encode()).hexdigest()
 
 
+def all_checked() -> None:
+    """Nothing is left to check."""
+
+
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose files were found to be those of its manifest."""
+    """A bundle whose files were found to be those of its manifest, but for those that a thread is still reading."""
 
     folder: Path
     manifest: Manifest
+    settle: Callable[[], object] = field(default=all_checked, compare=False, repr=False)
+    """Waits for that thread, and raises `XaiError` where a file is another; before it no number of a graph is used."""
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it takes longer to copy its ONNX weights than one explanation gains by the copies."""
+        return WEIGHTS in self.manifest.files and self.manifest.files[WEIGHTS].bytes >= LARGE
 
     def file(self, name: str) -> Path:
         """The path of a file that the manifest lists. Raises `XaiError` where the bundle has none of that name."""

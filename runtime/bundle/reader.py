@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from xai.runtime.bundle.manifest import (
     HASH,
     MANIFEST,
     VERSION,
+    WEIGHTS,
     Bundle,
     FileRecord,
     GraphSpec,
@@ -43,10 +45,11 @@ def is_bundle(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
-def read_bundle(folder: Path, packaged: bool = False) -> Bundle:
+def read_bundle(folder: Path, packaged: bool = False, weights_later: bool = False) -> Bundle:
     """Check every file of a bundle against its manifest.
 
-    `packaged` is for a bundle that a package installed: package managers may install by hard links.
+    `packaged` is for a bundle that a package installed: package managers may install by hard links. With `weights_later`
+    the file of ONNX weights, which nobody parses, is hashed by a thread while other work is done: `Bundle.settle` waits for it.
 
     Raises `XaiError`, naming the file, where the manifest cannot be read or is of a newer version, where a file is missing,
     altered, not listed or not allowed, and where one is a link.
@@ -63,9 +66,19 @@ def read_bundle(folder: Path, packaged: bool = False) -> Bundle:
         size = present[name].stat().st_size
         if size != record.bytes:
             raise XaiError(f"{folder / name} has {size} bytes, its manifest says {record.bytes}: copy or export the bundle again")
-        if hash_file(present[name]) != record.sha256:
-            raise XaiError(f"{folder / name} is not the file that its manifest describes: copy or export the bundle again")
-    return Bundle(folder, manifest)
+        if not (weights_later and name == WEIGHTS):
+            _check_content(present[name], record)
+    if not (weights_later and WEIGHTS in manifest.files):
+        return Bundle(folder, manifest)
+    thread = ThreadPoolExecutor(1)
+    check = thread.submit(_check_content, present[WEIGHTS], manifest.files[WEIGHTS])
+    thread.shutdown(wait=False)
+    return Bundle(folder, manifest, check.result)
+
+
+def _check_content(file: Path, record: FileRecord) -> None:
+    if hash_file(file) != record.sha256:
+        raise XaiError(f"{file} is not the file that its manifest describes: copy or export the bundle again")
 
 
 def _check_kind(folder: Path, entry: Path, packaged: bool) -> None:

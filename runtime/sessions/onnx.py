@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,8 @@ DEVICES = {1: "cpu", 2: "cuda"}
 NO_LOG = 4
 """What goes wrong is raised; ONNX Runtime would print it as well."""
 
-WIDENING = ["ConstantFolding"]
-"""Optimisers that would keep every weight of a graph in float64, several times."""
+COPYING = ["ConstantFolding"]
+"""Optimisers that would keep changed copies of weights: of `lrp` every one in float64, several times."""
 
 TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 """NumPy's names of ONNX Runtime's types, of those that a manifest knows."""
@@ -43,7 +44,8 @@ class OnnxSession:
     `provider` is a short or full name; `threads` counts those of one operator, None leaves it to ONNX Runtime.
     Raises `XaiError` where the bundle has no ONNX graphs, and, unless `allow_fallback`, where ONNX Runtime would run another
     provider than the one asked for, or where CuPy is missing beside a GPU. With `allow_fallback` arrays stay on the host.
-    ONNX Runtime profiles what it runs into the folder `profiles`, where one is named.
+    ONNX Runtime profiles what it runs into the folder `profiles`, where one is named. `lean` leaves weights in the file that is mapped
+    and gives memory back after use: loading takes a moment, and no copy of the weights is made for speed.
     """
 
     name = "onnx"
@@ -55,6 +57,7 @@ class OnnxSession:
         threads: int | None = None,
         allow_fallback: bool = False,
         profiles: Path | None = None,
+        lean: bool = False,
     ) -> None:
         onnxruntime.disable_telemetry_events()  # nothing that runs here is told to anybody
         if "onnx" not in bundle.manifest.formats:
@@ -70,6 +73,7 @@ class OnnxSession:
         if self.device == "cuda":
             check_gpu(provider)
         self.profiles = profiles
+        self.lean = lean
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._lock = threading.Lock()
 
@@ -106,10 +110,27 @@ class OnnxSession:
                 binding.bind_output(names[key], *device)
             session.run_with_iobinding(binding)
         except Exception as error:  # a dozen types of its own, and Python's where its words are not UTF-8
+            self.bundle.settle()  # says which file is damaged
             raise XaiError(f"ONNX Runtime cannot run graph {name} of {self.bundle.folder}: {first_line(error)}") from error
+        self.bundle.settle()
         found = {key: xp.from_dlpack(value) for key, value in zip(wanted, binding.get_outputs(), strict=True)}
         check_outputs(spec, inputs, found, f"graph {name} of {self.bundle.folder}")
         return found
+
+    def load_ahead(self, graphs: Sequence[str]) -> None:
+        """Begin to load graphs, one after the other, in a thread: ONNX Runtime lets go of Python's lock while it does."""
+
+        def load() -> None:
+            with suppress(XaiError):  # who runs the graph tries again, and is told
+                for graph in graphs:
+                    self._session(graph)
+
+        threading.Thread(target=load, daemon=True).start()
+
+    def release(self) -> None:
+        """Close every graph that is loaded."""
+        with self._lock:
+            self._sessions.clear()
 
     def _session(self, graph: str) -> onnxruntime.InferenceSession:
         with self._lock:
@@ -124,18 +145,22 @@ class OnnxSession:
         # Threads that spin while they wait for the next operator still do so while NumPy solves and draws, on the same cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = NO_LOG
+        if self.lean:
+            options.enable_cpu_mem_arena = False
+            options.add_session_config_entry("session.disable_prepacking", "1")
         if self.profiles is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(self.profiles / graph)
         path = self.bundle.file(onnx_file(graph))
         try:
-            session = self._open(path, options, WIDENING if graph == "lrp" else [])
+            session = self._open(path, options, COPYING if self.lean or graph == "lrp" else [])
             spec = self.bundle.manifest.graphs[graph]
             for side, values, wanted in (("input", session.get_inputs(), spec.inputs), ("output", session.get_outputs(), spec.outputs)):
                 check_tensors([Declared(v.name, TYPES.get(v.type, v.type), v.shape) for v in values], wanted, side, str(path))
         except XaiError:
             raise
         except Exception as error:  # as in `run`
+            self.bundle.settle()
             raise XaiError(f"ONNX Runtime cannot load {path}: {first_line(error)}") from error
         used = session.get_providers()[0]
         if used != self.asked and not self.allow_fallback:

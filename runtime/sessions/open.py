@@ -17,11 +17,12 @@ def open_session(
     threads: int | None = None,
     trust: bool = False,
     allow_fallback: bool = False,
+    lean: bool = False,
 ) -> Session:
     """A session for a bundle: `onnx` or `torchscript`, or where None the first of them that the bundle has.
 
-    `provider` says where the graphs run, `cpu`, `cuda` or an ONNX Runtime provider's name; `allow_fallback` is for ONNX Runtime
-    (`OnnxSession`), `trust` for TorchScript (`TorchScriptSession`).
+    `provider` says where the graphs run, `cpu`, `cuda` or an ONNX Runtime provider's name; `allow_fallback` and `lean` are for ONNX
+    Runtime (`OnnxSession`), `trust` for TorchScript (`TorchScriptSession`).
     Raises `BadInput` for another name, and `XaiError` where the bundle or this installation cannot run it.
     """
     name = next(kind for kind in SESSIONS if kind in bundle.manifest.formats) if session is None else session
@@ -30,7 +31,7 @@ def open_session(
             case "onnx":
                 from xai.runtime.sessions.onnx import OnnxSession
 
-                return OnnxSession(bundle, provider, threads, allow_fallback)
+                return OnnxSession(bundle, provider, threads, allow_fallback, lean=lean)
             case "torchscript":
                 from xai.runtime.sessions.torchscript import TorchScriptSession
 

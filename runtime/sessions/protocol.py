@@ -42,6 +42,12 @@ class Session(Protocol):
         Inputs are NumPy's or, on a GPU, CuPy's. With one of CuPy's among them all outputs are CuPy's, else NumPy's.
         """
 
+    def load_ahead(self, graphs: Sequence[str]) -> None:
+        """Begin to load graphs, where they are loaded one by one, in a thread; what is wrong with one is said to who runs it."""
+
+    def release(self) -> None:
+        """Let go of graphs that were loaded one by one, and of their memory; who asks again loads them again."""
+
 
 def check_gpu(provider: str) -> None:
     """Raise `XaiError` where what `provider` leaves on the GPU could not be solved there."""

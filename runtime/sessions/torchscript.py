@@ -35,6 +35,7 @@ class TorchScriptSession:
         if not trust:
             raise XaiError(f"{path} is code that would run on this machine: if you trust who made it, say so with --trust")
         check_device(self.name, provider)
+        bundle.settle()  # of what is still being read it reads nothing, and waits for nothing later
         self.bundle = bundle
         self.source = f"bundle {bundle.folder}"
         self.device = self.provider = provider
@@ -45,7 +46,7 @@ class TorchScriptSession:
             torch.set_num_threads(threads)
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+                warnings.filterwarnings("ignore", message=".*torch.jit")  # deprecated; by which category depends on PyTorch
                 self._module = torch.jit.load(path, map_location=self.device)
         except Exception as error:  # a damaged file may end in any
             raise XaiError(f"PyTorch cannot load {path}: {first_line(error)}") from error
@@ -69,6 +70,12 @@ class TorchScriptSession:
         arrays = {key: to_array(found[key], inputs.values()) for key in wanted}
         check_outputs(spec, inputs, arrays, f"graph {name} of {self.bundle.folder}")
         return arrays
+
+    def load_ahead(self, graphs: Sequence[str]) -> None:
+        """All of them are loaded."""
+
+    def release(self) -> None:
+        """Keep the file: all graphs are of one module, which shares its weights."""
 
 
 def _check_method(module: torch.jit.ScriptModule, name: str, spec: GraphSpec, path: Path) -> None:

@@ -32,7 +32,7 @@ def solve_squaring(graphs: Graphs, items: Items, solutions: Solutions, seed: int
     del seed
     padded = -(-graphs.size[items] // PADDING) * PADDING
     left = [items[padded > LARGEST]]
-    for size in np.unique(padded[padded <= LARGEST]).tolist():
+    for size in sorted(set(padded[padded <= LARGEST].tolist())):  # NumPy's unique loads its masked arrays
         for chunk in chunks(items[padded == size], 8 * size**2, graphs.xp, BLOCK):
             left.append(_solve_chunk(graphs, chunk, solutions))
     return np.sort(np.concatenate(left))

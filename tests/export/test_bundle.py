@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,9 +41,11 @@ from xai.meter.model import Meter
 from xai.models.meter import MeterFamily
 from xai.runtime.answers import numbered_answers
 from xai.runtime.bundle.manifest import HASH, MANIFEST, PARITY, TORCHSCRIPT, Bundle, FileRecord, Manifest, hash_content
-from xai.runtime.bundle.parity import Closeness, load_trial, save_trial
+from xai.runtime.bundle.parity import Closeness
 from xai.runtime.bundle.reader import read_bundle
+from xai.runtime.bundle.trial import BATCHED, DEFAULT, WHOLE, load_trial, save_trial
 from xai.runtime.sessions.open import open_session
+from xai.tests.runtime.test_schema import refusals
 
 TORCHSCRIPT_ONLY = ("torchscript",)  # seconds, where ONNX takes half a minute
 
@@ -82,7 +85,7 @@ def test_torchscript_runs_only_where_it_is_trusted(bundle: Bundle) -> None:
 
 
 def test_torchscript_runs_where_it_was_not_traced(bundle: Bundle) -> None:
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns((DeprecationWarning, FutureWarning), match="torch.jit"):
         module = torch.jit.load(bundle.file("graphs.pt"))
     for name in bundle.manifest.graphs:
         assert 'value="cpu"' not in str(getattr(module, name).graph), name
@@ -314,6 +317,39 @@ def test_stored_questions_are_at_least_four_of_three_lengths_two_images_two_targ
     (tmp_path / "again.npz").write_bytes(b"PK\x03\x04 half")
     with pytest.raises(XaiError, match="again"):
         load_trial(tmp_path / "again.npz", bundle.manifest.model)
+
+
+def test_the_manifest_says_what_was_run(bundle: Bundle) -> None:
+    trial, _ = load_trial(bundle.file(PARITY), bundle.manifest.model)
+    picture = bundle.manifest.model.picture
+    whole = 1 + (picture.size // picture.patch) ** 2
+    lengths = [len(question.ids) for question in trial.questions]
+    for form, runs in bundle.manifest.parity["runs"].items():
+        assert refusals("manifest", json.loads((bundle.folder / MANIFEST).read_text())) == []
+        lean = [run for run in runs if run["options"] == "lean"] if form == "onnx" else runs
+        assert [run["text_tokens"] for run in lean] == [*([length] for length in lengths), [lengths[i] for i in BATCHED]]
+        assert lean[WHOLE]["image_tokens"] == [whole]
+        assert len(set(lean[-1]["image_tokens"])) == 2  # padding is part of what is proven
+        assert [run["text_tokens"] for run in runs[len(lean) :]] == ([[lengths[DEFAULT]]] if form == "onnx" else [])
+
+
+def test_an_export_holds_one_graph_at_a_time_and_every_graph_has_been_run(bundle: Bundle, monkeypatch) -> None:
+    """The largest number of graphs that are loaded together, and how often each is run by which options."""
+    from xai.runtime.sessions.onnx import OnnxSession
+
+    loads, most, load = [], [], OnnxSession._load
+
+    def counted(self: OnnxSession, graph: str) -> Any:
+        most.append(len(self._sessions) + 1)
+        loads.append((graph, self.lean))
+        return load(self, graph)
+
+    monkeypatch.setattr(OnnxSession, "_load", counted)
+    monkeypatch.setattr(xai.export.bundle, "list_runs", lambda *_: [])  # counts tokens, of which a file keeps samples
+    trial, expected = load_trial(bundle.file(PARITY), bundle.manifest.model)
+    xai.export.bundle._prove(bundle, "onnx", trial, expected)
+    assert max(most) == 1
+    assert sorted(loads) == sorted((graph, lean) for graph in bundle.manifest.graphs for lean in (True, False))
 
 
 def test_the_export_command(goldens, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_onnx_files_are_valid_and_their_axes_are_those_of_the_manifest(family_bu
 
 def test_torchscript_runs_where_it_was_not_traced(family_bundles, family_golden: FamilyGolden) -> None:
     bundle = family_bundles(family_golden.name)
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns((DeprecationWarning, FutureWarning), match="torch.jit"):
         module = torch.jit.load(bundle.file(TORCHSCRIPT))
     for name in bundle.manifest.graphs:
         assert 'value="cpu"' not in str(getattr(module, name).graph), name

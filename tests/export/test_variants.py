@@ -97,7 +97,7 @@ def test_a_bundle_is_verified_against_the_model_that_it_was_made_of(variants: Ca
 
 @pytest.mark.parametrize("name", EXPORTED)
 def test_torchscript_runs_where_it_was_not_traced(exported, name: str) -> None:
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns((DeprecationWarning, FutureWarning), match="torch.jit"):
         module = torch.jit.load(exported(name).file(TORCHSCRIPT))
     for graph in exported(name).manifest.graphs:
         assert 'value="cpu"' not in str(getattr(module, graph).graph), graph

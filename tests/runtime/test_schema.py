@@ -136,6 +136,18 @@ def test_a_torchscript_manifest_is_valid(manifest) -> None:
     assert refusals("manifest", manifest | other) == []
 
 
+RUN = {"text_tokens": [12], "image_tokens": [145], "options": "lean"}
+
+
+def test_a_manifest_says_what_was_run(manifest) -> None:
+    def with_runs(runs: Any) -> dict[str, Any]:
+        return manifest | {"parity": manifest["parity"] | {"runs": runs}}
+
+    assert refusals("manifest", with_runs({"onnx": [RUN, RUN | {"options": "default"}]})) == []
+    wrong = [{}, {"onnx": []}, {"other": [RUN]}, {"onnx": [{}]}, {"onnx": [RUN | {"text_tokens": [0]}]}, {"onnx": [RUN | {"options": "x"}]}]
+    assert all(refusals("manifest", with_runs(runs)) for runs in [*wrong, {"onnx": [RUN | {"more": 1}]}])
+
+
 # Damage: every place of real content, one after the other. Of a list the first item stands for all.
 
 

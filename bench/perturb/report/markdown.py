@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xai.bench.perturb.report.estimates import Verdict
-from xai.bench.perturb.report.measures import headings, measure_verdicts, power_sentence, remarks, subsets_sentence, table_rows
+from xai.bench.perturb.report.measures import (
+    headings,
+    known_groups,
+    measure_verdicts,
+    power_sentence,
+    remarks,
+    subsets_sentence,
+    table_rows,
+)
 from xai.bench.perturb.report.published import published_figures
 from xai.bench.perturb.report.table import verdict
 from xai.bench.perturb.request import FLOOR
@@ -63,10 +71,13 @@ def _verdicts(table: Mapping[str, Any], panels: Sequence[str]) -> list[str]:
 def _measure(table: Mapping[str, Any]) -> list[str]:
     """One further measure: its title, its table, and what its tests say."""
     verdicts = measure_verdicts(table)
-    parts = [f"{table['title']}.", plain(["method", *headings(table)], table_rows(table)), *remarks(table)]
+    groups = known_groups(table)
+    parts = [f"{table['title']}{'.' if groups else ': known of no question.'}"]
+    parts += [plain(headings(table, group), table_rows(table, group)) for group in groups]
+    parts += remarks(table) if groups else []
     if verdicts:
         said = [f"- {name}: {_sentence(found)}{power_sentence(table['power'][name])}" for name, found in verdicts.items()]
-        parts += ["Paired tests (sign flips over images, Holm over all pairs of this table, 5 %):", "\n".join(said)]
+        parts += ["Paired tests (sign flips over images, Holm over all pairs of a table, 5 %):", "\n".join(said)]
     return parts
 
 

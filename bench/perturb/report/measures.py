@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -82,13 +83,21 @@ def _table(scores: MeasureScores, images: NDArray[np.int64]) -> dict[str, Any]:
     values = {column.name: scores.values(i) for i, column in enumerate(scores.columns)}
     estimates = estimate_columns({(name, row): own[row] for name, own in values.items() for row in own}, images)
     compared = {column.name: SIGNS[column.better] for column in scores.columns if column.better and len(scores.rows) > 1}
+    groups = [[column.name for column in group] for _, group in groupby(scores.columns, key=lambda column: column.group)]
     return {
         "title": MEASURES[scores.name].title,
         "columns": {column.name: column.better for column in scores.columns},
+        "groups": groups,
+        "marked": [column.name for column in scores.columns if column.marked],
+        "known": {name: int((~np.isnan(np.stack(list(own.values())))).any(0).sum()) for name, own in values.items()},
         "rows": [
             {"method": row, "mark": scores.marks.get(row), "values": {name: estimates[name, row] for name in values}} for row in scores.rows
         ],
-        "tests": pair_tests({name: values[name] for name in compared}, images),
+        "tests": {
+            name: tests
+            for group in groups
+            for name, tests in pair_tests({name: values[name] for name in group if name in compared}, images).items()
+        },
         "power": {name: first_two(values[name], images, sign) for name, sign in compared.items()},
     }
 
@@ -119,16 +128,23 @@ def cell(estimate: Estimate) -> str:
     return f"{estimate['mean']:.3f}" + (f" [{estimate['low']:.3f}, {estimate['high']:.3f}]" if estimate["low"] is not None else "")
 
 
-def headings(table: Mapping[str, Any]) -> list[str]:
-    """Name the columns of one measure's table, with an arrow to the better side."""
+def headings(table: Mapping[str, Any], group: Sequence[str]) -> list[str]:
+    """Head the columns of a group of one measure's table: how many questions it is of, and names with an arrow to the better side."""
     arrows = {"higher": " ↑", "lower": " ↓", None: ""}
-    return [f"{name}{arrows[better]}" for name, better in table["columns"].items()]
+    known = max(table["known"][name] for name in group)
+    return [f"method ({known:,} questions)", *(f"{name}{arrows[table['columns'][name]]}" for name in group)]
 
 
-def table_rows(table: Mapping[str, Any]) -> Iterable[list[str]]:
-    """Write the rows of one measure's table; a row with a remark has a star."""
+def table_rows(table: Mapping[str, Any], group: Sequence[str]) -> Iterable[list[str]]:
+    """Write the rows of these columns of one measure's table; a row with a remark has a star."""
+    marked = set(group) <= set(table["marked"])
     for row in table["rows"]:
-        yield [row["method"] + (" *" if row["mark"] else ""), *(cell(value) for value in row["values"].values())]
+        yield [row["method"] + (" *" if row["mark"] and marked else ""), *(cell(row["values"][name]) for name in group)]
+
+
+def known_groups(table: Mapping[str, Any]) -> list[list[str]]:
+    """List the groups of columns of one measure's table in which some row has a number."""
+    return [group for group in table["groups"] if any(row["values"][name]["mean"] is not None for row in table["rows"] for name in group)]
 
 
 def remarks(table: Mapping[str, Any]) -> list[str]:
@@ -151,8 +167,11 @@ def power_sentence(power: Mapping[str, Any] | None) -> str:
 
 
 def subsets_sentence(subsets: Mapping[str, Mapping[str, float]]) -> str:
-    """Say what each measure costs."""
+    """Say what each measure costs; the time of answering goes with the tokens (docs/methods.md, Cost of the measures)."""
     parts = ", ".join(f"{name} {cost['asked']:.0f}, of them new {cost['new']:.0f}" for name, cost in subsets.items())
-    total = sum(cost["new"] for cost in subsets.values())
-    times = total / subsets[FIRST]["new"] if subsets[FIRST]["new"] else 1
-    return f"Distinct subsets answered per question: {parts}; {total:.0f} in all, {times:.1f} times those of the published test."
+    rows, tokens = (sum(cost[what] for cost in subsets.values()) for what in ("new", "tokens"))
+    published = subsets[FIRST]["tokens"]
+    times = (
+        f", with {tokens / published:.1f} times the tokens of the published test alone: about so many times its time" if published else ""
+    )
+    return f"Distinct subsets answered per question: {parts}; {rows:.0f} in all{times}."

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from xai.bench.data.regions import WHOLE, square_cells
 from xai.bench.data.scenes import scene_samples
-from xai.bench.measures.truth import SIZES, Truth, judge_map, judge_words, relevance_rank, size_class
+from xai.bench.measures.measure import QuestionMaps, WordMaps
+from xai.bench.measures.truth import SIZES, TRUTH, Truth, judge_map, judge_words, relevance_rank, size_class
+from xai.tests.bench.measures.models import SAMPLE, lines_of, question, values_of
 
 WHOLE_PATCHES = np.zeros((6, 8))
 WHOLE_PATCHES[1:3, 2:5] = 1
@@ -127,3 +131,37 @@ def test_scenes_say_which_shapes_a_word_names() -> None:
             first, _, second, _ = (words[place] for place in sorted(words))
             assert np.allclose(first + second, region, atol=1e-6)
     assert asked > 150
+
+
+def truthful(label: dict[str, float], area: float, words=None, word_maps=()) -> QuestionMaps:
+    """A question of 6 x 8 patches whose region is `WHOLE_PATCHES`, on `area` of the picture, with a perfect, a reversed and an even map."""
+    sample = replace(SAMPLE, label=label, truth=lambda cells: np.full(len(cells), area) if cells is WHOLE else WHOLE_PATCHES)
+    maps = [WHOLE_PATCHES.ravel(), 1 - WHOLE_PATCHES.ravel(), np.ones(48)]
+    made = question(maps, [[1.0, 2.0]] * 3)
+    word_maps = word_maps or (WordMaps(np.zeros((2, 48)), "affinity"),) * 3
+    return replace(made, sample=sample, region=WHOLE_PATCHES, words=words or {}, word_maps=word_maps)
+
+
+def test_the_measure_counts_right_answers_and_sizes() -> None:
+    share = WHOLE_PATCHES.mean()
+    best = {"hit": [1, 0, 0], "mass": [1, 0, pytest.approx(share, abs=1e-6)], "rank": [1, 0, pytest.approx(share, abs=1e-6)]}
+    for name, expected in best.items():
+        asked = truthful({"yes": 0.3}, 0.05)
+        assert values_of(TRUTH, asked, lambda *_: 0.5, name) == expected
+        assert values_of(TRUTH, asked, lambda *_: 0.5, f"medium {name}") == expected
+        for other in (f"small {name}", f"large {name}", f"word {name}"):
+            assert values_of(TRUTH, asked, lambda *_: 0.5, other) == [None] * 3
+        assert values_of(TRUTH, truthful({"no": 1.0}, 0.05), lambda *_: 0.5, name) == [None] * 3
+
+
+def test_a_question_counts_with_the_mean_over_its_words() -> None:
+    perfect, wrong = WHOLE_PATCHES.ravel(), 1 - WHOLE_PATCHES.ravel()
+    maps = tuple(WordMaps(np.array(two), "relevance") for two in ([perfect, perfect], [perfect, wrong], [wrong, wrong]))
+    asked = truthful({"yes": 1.0}, 0.5, {0: WHOLE_PATCHES, 1: WHOLE_PATCHES, 7: WHOLE_PATCHES}, maps)
+    for name in ("word hit", "word mass", "word rank"):
+        assert values_of(TRUTH, asked, lambda *_: 0.5, name) == [1, 0.5, 0]
+    (line, *_) = lines_of(TRUTH, asked, lambda *_: 0.5)
+    assert set(line["words"]) == {"0", "1"}  # the model read no word 7
+    assert line["between"] == "relevance"
+    assert TRUTH.mark(line) is None
+    assert "affinity" in TRUTH.mark(line | {"between": "affinity"})

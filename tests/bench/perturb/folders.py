@@ -79,6 +79,9 @@ def measured(measure: str, rng: np.random.Generator, whole: float, settings: dic
             return {"target": True, "distances": {"image": {"spearman": p[0], "cosine": p[1]}, "text": None}}
         case "prior":
             return {"whole": whole, "no_image": p[0], "no_text": p[1]}
+        case "truth":
+            found = {"hit": True, "mass": p[0], "rank": p[1]}
+            return {"right": True, "size": 0.05, "region": found, "between": "affinity", "words": {"1": found, "2": found}}
         case "cost":
             return {"subsets": {name: {"asked": 12, "new": 9 - i, "tokens": 99} for i, name in enumerate(settings["measures"])}}
         case _:

@@ -11,9 +11,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import xai
 from xai.base.errors import XaiError
+from xai.bench.data.datasets import load_samples
+from xai.bench.data.regions import square_cells
 from xai.bench.data.sample import Sample
+from xai.bench.measures.contrast import angle_distance, rank_distance
 from xai.bench.measures.table import FIRST, MEASURES
+from xai.bench.measures.truth import SIZES, Truth, judge_words
 from xai.bench.perturb.answering import PreparedQuestion, run_chunk
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.report.markdown import table_markdown
@@ -23,8 +28,11 @@ from xai.bench.perturb.request import Request, table_methods
 from xai.bench.perturb.run_folder import RunFolder
 from xai.bench.perturb.seal import seal
 from xai.cli import main
+from xai.models.eager import EagerSession
 from xai.runtime.inputs.decode import open_image
+from xai.runtime.inputs.question import EncodedQuestion, Token
 from xai.runtime.inputs.resize import preprocess
+from xai.tests.bench.measures.models import SAMPLE
 from xai.tests.bench.perturb.folders import EVERY, SETTINGS, chunk_lines, question_lines, record
 from xai.tests.bench.perturb.test_answering import Counting
 from xai.tests.bench.perturb.test_perturb import data_folder, lines_of, outputs_of, refused
@@ -51,7 +59,9 @@ def prepared_questions(golden) -> list[PreparedQuestion]:
     for c, case in enumerate(golden.cases):
         pixels, _ = preprocess(open_image(golden.image(c)), golden.explainer.session.description)
         sample = Sample(str(c), case["image"], case["question"], case["label"], lambda: "")
-        found.append(PreparedQuestion(c, sample, (pixels,), np.array(case["ids"]), np.zeros((6, 6, 4))))
+        question = golden.explainer.encoder.encode(case["question"])
+        assert question.ids.tolist() == case["ids"]
+        found.append(PreparedQuestion(c, sample, (pixels,), question, np.zeros((6, 6, 4))))
     return found
 
 
@@ -148,13 +158,83 @@ def test_other_families_are_measured_too(family_goldens, name, tmp_path, monkeyp
         assert set(own) == {
             ("prior", None),
             ("cost", None),
-            *((m, r) for m in ("synergy", "saco", "contrast") for r in ("relevance-maps", "random")),
+            *((m, r) for m in ("synergy", "saco", "contrast", "truth") for r in ("relevance-maps", "random")),
         }
         one_word = len(case["ids"]) == 3
         assert (own["saco", "random"]["groups"]["text"] is None) == one_word
         assert (own["contrast", "random"]["distances"]["text"] is None) == one_word
+        assert (own["truth", "random"]["region"], own["truth", "random"]["words"]) == (None, {})
+        assert (own["truth", "relevance-maps"]["between"], own["truth", "random"]["between"]) == ("relevance", "affinity")
         assert (own["contrast", "relevance-maps"]["target"], own["contrast", "random"]["target"]) == (True, False)
     assert sum(len(case["ids"]) == 3 for case in golden.cases)
+
+
+def test_truth_is_held_against_the_maps_that_explain_gives(tmp_path, monkeypatch) -> None:
+    """On generated scenes: hit and mass as in the lines of the published test, words as `Explainer.explain` has them."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--samples", "6", "--methods", "relevance-maps,rollout", "--measures", "truth", "-o", "out"]
+    result = CliRunner().invoke(main, ["bench", "perturb", *arguments])
+    assert result.exit_code == 0, result.output
+    lines, explainer = lines_of(Path("out")), xai.load()
+    samples = {sample.question_id: sample for sample in load_samples("scenes", 6)}
+    cells = square_cells(explainer.session.description.grid, explainer.session.description.grid)
+    for method in ("relevance-maps", "rollout"):
+        own = [line for line in lines if line.get("method") == method]
+        pointing = {line["index"]: line["pointing"] for line in own if line.get("modality") == "image" and line["sign"] == "positive"}
+        for line in (line for line in own if line.get("measure") == "truth"):
+            assert {"hit": line["region"]["hit"], "energy": line["region"]["mass"]} == pointing[line["index"]]
+            sample = samples[line["question_id"]]
+            explanation = explainer.explain(sample.picture(), sample.question, method, word_regions=True)
+            expected = judge_words(explanation.word_regions, sample.words(cells))
+            assert set(line["words"]) == {str(word) for word in expected} != set()
+            for word, truth in expected.items():
+                assert line["words"][str(word)]["hit"] == truth.hit
+                assert line["words"][str(word)]["mass"] == pytest.approx(truth.mass, abs=1e-4)
+                assert line["words"][str(word)]["rank"] == pytest.approx(truth.rank, abs=1e-4)
+            assert line["between"] == explanation.word_regions_kind
+    table = json.loads(Path("out/table.json").read_text())["measures"]["truth"]
+    assert table["groups"] == [[f"{size} {name}".strip() for name in Truth._fields] for size in ("", *SIZES, "word")]
+    right = [line for line in lines if line.get("measure") == "truth" and line["method"] == "rollout" and line["right"]]
+    row = next(row for row in table["rows"] if row["method"] == "rollout")
+    assert row["values"]["rank"]["mean"] == pytest.approx(np.mean([line["region"]["rank"] for line in right]), abs=1e-4)
+
+
+def test_a_method_that_explains_the_sum_of_all_scores_has_no_target(family_goldens) -> None:
+    """As published, LXMERT's spectral methods explain the same whatever the answer; by themselves they do not."""
+    golden = family_goldens("lxmert_tiny")
+    session = EagerSession(golden.family)
+    tokens = tuple(Token(number, "", "") for number in golden.cases[0]["ids"])
+    features, boxes = (array[0] for array in golden.picture(0).values())
+    asked = PreparedQuestion(0, SAMPLE, (features, boxes), EncodedQuestion("", tokens, ()), boxes.astype(float))
+    for as_published in (True, False):
+        request = Request(
+            table_methods(["dsmi-grad", "grad-cam"]), Memory(2**30, 128, 3), 1, as_published=as_published, measures=("contrast",)
+        )
+        (measured,) = run_chunk(session, [asked], request)
+        assert measured.explained.follows_answer == (not as_published, True, False)
+        pairs = zip(measured.explained.maps.image, measured.explained.runner_up.image, strict=True)
+        assert [np.array_equal(*pair) for pair in pairs] == [as_published, False, True]
+
+
+def test_the_contrast_is_that_of_the_maps_of_the_first_two_answers(tmp_path, monkeypatch) -> None:
+    """As `Explainer.explain` gives them, the answers named."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--samples", "3", "--methods", "dsmi-grad,grad-cam", "--measures", "contrast", "-o", "out"]
+    result = CliRunner().invoke(main, ["bench", "perturb", *arguments])
+    assert result.exit_code == 0, result.output
+    explainer = xai.load()
+    samples = {sample.question_id: sample for sample in load_samples("scenes", 3)}
+    lines = [line for line in lines_of(Path("out")) if line.get("measure") == "contrast" and line["method"] != "random"]
+    assert len(lines) == 6
+    for line in lines:
+        sample = samples[line["question_id"]]
+        question = sample.picture(), sample.question
+        first, second = explainer.answer(*question).top[:2]
+        one, other = (explainer.explain(*question, line["method"], target=answer.text) for answer in (first, second))
+        a, b = one.image_relevance.ravel(), other.image_relevance.ravel()
+        assert line["distances"]["image"]["spearman"] == pytest.approx(rank_distance(a, b), abs=0.01)
+        assert line["distances"]["image"]["cosine"] == pytest.approx(angle_distance(a, b), abs=1e-4)
+    assert any(line["distances"]["image"]["spearman"] > 0.1 for line in lines)
 
 
 def write(path: Path, change=None) -> RunFolder:
@@ -207,6 +287,13 @@ WRONG = {
     "'cosine' is 2.1, not within 0 and 2": setting("contrast", "dsmi", "distances", "image", "cosine", to=2.1),
     "'spearman' is .*, not within 0 and 0": setting("contrast", "dsmi", "target", to=False),
     "'target' is an integer, not true or false": setting("contrast", "dsmi", "target", to=1),
+    "'right' is an integer, not true or false": setting("truth", "dsmi", "right", to=1),
+    "'size' is 2, not within 0 and 1": setting("truth", "dsmi", "size", to=2),
+    "'size' is of a region that is not there": setting("truth", "dsmi", "region", to=None),
+    "'between' is 'x', none of": setting("truth", "dsmi", "between", to="x"),
+    "'region': 'mass' is 1.5, not within": setting("truth", "random", "region", "mass", to=1.5),
+    "'words': '1': 'rank' is missing": setting("truth", "random", "words", "1", to={"hit": True, "mass": 0.5}),
+    "'words': '-1' is not the place of a word": setting("truth", "random", "words", "-1", to={}),
     "'no_text' is missing": setting("prior", None, "no_text", to=...),
     "'no_image' is -1, not within 0 and 1": setting("prior", None, "no_image", to=-1),
     "'subsets': 'saco' is missing": setting("cost", None, "subsets", "saco", to=...),
@@ -275,7 +362,13 @@ def test_the_tables_by_hand() -> None:
     assert table["subsets"]["published"] == {"asked": 12, "new": 9, "tokens": 99}
     text = table_markdown(table)
     assert "| dsmi | 0.760 [0.760, 0.760] | 0.950" in text
+    assert "| method (30 questions) | raw ↑ |" in text
     assert "| random * | 0.000" in text
+    assert synergy["known"] == {"raw": 30, "normalised": 30, "unclipped": 30}
+    assert saco["known"] == {"image": 30, "text": 0}
+    assert table["measures"]["truth"]["marked"] == ["word hit", "word mass", "word rank"]
+    assert "| random * | 1.000 [1.000, 1.000]" in text  # of words
+    assert "| random | 1.000 [1.000, 1.000]" in text  # of regions
     assert "Starred (random): depends on no answer: 0 by its nature." in text
     assert "- raw: dsmi is best, ahead of every other method. Not shown to beat random: none. About" in text
     assert "Distinct subsets answered per question: published 12, of them new 9," in text

@@ -43,7 +43,7 @@ def state(output: Path) -> dict[str, Any]:
 
 def workers_of(output: Path) -> list[int]:
     """The workers' process numbers, as far as they have opened the model."""
-    return [int(worker["who"].removeprefix("process ")) for worker in state(output)["workers"] if worker["who"]]
+    return [int(worker["who"].split()[1]) for worker in state(output)["workers"] if worker["who"]]
 
 
 def alive(process: int) -> bool:
@@ -68,6 +68,11 @@ def children(process: int) -> list[int]:
     return found
 
 
+def own_workers() -> list[int]:
+    """Workers that this very process has started, and that still run."""
+    return [child for child in children(os.getpid()) if b"xai.bench.workers.process" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
 def wait_for(condition: Callable[[], Any], process: subprocess.Popen[Any] | None = None, seconds: float = 120) -> Any:
     """Wait until something is so; returns what it is. Fails where the process ends before."""
     deadline = time.monotonic() + seconds
@@ -84,7 +89,8 @@ def results(output: Path) -> bytes:
 
 def outputs(output: Path) -> dict[str, bytes]:
     """Every file that must not depend on who measured."""
-    return {path.name: path.read_bytes() for path in output.iterdir() if path.name != "status.json"}
+    files = (path for path in output.rglob("*") if path.is_file() and path.name != "status.json")
+    return {str(path.relative_to(output)): path.read_bytes() for path in files}
 
 
 def drafts(output: Path) -> list[str]:

@@ -106,6 +106,18 @@ def test_a_file_that_is_not_listed(folder: Path, name: str) -> None:
     refused(folder, name, "does not list")
 
 
+def test_weights_that_are_hashed_later_are_refused_before_they_are_used(folder: Path) -> None:
+    read_bundle(folder, weights_later=True).settle()
+    (folder / "weights.bin").write_bytes(CONTENT["weights.bin"][::-1])
+    bundle = read_bundle(folder, weights_later=True)
+    for _ in range(2):
+        with pytest.raises(XaiError, match=r"weights\.bin is not the file that its manifest describes"):
+            bundle.settle()
+    (folder / "answer.onnx").write_bytes(b"other")
+    with pytest.raises(XaiError, match=r"answer\.onnx is not the file"):
+        read_bundle(folder, weights_later=True)
+
+
 def test_a_folder_inside(folder: Path) -> None:
     (folder / "inner").mkdir()
     refused(folder, "inner", "flat folder")

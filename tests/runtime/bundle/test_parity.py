@@ -15,15 +15,10 @@ from xai.runtime.bundle.parity import (
     MIN_COSINE,
     MIN_GAP,
     TOLERANCES,
-    Observed,
-    Trial,
     compare_observed,
     failures,
-    load_trial,
-    make_trial,
-    name_targets,
-    save_trial,
 )
+from xai.runtime.bundle.trial import Observed, Trial, load_trial, make_trial, name_targets, save_trial
 from xai.runtime.description import Aspect, Boxes, Description, Square
 from xai.tests.runtime.test_description import DESCRIPTION, HALF
 

@@ -131,7 +131,8 @@ def rows(questions: int, chunk: int, seconds: float, weather: Weather, folder: P
         found = plan(questions, chunk, workers, seconds, weather, folder)
         speedup = alone / found.clock
         share = found.busy / (found.clock * workers)
-        yield f"| {workers} | {found.clock / 3600:.3f} | {speedup:.1f} | {speedup / workers:.0%} | {share:.0%} | {found.ended} | {found.resumed} |"
+        counted = f"{found.ended} | {found.resumed}"
+        yield f"| {workers} | {found.clock / 3600:.3f} | {speedup:.1f} | {speedup / workers:.0%} | {share:.0%} | {counted} |"
 
 
 @click.command()

@@ -45,6 +45,8 @@ class PreparedQuestion:
     question: EncodedQuestion
     cells: Cells
     """Where the map's scores lie: (rows, columns, 4) of the picture's patches, or (N, 4) of its boxes."""
+    thumbnail: bytes | None = None
+    """What the model saw of the picture, as a JPEG for the report; None where it is not drawn there."""
 
     @property
     def ids(self) -> NDArray[np.int64]:

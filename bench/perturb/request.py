@@ -46,6 +46,8 @@ class Request:
     """Explain what the model's published figures explained (`runtime.engine.explain_as_published`), not always its answer."""
     measures: tuple[str, ...] = (FIRST,)
     """Some of `MEASURES` as `find_measures` gives them."""
+    shown: int = 0
+    """Questions, from the first, that the report shows one by one. No result depends on it."""
 
     @property
     def scope(self) -> Scope:
@@ -113,7 +115,7 @@ def describe_request(
         "data": one_line(Path(data).name),  # the same files may lie elsewhere on another machine: the hash tells them
         "seed": request.seed,
         "questions": len(samples),
-        "data_sha256": _hash_samples(samples),
+        "data_sha256": hash_samples(samples),
         "unknown_labels": sum(not _is_label_known(sample, explainer) for sample in samples),
         "model": {name: one_line(value) for name, value in model.items()},
         "session": explainer.session.name,
@@ -154,7 +156,8 @@ def _is_label_known(sample: Sample, explainer: Explainer) -> bool:
     return not set(sample.label).isdisjoint(explainer.answers.names)
 
 
-def _hash_samples(samples: Sequence[Sample]) -> str:
+def hash_samples(samples: Sequence[Sample]) -> str:
+    """Compute the SHA-256 of questions in their order, in hexadecimal."""
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(json.dumps([sample.question_id, sample.image, sample.question, sorted(sample.label.items())]).encode())

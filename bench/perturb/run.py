@@ -5,7 +5,7 @@ A run is cut into chunks of whole images; each chunk is encoded, explained, plan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
@@ -20,12 +20,23 @@ from xai.bench.perturb.answering import Picture, PreparedQuestion, run_chunk
 from xai.bench.perturb.request import Chunk, Request
 from xai.bench.perturb.result_lines import Line, question_lines, skipped_line
 from xai.bench.perturb.run_folder import RunFolder, RunRecord
+from xai.bench.perturb.shown import shown_files, thumbnail
 from xai.runtime.description import Boxes
 from xai.runtime.explainer import Explainer
-from xai.runtime.inputs.boxes import fit_width
+from xai.runtime.inputs.boxes import BoxFeatures, fit_width
 
-MeasureChunks = Callable[[Sequence[Chunk]], Generator[list[Line], None, None]]
-"""Measures chunks of a run, and gives the lines of each in turn."""
+
+class ChunkResults(NamedTuple):
+    """What was measured of one chunk."""
+
+    lines: list[Line]
+    """In the order of the questions."""
+    shown: Mapping[str, bytes]
+    """Files of what the report shows of its questions, by name (`xai.bench.perturb.shown`)."""
+
+
+MeasureChunks = Callable[[Sequence[Chunk]], Generator[ChunkResults, None, None]]
+"""Measures chunks of a run, and gives what it found of each in turn."""
 
 
 def run_shard(measured: MeasureChunks, chunks: Sequence[Chunk], folder: RunFolder, record: RunRecord, progress: Progress) -> int:
@@ -37,48 +48,52 @@ def run_shard(measured: MeasureChunks, chunks: Sequence[Chunk], folder: RunFolde
     before = finished = sum(chunk.stop - chunk.start for chunk in chunks[:done])
     progress(finished, record.count)
     with closing(measured(chunks[done:])) as found:
-        for chunk, lines in zip(chunks[done:], found, strict=True):
-            folder.append(lines, record)
+        for chunk, results in zip(chunks[done:], found, strict=True):
+            folder.show(results.shown)
+            folder.append(results.lines, record)
             finished += chunk.stop - chunk.start
             progress(finished, record.count)
     return finished - before
 
 
-def chunk_lines(explainer: Explainer, samples: Sequence[Sample], request: Request, chunk: Chunk, skip_broken: bool) -> list[Line]:
-    """Measure one chunk of `samples` (images side by side); the lines in the order of the questions.
+def measure_chunk(explainer: Explainer, samples: Sequence[Sample], request: Request, chunk: Chunk, skip_broken: bool) -> ChunkResults:
+    """Measure one chunk of `samples` (images side by side).
 
     A sample that cannot be used (its image is missing or broken, its question too long) raises `XaiError`, or becomes a line that says so
     with `skip_broken`. NumPy's products take one thread: with more, their last bits would be those of the machine's cores.
     """
     with threadpool_limits(1, "blas"):
-        return _chunk_lines(explainer, samples, request, chunk, skip_broken)
+        return _measure_chunk(explainer, samples, request, chunk, skip_broken)
 
 
-def _chunk_lines(explainer: Explainer, samples: Sequence[Sample], request: Request, chunk: Chunk, skip_broken: bool) -> list[Line]:
-    prepared, lines = prepare_chunk(explainer, samples, chunk, skip_broken, request.boxes)
-    for measured in run_chunk(explainer.session, prepared, request):
-        lines += question_lines(measured, request, explainer.answers.names)
-    return sorted(lines, key=lambda line: line["index"])
+def _measure_chunk(explainer: Explainer, samples: Sequence[Sample], request: Request, chunk: Chunk, skip_broken: bool) -> ChunkResults:
+    prepared, lines = prepare_chunk(explainer, samples, chunk, skip_broken, request.boxes, request.shown)
+    measured = run_chunk(explainer.session, prepared, request)
+    for one in measured:
+        lines += question_lines(one, request, explainer.answers.names)
+    return ChunkResults(sorted(lines, key=lambda line: line["index"]), shown_files(measured, request.shown))
 
 
 def prepare_chunk(
-    explainer: Explainer, samples: Sequence[Sample], chunk: Chunk, skip_broken: bool, boxes: BoxSource | None = None
+    explainer: Explainer, samples: Sequence[Sample], chunk: Chunk, skip_broken: bool, boxes: BoxSource | None = None, shown: int = 0
 ) -> tuple[list[PreparedQuestion], list[Line]]:
     """Prepare the chunk's samples that can be run, and make a line for each of the others where those may be skipped.
 
-    `boxes` as in `Request`.
+    `boxes` and `shown` as in `Request`.
     """
     prepared, skipped = [], []
     pictures: dict[str, _Prepared | XaiError] = {}
     for index in range(chunk.start, chunk.stop):
         sample = samples[index]
         if sample.image not in pictures:
-            pictures[sample.image] = _picture_or_error(explainer, sample, boxes)
+            pictures[sample.image] = _picture_or_error(explainer, sample, boxes, drawn=index < shown)
         own = pictures[sample.image]
         try:
             if isinstance(own, XaiError):
                 raise own
-            prepared.append(PreparedQuestion(index, sample, own.picture, explainer.encoder.encode(sample.question), own.cells))
+            prepared.append(
+                PreparedQuestion(index, sample, own.picture, explainer.encoder.encode(sample.question), own.cells, own.thumbnail)
+            )
         except XaiError as error:
             if not skip_broken:
                 raise XaiError(f"question {sample.question_id}: {error} (--skip-broken goes on without it)") from error
@@ -91,12 +106,13 @@ class _Prepared(NamedTuple):
 
     picture: Picture
     cells: Cells
+    thumbnail: bytes | None
 
 
-def _picture_or_error(explainer: Explainer, sample: Sample, boxes: BoxSource | None) -> _Prepared | XaiError:
+def _picture_or_error(explainer: Explainer, sample: Sample, boxes: BoxSource | None, drawn: bool) -> _Prepared | XaiError:
     """Prepare a sample's image; an error is kept for the other questions about it."""
     try:
-        image = _prepare(explainer, sample, boxes)
+        image = _prepare(explainer, sample, boxes, drawn)
         if not len(image.picture[0]):
             raise BadInput(f"{sample.image} has no box: there is nothing to remove")
         return image
@@ -104,13 +120,21 @@ def _picture_or_error(explainer: Explainer, sample: Sample, boxes: BoxSource | N
         return error
 
 
-def _prepare(explainer: Explainer, sample: Sample, boxes: BoxSource | None) -> _Prepared:
-    """The image as the model takes it: its own, or that of its box features in `boxes`; the picture itself is then not looked at."""
+def _prepare(explainer: Explainer, sample: Sample, boxes: BoxSource | None, drawn: bool) -> _Prepared:
+    """The image as the model takes it: its own, or that of its box features in `boxes`; the picture itself is then only `drawn`."""
     recipe = explainer.session.description.picture
     if boxes is not None and isinstance(recipe, Boxes):
-        found = tuple(fit_width(boxes.read(sample.image), recipe.width, sample.image))
-        return _Prepared(found, found[1].astype(np.float64))
+        features = boxes.read(sample.image)
+        found = tuple(fit_width(features, recipe.width, sample.image))
+        return _Prepared(found, found[1].astype(np.float64), _draw_beneath_boxes(explainer, sample, features) if drawn else None)
     image = explainer.prepare(sample.picture())
-    if image.grid is None:
-        return _Prepared(image.arrays, image.arrays[1].astype(np.float64))
-    return _Prepared(image.arrays, grid_cells(*image.grid, image.crop.box, image.picture.size))
+    cells = image.arrays[1].astype(np.float64) if image.grid is None else grid_cells(*image.grid, image.crop.box, image.picture.size)
+    return _Prepared(image.arrays, cells, thumbnail(image) if drawn else None)
+
+
+def _draw_beneath_boxes(explainer: Explainer, sample: Sample, features: BoxFeatures) -> bytes | None:
+    """Draw the picture that boxes lie in; None where it is missing or broken, which is no reason not to run its questions."""
+    try:
+        return thumbnail(explainer.prepare(sample.picture(), features))
+    except BadInput:
+        return None

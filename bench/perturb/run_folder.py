@@ -24,12 +24,14 @@ from xai.base.files import json_bytes, write
 from xai.base.lock import holder, locked
 from xai.base.reading import Fields, read_json
 from xai.bench.measures.table import FIRST, MEASURES, find_measures
+from xai.bench.perturb import shown
 from xai.bench.perturb.plan import MODALITIES, SIGNS
 from xai.bench.perturb.request import Chunk, join_chunks, result_columns
 from xai.bench.perturb.result_lines import Expected, Line, QuestionLines, line_bytes, read_questions
 from xai.bench.perturb.seal import CHECK, seal, unseal
 
 FOLDER_FORMAT = 2
+_KEPT = "whole chunks are kept: go on with --resume"
 _DRAFT = re.compile(r"\.xai-[0-9a-f]{16}|status\.json\.part")
 
 
@@ -85,6 +87,11 @@ class RunFolder:
         return self.path / "status.json"
 
     @property
+    def shown(self) -> Path:
+        """What the report loads."""
+        return self.path / shown.FOLDER
+
+    @property
     def lock(self) -> Path:
         return self.path / "run.lock"
 
@@ -133,6 +140,7 @@ class RunFolder:
                         self.results.unlink(missing_ok=True)
                         self.run.unlink(missing_ok=True)
                         self.state.unlink(missing_ok=True)
+                        shutil.rmtree(self.shown, ignore_errors=True)
                     raise
         finally:
             if new:
@@ -185,6 +193,20 @@ class RunFolder:
             raise XaiError(f"{self.results} cannot be repaired: {error.strerror}") from error
         return done
 
+    def show(self, files: Mapping[str, bytes]) -> None:
+        """Add what the report shows of a chunk's questions, before its lines, which say that the chunk is done. Raises `XaiError`."""
+        if not files:
+            return
+        try:
+            for folder in {(self.shown / name).parent for name in files}:
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise XaiError(f"cannot write {self.shown}: {error.strerror}; {_KEPT}") from error
+        try:
+            write({self.shown / name: content for name, content in files.items()})
+        except XaiError as error:
+            raise XaiError(f"{error}; {_KEPT}") from error
+
     def append(self, lines: Sequence[Line], record: RunRecord) -> None:
         """Add a chunk's lines, on the disk when this returns. Raises `XaiError` where that fails, as where it is full; `repair` then cuts
         off what was written."""
@@ -194,7 +216,7 @@ class RunFolder:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise XaiError(f"cannot write {self.results}: {error.strerror}; whole chunks are kept: go on with --resume") from error
+            raise XaiError(f"cannot write {self.results}: {error.strerror}; {_KEPT}") from error
 
 
 def _hash_settings(settings: Mapping[str, Any]) -> str:
@@ -275,6 +297,10 @@ def merging(folders: Sequence[Path], target: Path) -> Iterator[RunFolder]:
         with draft.results.open("wb") as file:
             for question in heapq.merge(*(shard.read_questions() for shard in shards), key=lambda question: question.index):
                 file.write(line_bytes(question.lines, joined.expected.key))
+        for shard in shards:
+            for source, own in shown.copies(shard.path, draft.path):
+                own.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, own)
         yield draft
         draft.path.rename(target)
     except OSError as error:

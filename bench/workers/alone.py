@@ -33,7 +33,7 @@ class Alone:
         if task is None:
             return [Ready(1, f"process {os.getpid()}")]
         try:
-            return [Finished(1, self.measuring.lines(self.explainer, task))]
+            return [Finished(1, self.measuring.results(self.explainer, task))]
         except XaiError as error:
             return [Refused(1, str(error))]
 

@@ -11,8 +11,7 @@ from typing import NamedTuple, Protocol, overload
 
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.request import Chunk, Request
-from xai.bench.perturb.result_lines import Line
-from xai.bench.perturb.run import chunk_lines
+from xai.bench.perturb.run import ChunkResults, measure_chunk
 from xai.runtime.explainer import Explainer
 
 
@@ -57,9 +56,9 @@ class Measuring:
     request: Request
     skip_broken: bool
 
-    def lines(self, explainer: Explainer, task: Task) -> list[Line]:
-        """Measure one chunk. Raises `XaiError` as `chunk_lines` does."""
-        return chunk_lines(explainer, task.samples, self.request, task.chunk, self.skip_broken)
+    def results(self, explainer: Explainer, task: Task) -> ChunkResults:
+        """Measure one chunk. Raises `XaiError` as `measure_chunk` does."""
+        return measure_chunk(explainer, task.samples, self.request, task.chunk, self.skip_broken)
 
 
 class Ready(NamedTuple):
@@ -74,7 +73,7 @@ class Finished(NamedTuple):
     """A task is done."""
 
     place: int
-    lines: list[Line]
+    results: ChunkResults
 
 
 class Refused(NamedTuple):
@@ -95,7 +94,7 @@ Report = Ready | Finished | Refused | Ended
 
 
 class Crew(Protocol):
-    """Workers that take tasks and give lines, wherever they run. A context manager: at its end none of them is left."""
+    """Workers that take tasks and give results, wherever they run. A context manager: at its end none of them is left."""
 
     @property
     def places(self) -> int:

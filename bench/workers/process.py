@@ -53,11 +53,11 @@ def _work(opening: Opening, connection: Connection, tasks: queue.SimpleQueue[Tas
     while True:
         task = tasks.get()
         try:
-            lines = opening.measuring.lines(explainer, task)
+            results = opening.measuring.results(explainer, task)
         except XaiError as error:
             connection.send(Refused(opening.place, str(error)))
         else:
-            connection.send(Finished(opening.place, lines))
+            connection.send(Finished(opening.place, results))
 
 
 def _receive(connection: Connection, tasks: queue.SimpleQueue[Task]) -> None:

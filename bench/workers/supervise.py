@@ -1,4 +1,4 @@
-"""Shares chunks out among a crew, gives again what a worker did not end, and hands the lines on in order."""
+"""Shares chunks out among a crew, gives again what a worker did not end, and hands the results on in order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xai.base.errors import XaiError
 from xai.base.messages import LOG
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.request import Chunk
-from xai.bench.perturb.result_lines import Line
+from xai.bench.perturb.run import ChunkResults
 from xai.bench.workers.crew import Crew, Ended, Excerpt, Finished, Ready, Refused, Report, Task
 from xai.bench.workers.state import Board, Retry, Worker, name_questions
 
@@ -33,12 +33,12 @@ class Supervisor:
         self._deaths: Counter[Chunk] = Counter()
         self._waiting: list[Chunk] = []
         """A heap: the first chunk is given first."""
-        self._found: dict[Chunk, list[Line] | XaiError] = {}
+        self._found: dict[Chunk, ChunkResults | XaiError] = {}
         self._last: Chunk | None = None
         """The first chunk that cannot be measured: what comes after it is not begun."""
 
-    def measure(self, chunks: Sequence[Chunk]) -> Generator[list[Line], None, None]:
-        """Give the lines of each chunk in turn, whoever measures it whenever.
+    def measure(self, chunks: Sequence[Chunk]) -> Generator[ChunkResults, None, None]:
+        """Give the results of each chunk in turn, whoever measures it whenever.
 
         Raises `XaiError` in the place of the first chunk that cannot be measured, or that ended three workers, and where no worker can
         open the model: all chunks before were given.
@@ -91,13 +91,13 @@ class Supervisor:
             case Ready(who=who):
                 self._failed_openings[worker.place] = 0
                 worker.doing, worker.who = "waiting", who
-            case Finished(lines=lines):
+            case Finished(results=results):
                 assert chunk is not None
                 worker.doing = "waiting"
                 worker.busy += time.monotonic() - worker.since
                 worker.chunks += 1
                 worker.questions += chunk.stop - chunk.start
-                self._found[chunk] = lines
+                self._found[chunk] = results
             case Refused(message=message):
                 if chunk is None:
                     raise XaiError(message)

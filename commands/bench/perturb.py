@@ -99,6 +99,14 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     help="For one run of the model; the process holds more.",
 )
 @crew_options
+@click.option(
+    "--browse",
+    type=click.IntRange(0),
+    default=10_000,
+    show_default=True,
+    metavar="N",
+    help="Questions that the report shows one by one, from the first; it holds their pictures and maps.",
+)
 @click.option("--skip-broken", is_flag=True, help="Leave out, and count, questions that cannot be used, instead of stopping.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
 @click.option("--shard", callback=_shard, default="1/1", metavar="i/n", help="Run part i of n; join the folders with `xai bench merge`.")
@@ -126,6 +134,7 @@ def perturb(
     seed: int,
     batch: int,
     memory: float,
+    browse: int,
     crew: CrewOptions,
     skip_broken: bool,
     resume: bool,
@@ -161,7 +170,7 @@ def perturb(
     compared = _reference(explainer, model, reference) if cross_check else None
     allowed = session_memory(explainer.session, round(memory * GIBIBYTE))
     questions = batch or allowed.questions(usual_tokens(explainer.session.description))
-    request = Request(chosen, allowed, questions, modality, sign, seed, source, as_published, measured)
+    request = Request(chosen, allowed, questions, modality, sign, seed, source, as_published, measured, browse)
     folder = _measure(model, explainer, found, request, data, shard, output, resume, skip_broken, crew)
     if compared is not None:
         _cross_check(explainer, compared, found[:cross_check], request, folder)
@@ -199,8 +208,7 @@ def _measure(
 ) -> RunFolder:
     """Run a shard in its folder, which no other process may write to meanwhile, and make of its results what the folder holds."""
     from xai.bench.data.datasets import DATASETS
-    from xai.bench.perturb.report.examples import make_examples
-    from xai.bench.perturb.report.write import folder_scores, write_outputs
+    from xai.bench.perturb.report.write import read_results, write_outputs
     from xai.bench.perturb.request import cut_into_chunks, describe_machine, describe_request, join_chunks, shard_chunks
     from xai.bench.perturb.run import run_shard
     from xai.bench.perturb.run_folder import RunFolder, RunRecord
@@ -224,10 +232,10 @@ def _measure(
             workers = crew.crew(model, explainer, Measuring(request, skip_broken), len(chunks), needs)
             count = run_shard(Supervisor(workers, samples, board).measure, chunks, folder, record, board.progress)
             seconds = time.perf_counter() - start
-            scores = folder_scores(folder)
+            results = read_results(folder)
             if count:
                 say(f"{count} questions in {seconds:.1f} s ({seconds / count:.3f} s each); {summarise(board.state)}")
-            write_outputs(folder, scores, make_examples(explainer, samples, scores, request))
+            write_outputs(folder, results)
     except KeyboardInterrupt as error:
         raise XaiError(f"stopped; what is done lies in {output}: go on with the same command and --resume") from error
     return folder
@@ -239,12 +247,11 @@ def _measure(
 @click.option("--json", "as_json", is_flag=True, help="Print table.json instead of table.md.")
 def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
     """Join the finished shards of `xai bench perturb --shard i/n` into the run that they are parts of."""
-    from xai.bench.perturb.report.write import folder_scores, read_examples, write_outputs
+    from xai.bench.perturb.report.write import read_results, write_outputs
     from xai.bench.perturb.run_folder import RunFolder, merging
 
     with merging(folders, output) as joined:
-        examples = [example for folder in folders for example in read_examples(RunFolder(folder))]
-        write_outputs(joined, folder_scores(joined), examples)
+        write_outputs(joined, read_results(joined))
     _print(RunFolder(output), as_json)
 
 

@@ -58,7 +58,7 @@ def policy() -> str:
 
 
 def _document(title: str, heading: str, still: str, footer: str, setup: Mapping[str, Any], data: Mapping[str, Any] | None) -> str:
-    return Template(_file("page.html")).substitute(
+    return Template(asset("page.html")).substitute(
         policy=policy(),
         title=title,
         heading=heading,
@@ -66,25 +66,26 @@ def _document(title: str, heading: str, still: str, footer: str, setup: Mapping[
         footer=footer,
         style=_style(),
         script=_script(),
-        setup=_json({**setup, "paint": painting()}),
-        data=_json(data),
+        setup=script_json({**setup, "paint": painting()}),
+        data=script_json(data),
     )
 
 
-def _json(value: Any) -> str:
+def script_json(value: Any) -> str:
     """JSON in ASCII that cannot end the element it stands in; a name of a file may hold what is no text."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 @cache
 def _script() -> str:
-    return "\n" + "".join(_file(name) for name in _SCRIPTS)
+    return "\n" + "".join(asset(name) for name in _SCRIPTS)
 
 
 @cache
 def _style() -> str:
-    return _file("page.css")
+    return asset("page.css")
 
 
-def _file(name: str) -> str:
+def asset(name: str) -> str:
+    """Read a file of `assets/`: a page of another room may look and paint as this one does."""
     return (files("xai.runtime.show") / "assets" / name).read_text(encoding="utf-8")

@@ -15,9 +15,10 @@ from xai.tests.fuzz.material import Material
 from xai.tests.fuzz.mutate import damaged, dumped, mutate_json, mutate_text
 from xai.tests.fuzz.oracle import Case, Command, Expect
 
-READ = ("run.json", "results.jsonl", "examples.json")
-"""The files of a run that are read again."""
-WRITTEN = (*READ, "table.json", "table.md", "curves.png", "report.html")
+MAPS = "report/maps/000000.js"
+READ = ("run.json", "results.jsonl", MAPS)
+"""The files of the first shard that are read again."""
+WRITTEN = ("run.json", "results.jsonl", "report/", "table.json", "table.md", "curves.png", "report.html")
 MEASURED = (
     *("answers", "accuracies", "probabilities", "exact", "pointing", "solver", "image", "insertion", "deletion", "nothing", "groups"),
     *("target", "distances", "no_image", "no_text", "right", "size", "region", "between", "words", "subsets"),
@@ -32,15 +33,15 @@ class Results:
 
     def __init__(self, material: Material) -> None:
         self.material = material
-        kinds = (self.lines, self.lines, self.line, self.line, self.text, self.cut, self.run, self.run, self.both, self.examples,
+        kinds = (self.lines, self.lines, self.line, self.line, self.text, self.cut, self.run, self.run, self.both, self.maps,
         self.files,
                  self.shards)  # fmt: skip
         self.kinds: tuple[Callable[[random.Random, Path], Case], ...] = kinds
 
     def case(self, rng: random.Random, folder: Path) -> Case:
         for shard in self.material.shards:
-            (folder / shard.name).mkdir()
-            for name in READ:
+            shutil.copytree(shard / "report", folder / shard.name / "report")
+            for name in ("run.json", "results.jsonl"):
                 shutil.copy(shard / name, folder / shard.name / name)
         return rng.choice(self.kinds)(rng, folder)
 
@@ -124,12 +125,15 @@ class Results:
             reseal_lines(path.parent, settings)
         return self.merge(f"run.json of both, every checksum renewed · {what}", Expect.EITHER, "run.json", "results.jsonl", "shard")
 
-    def examples(self, rng: random.Random, folder: Path) -> Case:
-        path = folder / "shard1" / "examples.json"
-        changed, what = mutate_json(rng, json.loads(path.read_bytes()))
+    def maps(self, rng: random.Random, folder: Path) -> Case:
+        """One field of what the report shows of a question."""
+        path = folder / "shard1" / MAPS
+        head, content = path.read_text()[: len('received("maps",0,')], path.read_text()[len('received("maps",0,') : -len(");\n")]
+        changed, what = mutate_json(rng, json.loads(content))
         kind = rng.choice(("checksum kept", "checksum renewed", "checksum renewed"))
-        path.write_bytes(dumped(changed if kind == "checksum kept" else resealed(changed)))
-        return self.read(rng, f"examples.json, {kind} · {what}", Expect.FAITHFUL, "examples.json")
+        changed = changed if kind == "checksum kept" else resealed(changed)
+        path.write_bytes(head.encode() + dumped(changed) + b");\n")
+        return self.read(rng, f"{MAPS}, {kind} · {what}", Expect.FAITHFUL, path.name, "maps")
 
     def files(self, rng: random.Random, folder: Path) -> Case:
         """A file that is gone, empty, a folder, or a link to nowhere."""
@@ -143,7 +147,7 @@ class Results:
         elif what == "a link to nowhere":
             path.symlink_to("nowhere")
         elif what == "of the other shard":
-            shutil.copy(folder / "shard2" / path.name, path)
+            shutil.copy(next((folder / "shard2").glob(f"{path.parent.relative_to(folder / 'shard1')}/{path.name[:2]}*")), path)
         return self.read(rng, f"{path.name} is {what}", Expect.FAITHFUL, path.name)
 
     def shards(self, rng: random.Random, folder: Path) -> Case:

@@ -1,83 +1,138 @@
-"""The table as one HTML page that needs nothing else: numbers, curves, examples, and how it was run."""
+"""The table as an HTML page: sorted, drawn, and question by question.
+
+The page holds the table and its scripts; questions, maps and pictures lie in the folder `report/` beside it and are loaded when somebody
+looks at them, by elements `script` and `img`, which work from a disk too. Without scripts it shows the whole table.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from html import escape
+from importlib.resources import files
+from string import Template
 from typing import Any
 
-from xai.base.uri import data_uri
-from xai.bench.perturb.report.examples import select_examples
+from xai.bench.measures.truth import SIZES
+from xai.bench.perturb.report.columns import Group, Shown, table_groups
 from xai.bench.perturb.report.measures import headings, known_groups, power_sentence, remarks, table_rows
 from xai.bench.perturb.report.published import published_figures
+from xai.bench.perturb.report.scores import AUC_WEIGHTS
 from xai.bench.perturb.report.table import verdict
+from xai.bench.perturb.request import FLOOR
+from xai.runtime.show.document import asset, script_json
 from xai.runtime.show.scale import legend
+from xai.runtime.show.theme import painting
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; max-width: 1080px; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
-.wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
-th:first-child, td:first-child { text-align: left } .floor td { color: #666; border-top: 2px solid #bbb }
-.small, .interval { color: #666; font-size: .85em } .best { font-weight: 650 }
-img { max-width: 100% } .example { border-top: 1px solid #ddd; padding: .8rem 0 }
-.maps { display: flex; flex-wrap: wrap; gap: .7rem } figure { margin: 0; width: 164px } figcaption { font-size: .72rem; line-height: 1.3 }
-figcaption span { display: inline-block; width: 50%; white-space: nowrap }
-.settings th, .settings td { white-space: normal; overflow-wrap: anywhere; text-align: left }
-.settings td:first-child { white-space: nowrap }
-.further { font-size: .8em } .further th { white-space: normal } .further th, .further td { padding: .3rem .4rem }
-.further .interval { display: block }
-"""
+_SCRIPTS = "load.js", "measures.js", "charts.js", "list.js", "question.js", "start.js"
+"""One script, in this order, behind the explanation page's way to paint."""
 
 
-def table_page(table: Mapping[str, Any], curves: bytes, examples: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
-    """Write the page from `table.json`'s content, the curves' PNG, examples and what is noted about versions and machine."""
+def table_page(table: Mapping[str, Any], about: Mapping[str, Any], browsable: bool) -> str:
+    """Write the page from `table.json`'s content and what is noted about versions and machine.
+
+    `browsable` says whether the folder beside the page holds the run's questions.
+    """
     panels = list(table["tests"])
     settings = table["settings"]
-    best, worst = select_examples(examples)
+    groups = table_groups(table)
     title = f"Perturbation test: {table['questions']:,} questions of {settings['data']}"
-    return "\n".join(
-        [
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>',
-            '<meta name="viewport" content="width=device-width">',
-            f"<style>{_STYLE}</style><h1>{escape(title)}</h1>",
-            "<p>Tokens are removed in order of relevance and the model answers again. Shown is the area under the accuracy over the "
-            "removed fraction, in percent, with 95 % intervals over images. Removing the most relevant first (+) should cost "
-            f"much: lower is better. Removing the least relevant first (-) should cost little: higher is better. With nothing removed "
-            f"the model scores {_mean(table['accuracy'])}.</p>",
-            _main(table, panels),
-            _published_note(settings),
-            _verdicts(table, panels),
-            f'<h2>Curves</h2>{_published_curves(table)}<img alt="Accuracy against removed fraction" src="{data_uri("image/png", curves)}">',
-            "<h2>Further measures</h2>",
-            _further(table),
-            _remarks(table),
-            *map(_measure, table.get("measures", {}).values()),
-            "<h2>Best explained</h2>",
-            '<p class="small">Beneath each map the areas of this question alone. Mean gain: its minus tests less its plus tests. '
-            f"{escape(legend('dark', 'bright', 'grey'))}</p>",
-            "\n".join(map(_example, best)) or "<p>None.</p>",
-            "<h2>Worst explained</h2>",
-            "\n".join(map(_example, worst)) or "<p>None.</p>",
-            "<h2>How it was run</h2>",
-            _table(("what", "value"), ((name, _text(value)) for name, value in (*settings.items(), *about.items())), "settings"),
-            "</html>\n",
-        ]
+    setup = {
+        "paint": painting(),
+        "floor": FLOOR,
+        "browsable": browsable,
+        "weights": AUC_WEIGHTS.tolist(),
+        "steps": table["steps"],
+        "sizes": SIZES,
+        "groups": [group.content() for group in groups],
+        "curves": {row["method"]: row["curves"] for row in table["methods"]},
+        "published_curves": {row["method"]: row["published_curves"] for row in table["methods"] if "published_curves" in row},
+    }
+    return Template(_own("report.html")).substitute(
+        policy=_policy(),
+        title=escape(title),
+        style=_style(),
+        script=_script(),
+        counts=f"{table['questions']:,} questions on {table['images']:,} images",
+        accuracy=_mean(table["accuracy"]),
+        groups=_choices(groups),
+        table=_measures(groups, [row["method"] for row in table["methods"]]),
+        published=_published_note(settings),
+        verdicts=_verdicts(table, panels),
+        notes=_notes(table),
+        remarks=_remarks(table),
+        legend=escape(legend("dark", "bright", "grey")),
+        run=_table(("what", "value"), ((escape(name), _text(value)) for name, value in (*settings.items(), *about.items()))),
+        setup=script_json(setup),
     )
 
 
-def _main(table: Mapping[str, Any], panels: Sequence[str]) -> str:
-    best = {panel: verdict(table, panel).best for panel in panels}
+@cache
+def _policy() -> str:
+    """Let nothing run or load but what this page is made of and what lies beside it."""
+    script, style = (f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'" for part in (_script(), _style()))
+    return (
+        f"default-src 'none'; img-src 'self' file: data:; script-src 'self' file: {script}; style-src-elem {style}; "
+        "style-src-attr 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    )
 
-    def cell(row: Mapping[str, Any], panel: str) -> str:
-        value, published = row["auc"][panel], (row["published"] or {}).get(panel)
-        mark = ' class="best"' if best[panel] == row["method"] else ""
-        beside = f'<br><span class="small">{published:.2f}</span>' if published is not None else ""
-        return f"<span{mark}>{value['mean']:.2f}</span> {_range(value)}{beside}"
 
-    heads = ("method", *(f"{panel} {'↓' if panel.endswith('+') else '↑'}" for panel in panels))
-    return _table(heads, ((escape(row["method"]), *(cell(row, panel) for panel in panels)) for row in table["methods"]), "main")
+@cache
+def _script() -> str:
+    return "\n" + asset("paint.js") + "".join(map(_own, _SCRIPTS))
+
+
+@cache
+def _style() -> str:
+    return asset("page.css") + _own("report.css")
+
+
+def _own(name: str) -> str:
+    return (files("xai.bench.perturb.report") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _choices(groups: Sequence[Group]) -> str:
+    """Write a box to check for each group of columns; the first is shown at once."""
+    return "".join(
+        f'<label class="choice"><input type="checkbox" value="{i}"{" checked" if i == 0 else ""}> {escape(group.title)}</label>'
+        for i, group in enumerate(groups)
+    )
+
+
+def _measures(groups: Sequence[Group], methods: Sequence[str]) -> str:
+    """Write the table of all measures, a row a method."""
+    columns = [(i, column) for i, group in enumerate(groups) for column in group.columns]
+    spans = "".join(
+        f'<th scope="colgroup" colspan="{len(g.columns)}" data-group="{i}">{escape(g.title)}</th>' for i, g in enumerate(groups)
+    )
+    arrows = {"higher": " ↑", "lower": " ↓", None: ""}
+    heads = "".join(
+        f'<th scope="col" data-group="{i}" data-better="{column.better or ""}">{escape(column.name)}{arrows[column.better]}</th>'
+        for i, column in columns
+    )
+    rows = "".join(
+        f'<tr data-method="{escape(method)}"{" class=floor" if method == FLOOR else ""}><th scope="row">{escape(method)}</th>'
+        f"{''.join(_cell(i, column, method) for i, column in columns)}</tr>"
+        for method in methods
+    )
+    return (
+        '<div class="wide" tabindex="0" role="region" aria-label="Measures of every method"><table id="measures">'
+        f'<thead><tr><td></td>{spans}</tr><tr><th scope="col">method</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _cell(group: int, column: Shown, method: str) -> str:
+    value = column.values[method]
+    if value["mean"] is None:
+        return f'<td data-group="{group}">-</td>'
+    mark = ' class="best"' if column.best == method else ""
+    interval = _range(value, column.digits - 1)
+    beside = f'<br><span class="quiet">{column.published[method]:.2f}</span>' if method in column.published else ""
+    number = f"{value['mean']:.{column.digits}f}"
+    return f'<td data-group="{group}" data-value="{value["mean"]}"><span{mark}>{number}</span>{interval}{beside}</td>'
 
 
 def _published_note(settings: Mapping[str, Any]) -> str:
@@ -85,95 +140,66 @@ def _published_note(settings: Mapping[str, Any]) -> str:
     if figures is None:
         return ""
     remark = f"; {figures.remark}" if figures.remark else ""
-    return f'<p class="small">Small numbers: published for {escape(figures.what + remark)}.</p>'
-
-
-def _published_curves(table: Mapping[str, Any]) -> str:
-    """What dotted lines are, where there are any."""
-    if not any("published_curves" in row for row in table["methods"]):
-        return ""
-    figures = published_figures(table["settings"])
-    assert figures is not None
-    return f'<p class="small">Dotted: published for {escape(figures.what)}.</p>'
+    dotted = " Dotted curves: the same." if figures.curves else ""
+    return f'<p class="quiet">Small numbers beneath ours: published for {escape(figures.what + remark)}.{dotted}</p>'
 
 
 def _verdicts(table: Mapping[str, Any], panels: Sequence[str]) -> str:
     if len(table["methods"]) == 1:
-        return ""
+        return "<p>There is one method, and nothing to compare it with.</p>"
     items = []
     for panel in panels:
         found = verdict(table, panel)
         tied = f"not told apart from {', '.join(found.tied)}" if found.tied else "ahead of every other"
-        floor = f"not shown to beat random: {', '.join(found.no_better)}" if found.no_better else "all beat random"
+        floor = f"not shown to beat {FLOOR}: {', '.join(found.no_better)}" if found.no_better else f"all beat {FLOOR}"
         items.append(f"<li>{escape(panel)}: <b>{escape(found.best)}</b> is best, {escape(tied)}; {escape(floor)}.</li>")
-    return f"<h2>What the paired tests say</h2><ul>{''.join(items)}</ul>"
+    return f"<ul>{''.join(items)}</ul>"
 
 
-def _further(table: Mapping[str, Any]) -> str:
-    modalities = list(table["methods"][0]["area_between"])
-    panels = list(table["tests"])
-    heads = ["method", *(f"{m}: area between" for m in modalities), *(f"{p} probability" for p in panels), "pointing", "energy"]
-    rows = (
-        [
-            escape(row["method"]),
-            *(_mean(row["area_between"][m]) for m in modalities),
-            *(f"{row['probability'][p]:.2f}" for p in panels),
-            _mean(row["pointing"]),
-            _mean(row["energy"]),
-        ]
-        for row in table["methods"]
-    )
-    return _table(heads, rows, "further")
-
-
-def _measure(table: Mapping[str, Any]) -> str:
-    """One further measure as `table.md` has it."""
-    said = [f"{name}: {power_sentence(power)}" for name, power in table["power"].items() if power]
-    notes = "<br>".join(map(escape, [*remarks(table), *said]))
-    tables = "".join(
-        _table(headings(table, group), ([escape(cell) for cell in row] for row in table_rows(table, group)), "further")
-        for group in known_groups(table)
-    )
-    return f'<h3>{escape(table["title"])}</h3>{tables}<p class="small">{notes}</p>'
+def _notes(table: Mapping[str, Any]) -> str:
+    """Write what the columns of the further measures do not hold: what a star means, power, and measures that are of no method."""
+    found = []
+    for measure in table.get("measures", {}).values():
+        said = [*remarks(measure), *(f"{name}: {power_sentence(power)}" for name, power in measure["power"].items() if power)]
+        lone = ""
+        if len(measure["rows"]) != len(table["methods"]):
+            lone = "".join(
+                _table(headings(measure, group), ([escape(cell) for cell in row] for row in table_rows(measure, group)))
+                for group in known_groups(measure)
+            )
+        if said or lone:
+            found.append(f'<h3>{escape(measure["title"])}</h3>{lone}<p class="quiet">{"<br>".join(map(escape, said))}</p>')
+    return "".join(found)
 
 
 def _remarks(table: Mapping[str, Any]) -> str:
     notes = [
-        f"Pointing game and energy: {table['regions']:,} questions whose true region is known.",
+        f"The true region is known of {table['regions']:,} questions.",
         f"{table['skipped']:,} questions could not be used.",
         f"{table['unknown_labels']:,} questions have no true answer that the model can give: they score 0.",
     ]
-    notes += [f"{name}: {count:,} graphs." for name, count in table["solver"].items()]
-    return f'<p class="small">{"<br>".join(map(escape, notes))}</p>'
-
-
-def _example(example: Mapping[str, Any]) -> str:
-    wanted = ", ".join(f"{answer} ({score:g})" for answer, score in example["label"].items())
-    figures = [f'<figure><img alt="" src="{escape(example["picture"])}"><figcaption>{escape(example["image"])}</figcaption></figure>']
-    for name, uri in example["maps"].items():
-        numbers = "".join(f"<span>{escape(panel)} {value:g}</span>" for panel, value in example["auc"][name].items())
-        figures.append(f'<figure><img alt="" src="{escape(uri)}"><figcaption><b>{escape(name)}</b><br>{numbers}</figcaption></figure>')
-    return (
-        f'<div class="example"><p><b>{escape(example["question"])}</b> {escape(example["answer"])} '
-        f'<span class="small">true: {escape(wanted)}; question {escape(example["question_id"])}, '
-        f'mean gain {example["merit"]:.1f}</span></p><div class="maps">{"".join(figures)}</div></div>'
-    )
+    if table["solver"]:
+        counted = ", ".join(f"{name} ({count:,})" for name, count in table["solver"].items())
+        notes.append(f"Graphs without a simple solution: {counted}.")
+    return f'<p class="quiet">{"<br>".join(map(escape, notes))}</p>'
 
 
 def _mean(value: Mapping[str, float | None]) -> str:
-    return "-" if value["mean"] is None else f"{value['mean']:.2f} {_range(value)}"
+    return "-" if value["mean"] is None else f"{value['mean']:.2f} %{_range(value, 1)}"
 
 
-def _range(value: Mapping[str, float | None]) -> str:
-    return "" if value["low"] is None else f'<span class="interval">[{value["low"]:.1f}, {value["high"]:.1f}]</span>'
+def _range(value: Mapping[str, float | None], digits: int) -> str:
+    if value["low"] is None:
+        return ""
+    return f' <span class="interval">[{value["low"]:.{digits}f}, {value["high"]:.{digits}f}]</span>'
 
 
 def _text(value: Any) -> str:
     return escape(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], name: str) -> str:
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """Cells are HTML already."""
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table class="{name}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="wide"><table class="settings"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

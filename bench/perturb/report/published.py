@@ -52,6 +52,10 @@ _FIGURES: dict[str, Callable[[], Figures]] = {"meter": _meter, "lxmert": _lxmert
 
 _UNNAMED = "meter"
 """The family of settings that name none: models that take squares."""
+PUBLISHED_SIDE = 576
+"""Pixels of the squares that the published METER takes."""
+PUBLISHED_QUESTIONS = "78bb99609ef4c89f1dbf0a347331ecea6e3c08aea1ae0d97e36cd7f78e9a75a1"
+"""`data_sha256` of a run of all the published questions in the published order."""
 
 
 @functools.cache
@@ -60,5 +64,12 @@ def _figures(family: str) -> Figures | None:
 
 
 def published_figures(settings: Mapping[str, Any]) -> Figures | None:
-    """What was published of the family that a run's settings name; None where nothing was."""
-    return _figures(settings.get("family", _UNNAMED))
+    """What was published of the network that a run's settings name on the questions that they name.
+
+    None where nothing was, and of other questions, fewer of them or another size of picture: figures of something else would be read as
+    something to reach.
+    """
+    family = settings.get("family", _UNNAMED)
+    if settings["data_sha256"] != PUBLISHED_QUESTIONS or (family == "meter" and settings.get("image_size") != PUBLISHED_SIDE):
+        return None
+    return _figures(family)

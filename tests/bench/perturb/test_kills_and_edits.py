@@ -30,7 +30,7 @@ from xai.bench.perturb import run as run_module
 from xai.bench.perturb.answering import Measured, PreparedQuestion, run_chunk
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.report.table import build_table
-from xai.bench.perturb.report.write import folder_scores
+from xai.bench.perturb.report.write import read_results
 from xai.bench.perturb.request import (
     Chunk,
     Request,
@@ -115,7 +115,7 @@ class Bench:
             os._exit(code)
 
     def table(self, folder: RunFolder) -> bytes:
-        return json_bytes(build_table(folder_scores(folder), folder.read_record().settings))
+        return json_bytes(build_table(read_results(folder).scores, folder.read_record().settings))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from xai.bench.data.datasets import load_samples
 from xai.bench.data.sample import by_image
 from xai.bench.perturb.plan import MODALITIES, STEPS, published_counts
-from xai.bench.perturb.report.published import published_figures
 from xai.bench.perturb.report.scores import PANELS
 from xai.cli import main
 from xai.runtime.methods import METHODS
@@ -30,7 +30,7 @@ from xai.runtime.methods import METHODS
 pytestmark = pytest.mark.filterwarnings("default:.*left out:UserWarning")  # the command shows it; here it is no failure
 
 VALID = Path(__file__).parents[4] / "shared" / "vqa" / "valid.json"
-FILES = {"run.json", "results.jsonl", "table.json", "table.md", "curves.png", "report.html", "examples.json", "status.json"}
+FILES = {"run.json", "results.jsonl", "table.json", "table.md", "curves.png", "report.html", "report", "status.json"}
 REFERENCE = {m.name: m.reference_name for m in METHODS.values()}
 UNPUBLISHED = {"random", "joint-rollout", "joint-relevance-maps"}
 
@@ -66,7 +66,11 @@ def lines_of(folder: Path) -> list[dict]:
 
 
 def outputs_of(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in ("results.jsonl", "table.json", "table.md", "curves.png", "report.html")}
+    """Everything that a run writes and that does not say when and where, by name; what the report loads included."""
+    names = ["results.jsonl", "table.json", "table.md", "curves.png", "report.html"]
+    loaded = [str(path.relative_to(folder)) for path in sorted((folder / "report").rglob("*")) if path.is_file()]
+    assert loaded
+    return {name: (folder / name).read_bytes() for name in [*names, *loaded]}
 
 
 def refused(result, message: str) -> None:
@@ -126,14 +130,13 @@ def test_every_output_is_written_and_says_the_same(run, tiny, tmp_path) -> None:
     text = (out / "table.md").read_text()
     assert result.stdout == text
     rows = {line.split(" | ")[0].removeprefix("| "): line.rstrip(" |").split(" | ") for line in text.splitlines()[2:15]}
-    published = published_figures({}).areas
     for row in table["methods"]:
         assert rows[row["method"]][1].startswith(f"{row['auc']['image+']['mean']:.2f} [")
-        assert rows[row["method"]][2::2] == ([f"{v:.2f}" for v in published.get(row["method"], {}).values()] or ["-"] * 4)
+        assert len(rows[row["method"]]) == 5  # no published figures stand beside those of another model
     with Image.open(out / "curves.png") as picture:
         assert min(picture.size) > 600
     page = (out / "report.html").read_text()
-    assert "://" not in page
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)
     assert table["settings"]["model"]["sha256"] in page
     assert run("-o", "out2", "--json").stdout == (out / "table.json").read_text().replace('"out"', '"out2"')
 
@@ -155,7 +158,7 @@ def test_killed_anywhere_resumed_and_sharded_it_gives_the_same_bytes(run, tiny, 
     whole = outputs_of(tmp_path / "whole")
 
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
-    for name in FILES - {"run.json", "results.jsonl"}:
+    for name in FILES - {"run.json", "results.jsonl", "report"}:
         (tmp_path / "cut" / name).unlink()
     os.truncate(tmp_path / "cut" / "results.jsonl", len(whole["results.jsonl"]) * 3 // 5)
     refused(run("-o", "cut", *options, data="many"), "go on with --resume")
@@ -290,24 +293,20 @@ def test_two_at_a_time_in_one_folder_are_one(run, tiny, tmp_path) -> None:
 def test_merge_takes_no_altered_file_and_leaves_nothing(run, tmp_path) -> None:
     for i in (1, 2):
         assert run("-o", f"shard{i}", "--methods", "dsmi", "--batch", 1, "--shard", f"{i}/2").exit_code == 0
-    examples = json.loads((tmp_path / "shard1" / "examples.json").read_text())
-    good = {name: (tmp_path / "shard1" / name).read_bytes() for name in ("examples.json", "results.jsonl")}
-
-    def without(name: str) -> dict:
-        return {"examples": [{n: v for n, v in e.items() if n != name} for e in examples["examples"]]} | {"check": examples["check"]}
-
+    maps = "report/maps/000000.js"
+    good = {name: (tmp_path / "shard1" / name).read_bytes() for name in (maps, "results.jsonl")}
+    whole = good[maps].decode()
     for name, content, message in (
-        ("examples.json", json.dumps(3), "examples.json is an integer, not an object"),
-        ("examples.json", json.dumps(without("label")), "'label' is missing"),
-        ("examples.json", json.dumps(without("index")), "'index' is missing"),
-        ("examples.json", json.dumps(examples).replace('"answer": "', '"answer": "x'), "'check' does not fit the rest"),
-        ("examples.json", json.dumps(examples).replace("data:image/jpeg;base64,", "data:image/jpeg;base64,<"), "is not a picture"),
-        ("examples.json", None, "examples.json cannot be read"),
+        (maps, "3", "000000.js is not a file of maps"),
+        (maps, whole[:-1], "000000.js is not a file of maps, or not its whole"),
+        (maps, whole.replace('"text"', '"test"', 1), "'text' is missing"),
+        (maps, whole.replace('"text": "', '"text": "x', 1), "'check' does not fit the rest"),
+        (maps, whole.replace('"index": 0', '"index": 1', 1), "'check' does not fit the rest"),
         ("results.jsonl", good["results.jsonl"].decode() + good["results.jsonl"].decode(), "is one too many"),
         ("results.jsonl", good["results.jsonl"].decode().replace(" 0.", " 0.1", 1), "'check' does not fit the rest"),
     ):
         path = tmp_path / "shard1" / name
-        path.unlink() if content is None else path.write_text(content)
+        path.write_text(content)
         refused(CliRunner().invoke(main, ["bench", "merge", "shard1", "shard2", "-o", "merged"]), message)
         path.write_bytes(good[name])
         assert {file.name for file in tmp_path.iterdir()} == {"data", "shard1", "shard2"}
@@ -405,7 +404,7 @@ def test_easy_vqa_runs(run, tmp_path) -> None:
 
 
 def test_measuring_and_drawing_import_no_torch(tmp_path) -> None:
-    modules = ("run", "result_lines", "report.write", "report.curves", "report.examples")
+    modules = ("run", "result_lines", "report.write", "report.curves", "report.html")
     code = f"import sys, {', '.join(f'xai.bench.perturb.{m}' for m in modules)}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout == "False\n"
 

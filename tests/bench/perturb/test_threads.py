@@ -10,7 +10,7 @@ from xai.bench.data.datasets import load_samples
 from xai.bench.data.sample import by_image
 from xai.bench.perturb.memory import session_memory
 from xai.bench.perturb.request import Chunk, Request, table_methods
-from xai.bench.perturb.run import chunk_lines
+from xai.bench.perturb.run import measure_chunk
 
 
 def test_the_lines_do_not_depend_on_threads() -> None:
@@ -18,10 +18,10 @@ def test_the_lines_do_not_depend_on_threads() -> None:
         if not any(pool["user_api"] == "blas" and pool["num_threads"] == 2 for pool in threadpool_info()):
             pytest.skip("NumPy's products cannot be given two threads here")
     explainer = xai.load("demo")
-    request = Request(table_methods(["dsmi", "dsmi-grad"]), session_memory(explainer.session, 2**30), 8)
+    request = Request(table_methods(["dsmi", "dsmi-grad"]), session_memory(explainer.session, 2**30), 8, shown=8)
     samples = by_image(load_samples("scenes", 8))
     found = []
     for threads in (1, 2):
         with threadpool_limits(threads, "blas"):
-            found.append(chunk_lines(explainer, samples, request, Chunk(0, 8), skip_broken=False))
+            found.append(measure_chunk(explainer, samples, request, Chunk(0, 8), skip_broken=False))
     assert found[0] == found[1]

@@ -10,6 +10,7 @@ from typing import Any
 
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.request import Chunk
+from xai.bench.perturb.run import ChunkResults
 from xai.bench.workers.crew import Ended, Finished, Ready, Refused, Report, Task
 from xai.bench.workers.state import Board, State
 
@@ -23,6 +24,11 @@ def sample(index: int) -> Sample:
 
 def lines_of(chunk: Chunk) -> list[dict[str, Any]]:
     return [{"index": index} for index in range(*chunk)]
+
+
+def results_of(chunk: Chunk) -> ChunkResults:
+    """What a worker sends of a chunk, with a file of the report."""
+    return ChunkResults(lines_of(chunk), {f"maps/{chunk.start:06d}.js": b"maps"})
 
 
 def board(path, questions: int) -> Board:
@@ -69,7 +75,7 @@ class ScriptedCrew:
         self.idle.add(place)
         if kind is Refused:
             return Refused(place, f"cannot measure {key}")
-        return Finished(place, lines_of(task.chunk)) if task else Ready(place, f"process {place}")
+        return Finished(place, results_of(task.chunk)) if task else Ready(place, f"process {place}")
 
     def __enter__(self) -> ScriptedCrew:
         return self

@@ -89,7 +89,8 @@ def results(output: Path) -> bytes:
 
 def outputs(output: Path) -> dict[str, bytes]:
     """Every file that must not depend on who measured."""
-    return {path.name: path.read_bytes() for path in output.iterdir() if path.name != "status.json"}
+    files = (path for path in output.rglob("*") if path.is_file() and path.name != "status.json")
+    return {str(path.relative_to(output)): path.read_bytes() for path in files}
 
 
 def drafts(output: Path) -> list[str]:

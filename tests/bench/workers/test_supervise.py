@@ -11,7 +11,7 @@ from xai.base.errors import XaiError
 from xai.bench.perturb.request import Chunk
 from xai.bench.workers.crew import Ended, Excerpt, Finished, Refused
 from xai.bench.workers.supervise import AHEAD, MOST_DEATHS, Supervisor
-from xai.tests.bench.workers.crews import ScriptedCrew, board, lines_of, sample
+from xai.tests.bench.workers.crews import ScriptedCrew, board, results_of, sample
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -48,7 +48,7 @@ def test_whoever_ends_whenever_every_chunk_comes_once_and_in_order(folder, sizes
         found.append(lines)
         latest = max(chunks.index(chunk) for chunk in crew.begun)
         assert latest <= number + AHEAD * places
-    assert found == [lines_of(chunk) for chunk in chunks]
+    assert found == [results_of(chunk) for chunk in chunks]
     assert crew.left
     state = supervisor.board.state
     assert sum(worker.chunks for worker in state.workers) == len(chunks)
@@ -65,7 +65,7 @@ def test_all_before_a_chunk_that_cannot_be_measured_is_given_and_nothing_after(f
     with pytest.raises(XaiError, match="cannot measure"):
         for lines in supervised(crew, chunks, folder).measure(chunks):
             found.append(lines)
-    assert found == [lines_of(chunk) for chunk in chunks[: chunks.index(bad)]]
+    assert found == [results_of(chunk) for chunk in chunks[: chunks.index(bad)]]
     assert crew.left
 
 
@@ -77,7 +77,7 @@ def test_a_chunk_that_ends_three_workers_ends_the_run_and_is_named(folder, caplo
         for lines in supervisor.measure(chunks):
             found.append(lines)
     assert "--resume" in str(caught.value)
-    assert found == [lines_of(chunk) for chunk in chunks[:2]]
+    assert found == [results_of(chunk) for chunk in chunks[:2]]
     assert crew.begun.count((4, 6)) == MOST_DEATHS
     assert [retry.chunk for retry in supervisor.board.state.retries] == [(4, 6)] * 2
     assert sum("another one takes questions 4 to 5" in record.getMessage() for record in caplog.records) == 2
@@ -105,7 +105,7 @@ def test_a_place_where_no_worker_can_be_kept_is_left_to_the_others(folder) -> No
             return super()._report(place, task)
 
     crew = OneIsTooMany(2, lambda *_: Finished, Random(0))
-    assert list(supervised(crew, chunks, folder).measure(chunks)) == [lines_of(chunk) for chunk in chunks]
+    assert list(supervised(crew, chunks, folder).measure(chunks)) == [results_of(chunk) for chunk in chunks]
     assert crew.tries["second"] == MOST_DEATHS
 
 

@@ -19,6 +19,7 @@ from random import Random
 
 import click
 
+from xai.base.errors import XaiError
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.request import Chunk
 from xai.bench.perturb.run import ChunkResults
@@ -67,6 +68,7 @@ class Simulated:
     clock: float = 0.0
     busy: float = 0.0
     ended: int = 0
+    resumed: int = 0
     _events: list[tuple[float, int, bool]] = field(default_factory=list)
     """When, where, and whether the worker dies then."""
     _tasks: dict[int, Task | None] = field(default_factory=dict)
@@ -100,7 +102,9 @@ class Simulated:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave nothing: there is nothing."""
+        """End all workers."""
+        self._events.clear()
+        self._tasks.clear()
 
 
 def plan(questions: int, chunk: int, workers: int, seconds: float, weather: Weather, folder: Path) -> Simulated:
@@ -109,8 +113,15 @@ def plan(questions: int, chunk: int, workers: int, seconds: float, weather: Weat
     crew = Simulated(min(workers, len(chunks)), seconds, weather, Random(workers))
     nobody = [Sample("", "", "", {}, Path)] * questions
     board = Board(folder / "status.json", State(questions), lambda *_: None)
-    for _, done in zip(Supervisor(crew, nobody, board).measure(chunks), chunks, strict=True):
-        crew.clock += weather.writing + weather.writing_question * (done.stop - done.start)
+    while chunks:
+        done = 0
+        try:
+            for _ in Supervisor(crew, nobody, board).measure(chunks):
+                crew.clock += weather.writing + weather.writing_question * (chunks[done].stop - chunks[done].start)
+                done += 1
+        except XaiError:  # three died by chance on one chunk: somebody types --resume
+            crew.resumed += 1
+        chunks = chunks[done:]
     return crew
 
 
@@ -121,7 +132,8 @@ def rows(questions: int, chunk: int, seconds: float, weather: Weather, folder: P
         found = plan(questions, chunk, workers, seconds, weather, folder)
         speedup = alone / found.clock
         share = found.busy / (found.clock * workers)
-        yield f"| {workers} | {found.clock / 3600:.3f} | {speedup:.1f} | {speedup / workers:.0%} | {share:.0%} | {found.ended} |"
+        counted = f"{found.ended} | {found.resumed}"
+        yield f"| {workers} | {found.clock / 3600:.3f} | {speedup:.1f} | {speedup / workers:.0%} | {share:.0%} | {counted} |"
 
 
 @click.command()
@@ -134,7 +146,7 @@ def main(questions: str | None) -> None:
             for (name, seconds), chunk in product(SPEEDS.items(), sizes):
                 if questions in (None, str(count)):
                     click.echo(f"\n{count:,} questions, {name}, chunks of {chunk}\n")
-                    click.echo("| workers | hours | speed-up | efficiency | busy | died |\n|---|---|---|---|---|---|")
+                    click.echo("| workers | hours | speed-up | efficiency | busy | died | resumed |\n|---|---|---|---|---|---|---|")
                     for row in rows(count, chunk, seconds, Weather(), Path(folder)):
                         click.echo(row)
 

@@ -49,6 +49,18 @@ def whole(tmp_path_factory) -> Path:
     return folder
 
 
+LONGER = ["--samples", "120"]
+"""So that a run does not end before it is disturbed."""
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory) -> Path:
+    """The same with more questions."""
+    folder = tmp_path_factory.mktemp("longer") / "out"
+    run(folder, *LONGER)
+    return folder
+
+
 @pytest.mark.parametrize("workers", ["1", "3", "auto"])
 def test_any_number_of_workers_gives_the_same_files(whole, tmp_path, workers) -> None:
     said = run(tmp_path / "out", "--workers", workers)
@@ -75,9 +87,9 @@ def test_a_killed_worker_costs_its_chunk_and_the_end_says_so(whole, tmp_path) ->
     assert "Traceback" not in errors
 
 
-def test_workers_end_with_a_driver_that_is_killed_and_resume_goes_on(whole, tmp_path) -> None:
+def test_workers_end_with_a_driver_that_is_killed_and_resume_goes_on(longer, tmp_path) -> None:
     out = tmp_path / "out"
-    process = begin(out, "--workers", "2", "--threads", "2")
+    process = begin(out, *LONGER, "--workers", "2", "--threads", "2")
     wait_for(lambda: state(out)["done"] >= 2, process)
     started = children(process.pid)
     assert started
@@ -88,16 +100,16 @@ def test_workers_end_with_a_driver_that_is_killed_and_resume_goes_on(whole, tmp_
     assert "ended without a word" in said.output, said.output
     assert "go on with --resume" in said.output
     (out / ".xai-0123456789abcdef").touch()  # as a kill may leave
-    run(out, "--workers", "3", "--resume")
-    assert outputs(out) == outputs(whole)
+    run(out, *LONGER, "--workers", "3", "--resume")
+    assert outputs(out) == outputs(longer)
     assert drafts(out) == []
-    run(out, "--resume")  # nothing is left to do, and nobody is started for it
-    assert outputs(out) == outputs(whole)
+    run(out, *LONGER, "--resume")  # nothing is left to do, and nobody is started for it
+    assert outputs(out) == outputs(longer)
 
 
-def test_ctrl_c_ends_all_and_says_how_to_go_on(whole, tmp_path) -> None:
+def test_ctrl_c_ends_all_and_says_how_to_go_on(longer, tmp_path) -> None:
     out = tmp_path / "out"
-    process = begin(out, "--workers", "2", start_new_session=True)
+    process = begin(out, *LONGER, "--workers", "2", start_new_session=True)
     wait_for(lambda: state(out)["done"] >= 2, process)
     started = children(process.pid)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
@@ -107,8 +119,8 @@ def test_ctrl_c_ends_all_and_says_how_to_go_on(whole, tmp_path) -> None:
     assert "Traceback" not in errors
     assert not any(map(alive, started))
     assert state(out)["state"] == "stopped"
-    run(out, "--workers", "2", "--resume")
-    assert outputs(out) == outputs(whole)
+    run(out, *LONGER, "--workers", "2", "--resume")
+    assert outputs(out) == outputs(longer)
 
 
 @pytest.mark.parametrize(("browse", "full"), [("0", "results.jsonl"), ("12", ".jpg")])

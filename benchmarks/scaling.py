@@ -20,6 +20,7 @@ import click
 
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.request import Chunk
+from xai.bench.perturb.run import ChunkResults
 from xai.bench.workers.crew import Ended, Finished, Ready, Report, Task
 from xai.bench.workers.state import Board, State
 from xai.bench.workers.supervise import Supervisor
@@ -91,7 +92,7 @@ class Simulated:
         if dies:
             self.ended += 1
             return [Ended(place, "simulated")]
-        return [Finished(place, []) if task else Ready(place, "simulated")]
+        return [Finished(place, ChunkResults([], {})) if task else Ready(place, "simulated")]
 
     def __enter__(self) -> Simulated:
         return self

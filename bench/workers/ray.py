@@ -75,7 +75,7 @@ class Actor:
     def measure(self, task: Task) -> Report:
         """Measure one chunk."""
         try:
-            return Finished(self.opening.place, self.opening.measuring.lines(self.explainer, task))
+            return Finished(self.opening.place, self.opening.measuring.results(self.explainer, task))
         except XaiError as error:
             return Refused(self.opening.place, str(error))
 

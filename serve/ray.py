@@ -2,6 +2,8 @@
 
     serve run xai.serve.ray:app models=meter=/shared/meter replicas=1-8 num_cpus=4
 
+with RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=xai.serve.ray:middlewares in the environment that Ray is begun in.
+
 Each replica is what one process of `xai serve` is: the models, their queues and batches, the same routes (docs/serve.md, Ray Serve).
 """
 
@@ -14,10 +16,14 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xai.base.errors import BadInput
 from xai.models.load import ModelOptions
 from xai.serve.app import build
+from xai.serve.errors import unavailable
 from xai.serve.lifecycle import Life
 from xai.serve.settings import Settings, read_keys
 
@@ -62,6 +68,37 @@ def app(arguments: Mapping[str, str]) -> serve.Application:
         ray_actor_options=resources,
     )
     return deployment(Xai).bind()
+
+
+class _Gone:
+    """Says 503 of a request whose replica ended while it had it, where Ray Serve's proxy says 500: the same request may be sent again.
+
+    What the application itself answers has an `X-Request-Id`.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        lost = False
+
+        async def send_other(message: Message) -> None:
+            nonlocal lost
+            if message["type"] == "http.response.start":
+                lost = message["status"] == 500 and "x-request-id" not in Headers(scope=message)
+            if not lost:
+                await send(message)
+
+        await self.app(scope, receive, send_other)
+        if lost:
+            gone = unavailable("gone", "the replica that had this request ended: send it again")
+            await gone.response()(scope, receive, send)
+
+
+def middlewares() -> list[Middleware]:
+    """Give Ray Serve's proxy what it passes requests through (RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH)."""
+    return [Middleware(_Gone)]
 
 
 def _models(text: str) -> dict[str, str]:

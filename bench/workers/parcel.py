@@ -45,8 +45,13 @@ def pack(model: ModelOptions) -> tuple[Label, Files]:
     for name, content in files.items():
         digest.update(f"{name} {sha256(content).hexdigest()}\n".encode(errors="surrogateescape"))
     inside = {option: Path(option, path.name) for option, path in paths.items()}
-    texts = {option: path if option == "answers" else str(path) for option, path in inside.items()}
-    return Label(digest.hexdigest(), replace(model, **texts), tuple(paths)), files
+    return Label(digest.hexdigest(), _with_paths(model, inside), tuple(paths)), files
+
+
+def _with_paths(model: ModelOptions, paths: Mapping[str, Path]) -> ModelOptions:
+    """The options with these in place of their own paths, by option."""
+    tokenizer = str(paths["tokenizer"]) if "tokenizer" in paths else model.tokenizer
+    return replace(model, model=str(paths.get("model", model.model)), tokenizer=tokenizer, answers=paths.get("answers", model.answers))
 
 
 def _read(file: Path) -> bytes:
@@ -76,5 +81,4 @@ def unpack(label: Label, fetch: Callable[[], Files]) -> ModelOptions:
                 draft.rename(target)
     except OSError as error:
         raise XaiError(f"the model cannot be kept in {cache}: {error.strerror}; let XDG_CACHE_HOME name another folder there") from error
-    paths = {option: target / getattr(label.model, option) for option in label.options}
-    return replace(label.model, **{option: path if option == "answers" else str(path) for option, path in paths.items()})
+    return _with_paths(label.model, {option: target / getattr(label.model, option) for option in label.options})

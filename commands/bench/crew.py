@@ -59,8 +59,11 @@ class CrewOptions:
             return RayCrew(self.ray, model, measuring, max(1, min(most, chunks)), model.threads or 1, needs)
         if self.workers is None and not self.devices:
             return Alone(explainer, measuring)
-        cores = len(os.sched_getaffinity(0))
-        wanted = self.workers if isinstance(self.workers, int) else len(self.devices) or cores
+        cores, limit = len(os.sched_getaffinity(0)), measuring.request.memory.limit
+        fitting = max(1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // limit)
+        wanted = self.workers if isinstance(self.workers, int) else len(self.devices) or min(cores, fitting)
+        if wanted > fitting and not self.devices:
+            LOG.warning("%d workers of --memory %.3g GB are more than this machine has: take less of either", wanted, limit / 2**30)
         if self.workers != AUTO and chunks < wanted:
             LOG.warning("there are %d chunks for %d workers: a smaller --batch cuts more of them", chunks, wanted)
         devices = [visible_device(number) for number in self.devices]

@@ -125,7 +125,8 @@ class OnnxSession:
                 for graph in graphs:
                     self._session(graph)
 
-        threading.Thread(target=load, daemon=True).start()
+        # No daemon: Python would end beneath ONNX Runtime, and the process abort.
+        threading.Thread(target=load).start()
 
     def release(self) -> None:
         """Close every graph that is loaded."""

@@ -6,7 +6,8 @@ let data = JSON.parse(document.getElementById("data").textContent);
 let current = null; // { picture, question, example }: what `data` is about, where there is a server
 let picture = null, example = null; // what the next question is about
 let rival = null, contrast = null; // the same question explained for another answer, and the contrast of both
-let stages = [], tried = [], adding = true, over = null, linked = null;
+let stages = [], tried = [], adding = true, over = null;
+let linked = null, written = null; // the link that says what is shown, and the one in the address, which follows after a while
 
 const inOrder = (some) => [...some].sort((a, b) => a - b);
 const explanationOf = (found) => found.explanations.find((e) => fullName(e) === view.method) || found.explanations[0];
@@ -238,7 +239,7 @@ function saveLink() {
   const kept = Object.entries(state).filter(([, value]) => value !== null && value !== undefined && value !== "");
   linked = new URLSearchParams(kept).toString();
   clearTimeout(saveLink.timer);
-  saveLink.timer = setTimeout(() => location.replace(`#${linked}`), 120);
+  saveLink.timer = setTimeout(() => { written = linked; location.replace(`#${linked}`); }, 120);
 }
 // What a link says, held against what there is: nothing in it is trusted.
 function readLink() {

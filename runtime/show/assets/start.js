@@ -138,7 +138,7 @@ function listenToAsking() {
     $("ask").classList.remove("over");
     if (event.dataTransfer.files[0]) bring(event.dataTransfer.files[0]);
   });
-  window.addEventListener("hashchange", () => { if (location.hash.slice(1) !== linked) restore(); });
+  window.addEventListener("hashchange", () => { if (location.hash.slice(1) !== written) restore(); });
 }
 async function startServed() {
   $("ask").hidden = false;
@@ -159,7 +159,7 @@ async function startFile() {
   fitView();
   $("still").remove();
   showResult();
-  window.addEventListener("hashchange", () => { if (location.hash.slice(1) !== linked) { readLink(); fitView(); showResult(); } });
+  window.addEventListener("hashchange", () => { if (location.hash.slice(1) !== written) { readLink(); fitView(); showResult(); } });
 }
 
 $("palette").append(...Object.keys(PAINT.palettes).map((name) => element("option", {}, name)));

@@ -68,6 +68,11 @@ def children(process: int) -> list[int]:
     return found
 
 
+def own_workers() -> list[int]:
+    """Workers that this very process has started, and that still run."""
+    return [child for child in children(os.getpid()) if b"xai.bench.workers.process" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
 def wait_for(condition: Callable[[], Any], process: subprocess.Popen[Any] | None = None, seconds: float = 120) -> Any:
     """Wait until something is so; returns what it is. Fails where the process ends before."""
     deadline = time.monotonic() + seconds

@@ -21,6 +21,7 @@ from xai.bench.workers.crew import Measuring
 from xai.bench.workers.local import LocalCrew, visible_device
 from xai.bench.workers.supervise import Supervisor
 from xai.cli import main
+from xai.commands.bench.crew import CrewOptions
 from xai.models.load import ModelOptions
 from xai.tests.bench.workers.crews import board
 from xai.tests.bench.workers.runs import (
@@ -31,6 +32,7 @@ from xai.tests.bench.workers.runs import (
     command,
     drafts,
     outputs,
+    own_workers,
     results,
     run,
     state,
@@ -44,6 +46,18 @@ def whole(tmp_path_factory) -> Path:
     """The run that one process made undisturbed."""
     folder = tmp_path_factory.mktemp("whole") / "out"
     run(folder)
+    return folder
+
+
+LONGER = ["--samples", "120"]
+"""So that a run does not end before it is disturbed."""
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory) -> Path:
+    """The same with more questions."""
+    folder = tmp_path_factory.mktemp("longer") / "out"
+    run(folder, *LONGER)
     return folder
 
 
@@ -73,9 +87,9 @@ def test_a_killed_worker_costs_its_chunk_and_the_end_says_so(whole, tmp_path) ->
     assert "Traceback" not in errors
 
 
-def test_workers_end_with_a_driver_that_is_killed_and_resume_goes_on(whole, tmp_path) -> None:
+def test_workers_end_with_a_driver_that_is_killed_and_resume_goes_on(longer, tmp_path) -> None:
     out = tmp_path / "out"
-    process = begin(out, "--workers", "2", "--threads", "2")
+    process = begin(out, *LONGER, "--workers", "2", "--threads", "2")
     wait_for(lambda: state(out)["done"] >= 2, process)
     started = children(process.pid)
     assert started
@@ -86,16 +100,16 @@ def test_workers_end_with_a_driver_that_is_killed_and_resume_goes_on(whole, tmp_
     assert "ended without a word" in said.output, said.output
     assert "go on with --resume" in said.output
     (out / ".xai-0123456789abcdef").touch()  # as a kill may leave
-    run(out, "--workers", "3", "--resume")
-    assert outputs(out) == outputs(whole)
+    run(out, *LONGER, "--workers", "3", "--resume")
+    assert outputs(out) == outputs(longer)
     assert drafts(out) == []
-    run(out, "--resume")  # nothing is left to do, and nobody is started for it
-    assert outputs(out) == outputs(whole)
+    run(out, *LONGER, "--resume")  # nothing is left to do, and nobody is started for it
+    assert outputs(out) == outputs(longer)
 
 
-def test_ctrl_c_ends_all_and_says_how_to_go_on(whole, tmp_path) -> None:
+def test_ctrl_c_ends_all_and_says_how_to_go_on(longer, tmp_path) -> None:
     out = tmp_path / "out"
-    process = begin(out, "--workers", "2", start_new_session=True)
+    process = begin(out, *LONGER, "--workers", "2", start_new_session=True)
     wait_for(lambda: state(out)["done"] >= 2, process)
     started = children(process.pid)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
@@ -105,8 +119,8 @@ def test_ctrl_c_ends_all_and_says_how_to_go_on(whole, tmp_path) -> None:
     assert "Traceback" not in errors
     assert not any(map(alive, started))
     assert state(out)["state"] == "stopped"
-    run(out, "--workers", "2", "--resume")
-    assert outputs(out) == outputs(whole)
+    run(out, *LONGER, "--workers", "2", "--resume")
+    assert outputs(out) == outputs(longer)
 
 
 @pytest.mark.parametrize(("browse", "full"), [("0", "results.jsonl"), ("12", ".jpg")])
@@ -156,14 +170,14 @@ def test_a_question_that_ends_three_workers_is_named(tmp_path, picture, reason) 
         for results in crew_of(tmp_path, deadly(picture)).measure(chunks):
             found.append(results.lines)
     assert [lines[0]["index"] for lines in found] == [0, 1]
-    assert not children(os.getpid())
+    assert own_workers() == []
 
 
 def test_a_model_that_a_worker_cannot_open_is_one_line(tmp_path) -> None:
     supervisor = crew_of(tmp_path, load_samples("scenes", 1, 7), ModelOptions(model=str(tmp_path / "none")))
     with pytest.raises(XaiError, match="none does not exist"):
         next(supervisor.measure([Chunk(0, 1)]))
-    assert not children(os.getpid())
+    assert own_workers() == []
 
 
 def test_a_broken_picture_ends_the_run_as_in_one_process(tmp_path) -> None:
@@ -185,6 +199,20 @@ def test_threads_and_devices_are_shared_out(monkeypatch) -> None:
         visible_device(2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert visible_device(2) == "2"
+
+
+def test_auto_takes_no_more_workers_than_the_memory_holds(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 12 * 2**30 // 4096}.__getitem__)
+    measuring = Measuring(Request((), Memory(4 * 2**30, 1, 1), 1), skip_broken=False)
+
+    def places(workers) -> int:
+        return CrewOptions(workers, ()).crew(ModelOptions(), None, measuring, 100, ()).places
+
+    assert places("auto") == 3
+    assert not caplog.records
+    assert places(5) == 5
+    assert "5 workers of --memory 4 GB are more than this machine has" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,14 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from xai.base.errors import XaiError
+from xai.base.messages import LOG
 from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.request import Request
 from xai.bench.workers.crew import Measuring, Ready, Refused
@@ -18,8 +21,13 @@ from xai.models.load import ModelOptions
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch) -> None:
+def _own_process(tmp_path, monkeypatch) -> Iterator[None]:
+    """A cache, and what an actor sets in its process."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    level = LOG.level
+    with warnings.catch_warnings():
+        yield
+    LOG.setLevel(level)
 
 
 @pytest.fixture

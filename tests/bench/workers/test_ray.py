@@ -44,7 +44,7 @@ def lose_nodes(folder: Path, rounds: int) -> dict[str, int]:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120 + 60 * rounds, check=False)
     assert done.returncode == 0, done.stderr
     wait_for(lambda: not of_run(str(folder)), seconds=30)
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))  # Ray prints, too
 
 
 @pytest.mark.slow

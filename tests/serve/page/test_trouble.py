@@ -10,7 +10,7 @@ pytest.importorskip("playwright", reason="needs Playwright: pip install playwrig
 pytest.importorskip("axe_playwright_python", reason="needs axe-core: pip install axe-playwright-python")
 from playwright.sync_api import Route, expect
 
-from xai.tests.serve.page.browser import QUESTION, at_patch, give, jpeg, result, watched
+from xai.tests.serve.page.browser import QUESTION, at_patch, give, jpeg, requests, result, watched
 
 
 def test_a_link_restores_the_state_in_another_browser(asked, browser, every) -> None:
@@ -34,6 +34,18 @@ def test_a_link_restores_the_state_in_another_browser(asked, browser, every) -> 
             assert fresh.evaluate(state) == asked.evaluate(state)
             fresh.reload()
             assert result(fresh).evaluate(state) == asked.evaluate(state)
+
+
+def test_an_address_that_is_still_to_follow_asks_nobody(asked) -> None:
+    """The browser tells of a new address later than it is set: by then the page may show something else again."""
+    asked.wait_for_timeout(300)
+    with requests(asked) as sent:
+        asked.evaluate("view.opacity = 0.5; saveLink(); window.dispatchEvent(new Event('hashchange'))")
+        asked.wait_for_timeout(300)
+        assert asked.evaluate("view.opacity") == 0.5 and "opacity=0.5" in asked.url
+    assert not sent
+    asked.evaluate("location.hash = location.hash.replace('opacity=0.5', 'opacity=0.25')")  # by hand: another link
+    expect(asked.locator("#opacity")).to_have_value("0.25")
 
 
 @pytest.mark.parametrize(

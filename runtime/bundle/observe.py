@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai.runtime.bundle.trial import ALL_TOKENS, Observed, Picture, Trial, TrialQuestion, sample
+from xai.runtime.bundle.trial import ALL_TOKENS, Observed, Picture, Trial, TrialQuestion, named, sample
 from xai.runtime.description import Boxes, Description
 from xai.runtime.engine import explain_tokens
 from xai.runtime.evidence import from_model, propagated
@@ -53,6 +53,9 @@ def observe(session: Session, trial: Trial, with_maps: bool, bundled: bool) -> l
             given = asked.run(session, graph, outputs)
             if i < len(alone) and outputs is None:
                 found[i] |= _named(graph, given)
+        if graph == "answer":  # about fewer tokens the top answer may be another one, which nobody could name
+            answers = [named(question, arrays["logits/answer"]) for question, arrays in zip(trial.questions, found, strict=True)]
+            together = [asked._replace(questions=[answers[i] for i in trial.batch]) for asked in together]
         session.release()
     reports = []
     for arrays, asked in zip(found, alone, strict=True):

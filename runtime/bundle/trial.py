@@ -120,11 +120,13 @@ def _kinds(picture: Picture) -> list[tuple[str, tuple[int, ...]]]:
 
 def name_targets(trial: Trial, expected: Sequence[Observed]) -> Trial:
     """The same questions with the answers that were explained named, where rounding may make another answer the top one."""
-    targets = [
-        int(observed.arrays["logits/answer"].argmax()) if question.target == TOP_ANSWER else question.target
-        for question, observed in zip(trial.questions, expected, strict=True)
-    ]
-    return replace(trial, questions=tuple(q._replace(target=target) for q, target in zip(trial.questions, targets, strict=True)))
+    answers = (observed.arrays["logits/answer"] for observed in expected)
+    return replace(trial, questions=tuple(named(*pair) for pair in zip(trial.questions, answers, strict=True)))
+
+
+def named(question: TrialQuestion, logits: NDArray[Any]) -> TrialQuestion:
+    """A question with its answer named, the top one of `logits` where none was."""
+    return question._replace(target=int(logits.argmax())) if question.target == TOP_ANSWER else question
 
 
 def only(trial: Trial, number: int) -> Trial:

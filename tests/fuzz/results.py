@@ -18,7 +18,7 @@ from xai.tests.fuzz.oracle import Case, Command, Expect
 MAPS = "report/maps/000000.js"
 READ = ("run.json", "results.jsonl", MAPS)
 """The files of the first shard that are read again."""
-WRITTEN = ("run.json", "results.jsonl", "report/", "table.json", "table.md", "curves.png", "report.html")
+WRITTEN = ("run.json", "results.jsonl", "status.json", "report/", "table.json", "table.md", "curves.png", "report.html")
 MEASURED = (
     *("answers", "accuracies", "probabilities", "exact", "pointing", "solver", "image", "insertion", "deletion", "nothing", "groups"),
     *("target", "distances", "no_image", "no_text", "right", "size", "region", "between", "words", "subsets"),

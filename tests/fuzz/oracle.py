@@ -82,6 +82,8 @@ class Case:
     """Names, or folders with a /, that success may write; * is anything."""
     partly: bool = False
     """Whether the case holds several inputs: the numbers of the good ones are judged even if others were refused."""
+    noted: tuple[str, ...] = ()
+    """Files that say how it ended, also where it is refused."""
     exits: tuple[int, ...] = (0,)
     """Codes that are success."""
     sane: Callable[[Any], str | None] | None = None
@@ -148,7 +150,9 @@ def _verdict(case: Case, outcome: Outcome, written: list[str], lost: list[str]) 
     succeeded = outcome.code in case.exits
     if not succeeded and (wrong := _wrong_refusal(case, outcome)):
         return wrong
-    if extra := [name for name in written if not (succeeded or case.partly) or not _allowed(name, case.writes)]:
+    if extra := [
+        name for name in written if name not in case.noted and (not (succeeded or case.partly) or not _allowed(name, case.writes))
+    ]:
         return Verdict("leftover", f"leftover: {_without_names(extra[0])}", f"exit {outcome.code}, wrote {', '.join(extra[:5])}")
     if lost:
         return Verdict("leftover", "a file is gone", ", ".join(lost[:5]))

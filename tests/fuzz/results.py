@@ -174,7 +174,9 @@ class Results:
 
     def resume(self, what: str, expect: Expect, *names: str) -> Case:
         run = Command((*self.material.perturb(1), "--resume", "-o", "shard1"), table)
-        return Case(f"resume: {what}", expect, run, self.material.shard_table, names, ("shard1/",), sane=sane_table)
+        return Case(
+            f"resume: {what}", expect, run, self.material.shard_table, names, ("shard1/",), noted=("shard1/status.json",), sane=sane_table
+        )
 
 
 def key_of(settings: Any) -> str:

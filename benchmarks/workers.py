@@ -36,7 +36,7 @@ def main(questions: int, rounds: int) -> None:
         "one process, one thread": ["--threads", "1"],
         "one worker, one thread": ["--workers", "1", "--threads", "1"],
         f"one process, {cores} threads": ["--threads", str(cores)],
-        f"{cores} workers, one thread each": ["--workers", str(cores), "--threads", str(cores)],
+        f"{cores} workers, one thread each": ["--workers", str(cores), "--threads", "1"],
     }
     os.environ["OMP_NUM_THREADS"] = "1"
     took: dict[str, list[float]] = {name: [] for name in ways}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Before PyTorch loads it: MKL takes another kernel on every kind of CPU, and bounds of 1e-5 are for one kind of rounding.
 os.environ.setdefault("MKL_CBWR", "AVX2")
@@ -35,6 +35,9 @@ from xai.tests.families import FamilyGolden
 from xai.tests.torchvision_standin import import_timm
 from xai.tests.variants import HUB, SWIN, VARIANTS, Variant, hub_names
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 DATA = Path(__file__).parent / "data"
 SHARED_GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 NOT_METERS = {"itm_score.fc.weight": (2, 128), "text_transformer.embeddings.position_ids": (1, 514)}
@@ -52,6 +55,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_report_header(config: pytest.Config) -> str:
     """Say which copy is tested: after a plain `pip install .` it is the installed one, not the checkout."""
     return f"xai: {xai.__file__}"
+
+
+@pytest.fixture(scope="module")  # no longer: while it runs, so does an event loop, and no other test can start one
+def browser() -> Iterator[Browser]:
+    """A Chromium; where there is none, the test is skipped."""
+    from xai.tests.serve.page.browser import chromium, find_chromium
+
+    path = find_chromium()
+    if path is None:
+        pytest.skip("there is no Chromium: apt-get install chromium")
+    with chromium(path) as running:
+        yield running
 
 
 def generated_tensor(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

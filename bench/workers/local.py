@@ -1,4 +1,4 @@
-"""Workers that are processes of this machine, each with the model open and a share of the threads.
+"""Workers that are processes of this machine, each with the model open and as many threads as one process would have.
 
 A worker is told everything through one connection, and ends when that closes: whoever kills the driver kills them all.
 """
@@ -43,8 +43,8 @@ class _Worker:
 
 @dataclass
 class LocalCrew:
-    """`places` processes, which share `threads` evenly; place i sees one of the `devices` (`visible_device`), in
-    turn, where any are named."""
+    """`places` processes with `threads` each, so that their number changes no bit of what they measure; place i sees one of the
+    `devices` (`visible_device`), in turn, where any are named."""
 
     model: ModelOptions
     measuring: Measuring
@@ -67,15 +67,10 @@ class LocalCrew:
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, held)
         self._workers[place] = _Worker(process, Connection(ours.detach()))
-        self._send(place, Opening(place, replace(self.model, threads=self.share), self.measuring))
-
-    @property
-    def share(self) -> int:
-        """Count the threads of each worker."""
-        return max(1, self.threads // self.places)
+        self._send(place, Opening(place, replace(self.model, threads=self.threads), self.measuring))
 
     def _environment(self, place: int) -> Mapping[str, str]:
-        found = os.environ | dict.fromkeys(THREAD_VARIABLES, str(self.share))
+        found = os.environ | dict.fromkeys(THREAD_VARIABLES, str(self.threads))
         if self.devices:
             found[VISIBLE_DEVICES] = self.devices[(place - 1) % len(self.devices)]
         return found

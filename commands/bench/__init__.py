@@ -21,4 +21,4 @@ COMMANDS = {
 
 @click.group(commands=Commands(COMMANDS))
 def bench() -> None:
-    """Measuring what explanations are worth, and what they cost."""
+    """Measure what explanations are worth, and what they cost."""

@@ -59,7 +59,8 @@ class CrewOptions:
             return RayCrew(self.ray, model, measuring, max(1, min(most, chunks)), model.threads or 1, needs)
         if self.workers is None and not self.devices:
             return Alone(explainer, measuring)
-        cores, limit = len(os.sched_getaffinity(0)), measuring.request.memory.limit
+        threads, limit = model.threads or 1, measuring.request.memory.limit
+        cores = max(1, len(os.sched_getaffinity(0)) // threads)
         fitting = max(1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // limit)
         wanted = self.workers if isinstance(self.workers, int) else len(self.devices) or min(cores, fitting)
         if wanted > fitting and not self.devices:
@@ -67,7 +68,7 @@ class CrewOptions:
         if self.workers != AUTO and chunks < wanted:
             LOG.warning("there are %d chunks for %d workers: a smaller --batch cuts more of them", chunks, wanted)
         devices = [visible_device(number) for number in self.devices]
-        return LocalCrew(model, measuring, max(1, min(wanted, chunks)), model.threads or cores, devices)
+        return LocalCrew(model, measuring, max(1, min(wanted, chunks)), threads, devices)
 
 
 def _workers(_: click.Context, __: click.Parameter, value: str | None) -> int | Literal["auto"] | None:
@@ -95,7 +96,7 @@ def crew_options(command: Command) -> Command:
         "--workers",
         callback=_workers,
         metavar="N|auto",
-        help="Processes that share the chunks and the threads; auto: one a core. Default: this process alone.",
+        help="Processes that share the chunks, each with --threads (default 1); auto: what the cores hold. Default: this process alone.",
     )
     @click.option(
         "--devices", callback=_devices, metavar="cuda:0,cuda:1", help="GPUs that the workers run on in turn. Default: as --provider says."

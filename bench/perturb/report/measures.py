@@ -163,7 +163,8 @@ def power_sentence(power: Mapping[str, Any] | None) -> str:
     first, second = power["methods"]
     if power["questions"] is None:
         return f" No number of questions would tell {first} from {second}: their means are equal."
-    return f" About {power['questions']:,} questions would tell {first} from {second}."
+    needed = "1 question" if power["questions"] == 1 else f"{power['questions']:,} questions"
+    return f" About {needed} would tell {first} from {second}."
 
 
 def subsets_sentence(subsets: Mapping[str, Mapping[str, float]]) -> str:

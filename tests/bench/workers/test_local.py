@@ -89,7 +89,7 @@ def test_a_killed_worker_costs_its_chunk_and_the_end_says_so(whole, tmp_path) ->
 
 def test_workers_end_with_a_driver_that_is_killed_and_resume_goes_on(longer, tmp_path) -> None:
     out = tmp_path / "out"
-    process = begin(out, *LONGER, "--workers", "2", "--threads", "2")
+    process = begin(out, *LONGER, "--workers", "2")
     wait_for(lambda: state(out)["done"] >= 2, process)
     started = children(process.pid)
     assert started
@@ -187,11 +187,10 @@ def test_a_broken_picture_ends_the_run_as_in_one_process(tmp_path) -> None:
         list(crew_of(tmp_path, found).measure([Chunk(0, 1), Chunk(1, 2), Chunk(2, 3)]))
 
 
-def test_threads_and_devices_are_shared_out(monkeypatch) -> None:
+def test_devices_are_shared_out_and_threads_are_not(monkeypatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     measure = Measuring(Request((), Memory(1, 1, 1), 1), skip_broken=False)
-    crew = LocalCrew(ModelOptions(), measure, 3, 7, [visible_device(1), visible_device(0)])
-    assert crew.share == 2
+    crew = LocalCrew(ModelOptions(), measure, 3, 2, [visible_device(1), visible_device(0)])
     environments = [crew._environment(place) for place in (1, 2, 3)]
     assert [one["CUDA_VISIBLE_DEVICES"] for one in environments] == ["6", "4", "6"]
     assert {one["OMP_NUM_THREADS"] for one in environments} == {"2"}

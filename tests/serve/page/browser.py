@@ -55,6 +55,15 @@ def violations(page: Page) -> list[str]:
     return [f"{one['id']}: {node['html'][:120]} {node['failureSummary'][:160]}" for one in found for node in one["nodes"]]
 
 
+def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until the focus is there, as often as the largest page needs."""
+    for _ in range(150):
+        page.keyboard.press("Tab")
+        if page.evaluate("(s) => document.activeElement.matches(s)", selector):
+            return
+    raise AssertionError(f"{selector} is not reached by Tab")
+
+
 def result(page: Page) -> Page:
     """The page, once an answer is shown and nothing is waited for."""
     page.wait_for_selector("#result:not([hidden]):not([aria-busy])")

@@ -1,4 +1,4 @@
-"""A Chromium for the tests of the page, and what they begin with. Where there is none, they are skipped."""
+"""What the tests of the page begin with."""
 
 from __future__ import annotations
 
@@ -10,18 +10,7 @@ import pytest
 from xai.runtime.show.save import save
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
-
-
-@pytest.fixture(scope="module")  # no longer: while it runs, so does an event loop, and no other test can start one
-def browser() -> Iterator[Browser]:
-    from xai.tests.serve.page.browser import chromium, find_chromium
-
-    path = find_chromium()
-    if path is None:
-        pytest.skip("there is no Chromium: apt-get install chromium")
-    with chromium(path) as running:
-        yield running
+    from playwright.sync_api import Page
 
 
 @pytest.fixture

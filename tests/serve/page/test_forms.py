@@ -15,41 +15,34 @@ pytest.importorskip("playwright", reason="needs Playwright: pip install playwrig
 pytest.importorskip("axe_playwright_python", reason="needs axe-core: pip install axe-playwright-python")
 from playwright.sync_api import expect
 
-from xai.tests.serve.page.browser import DATA, QUESTION, SCENES, at_patch, panel, requests, result, violations, watched
+from xai.tests.serve.page.browser import DATA, QUESTION, SCENES, at_patch, panel, requests, result, tab_to, violations, watched
 
 
 def test_everything_is_done_by_keyboard(page, every) -> None:
-    def tab_to(selector: str) -> None:
-        for _ in range(80):
-            page.keyboard.press("Tab")
-            if page.evaluate("(s) => document.activeElement.matches(s)", selector):
-                return
-        raise AssertionError(f"{selector} is not reached by Tab")
-
-    tab_to("#examples button")
+    tab_to(page, "#examples button")
     page.keyboard.press("Enter")
     result(page)
-    tab_to("#stages canvas")
+    tab_to(page, "#stages canvas")
     page.keyboard.press("ArrowDown")
     expect(page.locator("#cell")).to_contain_text("rank 1 of 144")
     page.keyboard.press("Home")
     page.keyboard.press("Enter")
     expect(page.locator("#pinned-title")).to_contain_text("column 1")
-    tab_to("#words button")
+    tab_to(page, "#words button")
     page.keyboard.press("Enter")
     expect(page.locator("#pinned-title")).to_contain_text("“What”")
-    tab_to("[name=method]")
+    tab_to(page, "[name=method]")
     page.keyboard.press("ArrowDown")
     assert panel(page)["title"] != "dsmi-grad"
-    tab_to("[name=tool]")
+    tab_to(page, "[name=tool]")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Shift+Tab")
-    tab_to("[name=tool]")
+    tab_to(page, "[name=tool]")
     page.evaluate("stages[0].canvas.focus()")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Shift+ArrowRight")
     assert page.evaluate("view.out.size") == 1
-    tab_to("#again")
+    tab_to(page, "#again")
     page.keyboard.press("Enter")
     expect(page.locator("#tried li")).to_have_count(1)
 

@@ -36,6 +36,18 @@ def test_a_link_restores_the_state_in_another_browser(asked, browser, every) -> 
             assert result(fresh).evaluate(state) == asked.evaluate(state)
 
 
+def test_the_button_copies_the_link_or_where_it_may_not_shows_it(asked) -> None:
+    asked.get_by_role("radio", name="rollout", exact=True).check()
+    asked.wait_for_timeout(300)
+    asked.evaluate("() => { navigator.clipboard.writeText = async () => { throw new Error('not allowed'); }; }")
+    asked.get_by_role("button", name="Copy link").click()
+    expect(asked.locator("#link-said")).to_have_text(asked.url)
+    asked.evaluate("() => { navigator.clipboard.writeText = async (text) => { window.copied = text; }; }")
+    asked.get_by_role("button", name="Copy link").click()
+    expect(asked.locator("#link-said")).to_have_text("The link is copied.")
+    assert asked.evaluate("copied") == asked.url and "rollout" in asked.url
+
+
 def test_an_address_that_is_still_to_follow_asks_nobody(asked) -> None:
     """The browser tells of a new address later than it is set: by then the page may show something else again."""
     asked.wait_for_timeout(300)

@@ -1,4 +1,4 @@
-"""Reports of runs of the demo model, and a Chromium to look at them. Where there is none, the tests are skipped."""
+"""Reports of runs of the demo model, in a browser."""
 
 from __future__ import annotations
 
@@ -14,20 +14,9 @@ from xai.bench.data.scenes import SCENE_SIDE, samples
 from xai.cli import main
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 NASTY = '<img src=x onerror="hacked=1">?'
-
-
-@pytest.fixture(scope="module")  # no longer: while it runs, so does an event loop, and no other test can start one
-def browser() -> Iterator[Browser]:
-    from xai.tests.serve.page.browser import chromium, find_chromium
-
-    path = find_chromium()
-    if path is None:
-        pytest.skip("there is no Chromium: apt-get install chromium")
-    with chromium(path) as running:
-        yield running
 
 
 @pytest.fixture(scope="package")

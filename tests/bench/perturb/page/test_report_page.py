@@ -16,7 +16,7 @@ from playwright.sync_api import Page, expect
 from xai.bench.measures.truth import SIZES
 from xai.bench.perturb.shown import read_maps
 from xai.tests.bench.perturb.page.conftest import NASTY
-from xai.tests.serve.page.browser import requests, violations, watched
+from xai.tests.serve.page.browser import requests, tab_to, violations, watched
 
 METHODS = ["dsmi", "relevance-maps", "rollout", "random"]
 
@@ -241,23 +241,16 @@ def test_a_link_leads_back_to_what_was_seen(page) -> None:
 
 
 def test_it_is_all_done_by_keyboard(page) -> None:
-    def tab_to(selector: str) -> None:
-        for _ in range(150):
-            page.keyboard.press("Tab")
-            if page.evaluate("(s) => document.activeElement.matches(s)", selector):
-                return
-        raise AssertionError(f"{selector} is not reached by Tab")
-
-    tab_to("#measures thead th:not(:first-child) button")
+    tab_to(page, "#measures thead th:not(:first-child) button")
     page.keyboard.press("Enter")
     assert page.locator("#measures [aria-sort]").count() == 1
-    tab_to("#chosen button[data-method=rollout]")
+    tab_to(page, "#chosen button[data-method=rollout]")
     page.keyboard.press("Space")
     expect(page.locator("#chosen button[data-method=rollout]")).to_have_attribute("aria-pressed", "true")
-    tab_to("#list button")
+    tab_to(page, "#list button")
     page.keyboard.press("Enter")
     opened(page)
-    tab_to("#maps button[data-method=rollout]")
+    tab_to(page, "#maps button[data-method=rollout]")
     page.keyboard.press("Enter")
     expect(page.locator("#words-title")).to_have_text("Words, by rollout")
 

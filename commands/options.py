@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from xai.base.arguments import MAX_THREADS
 from xai.base.messages import LOG
+from xai.commands.bench.finite import Finite
 from xai.commands.completion import complete_file, complete_model
 from xai.models.load import LAYER_ORDERS, MODEL_VARIABLE, ONLY_CHECKPOINTS, ModelOptions, default_model
+
+if TYPE_CHECKING:
+    from xai.runtime.explainer import Explainer
 
 MODEL_METAVAR = "demo|BUNDLE|CHECKPOINT"
 CHECKPOINT_ONLY = "Only with a checkpoint:"
@@ -86,6 +90,19 @@ _OPTIONS = {
 
 Command = Callable[..., Any]
 
+GIBIBYTE = 2**30
+MOST_MEMORY = 2**20
+"""Gibibytes that can be asked for: more than any machine has."""
+
+memory_option = click.option(
+    "--memory",
+    type=Finite(0, MOST_MEMORY, min_open=True),
+    callback=lambda _, __, value: None if value is None else round(value * GIBIBYTE),
+    metavar="GB",
+    help="Most memory to hold, files that are mapped not counted; refused where it is too little. Default: no bound.",
+)
+"""Bounds what a command holds; it receives bytes, or None, as the argument `memory`."""
+
 
 def model_options(without: Collection[str] = (), reference: bool = False) -> Callable[[Command], Command]:
     """Gives a command the options that name a model and say what runs it, but for those named in `without`.
@@ -153,3 +170,18 @@ def chosen_model(model: str | None, bundle: str | None = None, checkpoint: str |
             LOG.warning("%s is now --model, and goes in the next release", option)
         return value
     return default_model()
+
+
+def open_within(model: ModelOptions, memory: int | None, rows: int, once: Sequence[str] = ()) -> Explainer:
+    """The explainer of a process that explains so many questions at once, `once` as `load` takes it.
+
+    Raises as `ModelOptions.open`, and `BadInput` where it is not known to stay below `memory` bytes.
+    """
+    if memory is None:
+        return model.open(once)
+    explainer = replace(model, lean=True).open(once)
+
+    from xai.runtime.sessions.memory import check_explaining
+
+    check_explaining(explainer.session, memory, rows)
+    return explainer

@@ -19,6 +19,7 @@ from xai.models.load import ModelOptions
 if TYPE_CHECKING:
     from xai.bench.workers.crew import Crew, Measuring
     from xai.runtime.explainer import Explainer
+    from xai.runtime.sessions.protocol import Session
 
 AUTO: Literal["auto"] = "auto"
 _DEVICE = re.compile(r"cuda:(\d{1,4})")
@@ -34,6 +35,8 @@ class CrewOptions:
     workers: int | Literal["auto"] | None
     devices: tuple[int, ...]
     ray: str | None = None
+    fitting: int = MAX_THREADS
+    """Workers that the memory holds."""
 
     def model(self, model: ModelOptions) -> ModelOptions:
         """The model as it is opened. Raises `click.UsageError` where the devices contradict --provider or --workers."""
@@ -47,6 +50,31 @@ class CrewOptions:
             raise click.UsageError(f"--workers {self.workers} leaves one of {len(self.devices)} devices without work: name fewer devices")
         return replace(model, provider="cuda")
 
+    def within(self, session: Session, memory: int | None) -> CrewOptions:
+        """The same, with the workers that `memory` bytes hold, or where None the machine's memory, as many as are asked for at least.
+
+        Raises `BadInput` where fewer fit into `memory`, or nobody knows what the session takes.
+        """
+        from xai.runtime.sessions.memory import check_bounded, check_fits, perturbing_takes, process_takes
+
+        driver = process_takes()
+        worker = driver + perturbing_takes(session)
+        if memory is not None:
+            check_bounded(session)
+        if self.ray is not None or (self.workers is None and not self.devices):  # one process here, or on every node
+            if memory is not None:
+                check_fits(memory, worker, f"that measuring by {session.source} needs")
+            return self
+        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if memory is None else memory
+        fitting = max(1, (limit - driver) // worker)
+        count = self.workers if isinstance(self.workers, int) else max(1, len(self.devices))
+        if memory is not None:
+            others = f"; {fitting} would fit" if count > fitting and driver + worker <= memory else ""
+            check_fits(memory, driver + count * worker, f"for {count} workers beside this process{others}")
+        elif count > fitting and not self.devices:
+            LOG.warning("%d workers of %.2g GB each are more than this machine has: take fewer", count, worker / 2**30)
+        return replace(self, fitting=fitting)
+
     def crew(self, model: ModelOptions, explainer: Explainer, measuring: Measuring, chunks: int, needs: tuple[Path, ...]) -> Crew:
         """Those who measure `chunks`, for which they read the paths `needs`. Raises `BadInput` for a device that is not there."""
         from xai.bench.workers.alone import Alone
@@ -59,12 +87,9 @@ class CrewOptions:
             return RayCrew(self.ray, model, measuring, max(1, min(most, chunks)), model.threads or 1, needs)
         if self.workers is None and not self.devices:
             return Alone(explainer, measuring)
-        threads, limit = model.threads or 1, measuring.request.memory.limit
+        threads = model.threads or 1
         cores = max(1, len(os.sched_getaffinity(0)) // threads)
-        fitting = max(1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // limit)
-        wanted = self.workers if isinstance(self.workers, int) else len(self.devices) or min(cores, fitting)
-        if wanted > fitting and not self.devices:
-            LOG.warning("%d workers of --memory %.3g GB are more than this machine has: take less of either", wanted, limit / 2**30)
+        wanted = self.workers if isinstance(self.workers, int) else len(self.devices) or min(cores, self.fitting)
         if self.workers != AUTO and chunks < wanted:
             LOG.warning("there are %d chunks for %d workers: a smaller --batch cuts more of them", chunks, wanted)
         devices = [visible_device(number) for number in self.devices]

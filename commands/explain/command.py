@@ -26,7 +26,7 @@ from xai.commands.explain.outputs import (
     print_solver,
     print_whole,
 )
-from xai.commands.options import model_options
+from xai.commands.options import memory_option, model_options, open_within
 from xai.models.load import ModelOptions
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     help="Explain the pairs of this JSONL or CSV file (image, question, optional target, versus, id, boxes); with --json, a line each.",
 )
 @click.option("--resume", is_flag=True, help="With --pairs: go on with the lines that are in the --json file.")
+@memory_option
 @click.option("--skip-broken", is_flag=True, help="With --pairs: note pairs that cannot be explained, instead of stopping.")
 def explain(
     given: tuple[str, ...],
@@ -116,6 +117,7 @@ def explain(
     pairs: str | None,
     resume: bool,
     skip_broken: bool,
+    memory: int | None,
     **shown: Any,
 ) -> None:
     """Answer QUESTION about each IMAGE, and show which regions and words made the answer.
@@ -131,13 +133,13 @@ def explain(
         from xai.commands.explain.pairs import check_usage, explain_pairs
 
         check_usage(given, shown)
-        explain_pairs(model, pairs, asked, shown["json_file"], resume, skip_broken)
+        explain_pairs(model, pairs, asked, shown["json_file"], resume, skip_broken, memory)
         return
     for option, wanted in (("--resume", resume), ("--skip-broken", skip_broken)):
         if wanted:
             raise click.UsageError(f"{option} is for --pairs")
     names, question = split_question(given)
-    _explain_images(model, find_images(names), question, asked, **shown)
+    _explain_images(model, find_images(names), question, asked, memory, **shown)
 
 
 def _explain_images(
@@ -145,6 +147,7 @@ def _explain_images(
     images: Sequence[str],
     question: str,
     asked: Asked,
+    memory: int | None,
     outputs: Sequence[str],
     json_file: str | None,
     solver_report: bool,
@@ -157,7 +160,7 @@ def _explain_images(
     check_paths(paths, lines, outputs, asked.boxes)
     model.find()
 
-    explainer = model.open(once=asked.graphs if len(images) == 1 else ())
+    explainer = open_within(model, memory, 1, once=asked.graphs if len(images) == 1 else ())
 
     from xai.base.files import json_bytes, write
     from xai.runtime.explanation import to_json

@@ -20,6 +20,7 @@ from xai.commands.explain.asked import Asked
 from xai.commands.explain.json_lines import Lines, open_lines
 from xai.commands.explain.outputs import json_lines_path, log_times
 from xai.commands.explain.pair_file import Pair, read_pairs
+from xai.commands.options import open_within
 from xai.models.load import ModelOptions, identify
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def check_usage(given: Sequence[str], shown: Mapping[str, Any]) -> None:
         raise click.UsageError("say where the lines of --pairs go: --json FILE, or --json - for standard output")
 
 
-def explain_pairs(model: ModelOptions, file: str, asked: Asked, json_file: str, resume: bool, skip_broken: bool) -> None:
+def explain_pairs(
+    model: ModelOptions, file: str, asked: Asked, json_file: str, resume: bool, skip_broken: bool, memory: int | None
+) -> None:
     """Explain every pair of a file; write a line for each. Raises `XaiError` at the first that cannot be, unless `skip_broken`."""
     path = json_lines_path(json_file)
     if resume and (path is None or is_stream(path)):
@@ -58,7 +61,7 @@ def explain_pairs(model: ModelOptions, file: str, asked: Asked, json_file: str, 
             if not os.path.exists(split_row(str(pair.path))[0]):  # noqa: PTH110 - Path.exists fails on a name that is too long
                 raise _refused(pair, BadInput(f"image {pair.path} does not exist"))
     with open_lines(path, resume) as lines:
-        explainer = model.open()
+        explainer = open_within(model, memory, TOGETHER)
         own = explainer.session
         run = [identify(model.model, own.name), own.name, own.precision, own.provider, asked.methods, asked.top_k]
         options = [asked.target, asked.versus, asked.as_published, asked.truncate, asked.seed]

@@ -28,7 +28,6 @@ from xai.base.files import json_bytes
 from xai.bench.data.sample import Sample, by_image
 from xai.bench.perturb import run as run_module
 from xai.bench.perturb.answering import Measured, PreparedQuestion, run_chunk
-from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.report.table import build_table
 from xai.bench.perturb.report.write import read_results
 from xai.bench.perturb.request import (
@@ -47,6 +46,7 @@ from xai.bench.workers.alone import Alone
 from xai.bench.workers.crew import Measuring
 from xai.bench.workers.state import Board, State
 from xai.bench.workers.supervise import Supervisor
+from xai.runtime.sessions.memory import Memory
 from xai.runtime.sessions.protocol import Session
 
 FEW, MANY = 12, 1000

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xai.bench.measures.areas import Curve, curve_rows
-from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import (
     MODALITIES,
     SIGNS,
@@ -23,6 +22,7 @@ from xai.bench.perturb.plan import (
 )
 from xai.runtime.description import Special
 from xai.runtime.relevance import Relevance
+from xai.runtime.sessions.memory import Memory
 from xai.tests.bench.perturb.plans import published_plan, scope_of
 
 WORDS = Special(1, 1)

@@ -15,7 +15,6 @@ from click.testing import CliRunner
 from xai.base.errors import BadInput, XaiError
 from xai.bench.data.datasets import load_samples
 from xai.bench.data.sample import Sample
-from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.request import Chunk, Request, table_methods
 from xai.bench.workers.crew import Measuring
 from xai.bench.workers.local import LocalCrew, visible_device
@@ -23,6 +22,7 @@ from xai.bench.workers.supervise import Supervisor
 from xai.cli import main
 from xai.commands.bench.crew import CrewOptions
 from xai.models.load import ModelOptions
+from xai.runtime.sessions.memory import Memory
 from xai.tests.bench.workers.crews import board
 from xai.tests.bench.workers.runs import (
     FEW,

@@ -8,10 +8,12 @@ import subprocess
 from functools import partial
 from operator import truediv
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+import xai
 from xai.base.errors import BadInput, XaiError
 from xai.bench.data.datasets import load_samples
 from xai.bench.data.sample import Sample
@@ -22,6 +24,7 @@ from xai.bench.workers.supervise import Supervisor
 from xai.cli import main
 from xai.commands.bench.crew import CrewOptions
 from xai.models.load import ModelOptions
+from xai.runtime.sessions import memory
 from xai.runtime.sessions.memory import Memory
 from xai.tests.bench.workers.crews import board
 from xai.tests.bench.workers.runs import (
@@ -45,7 +48,7 @@ from xai.tests.bench.workers.runs import (
 def whole(tmp_path_factory) -> Path:
     """The run that one process made undisturbed."""
     folder = tmp_path_factory.mktemp("whole") / "out"
-    run(folder)
+    run(folder, "--threads", "1")
     return folder
 
 
@@ -201,17 +204,27 @@ def test_devices_are_shared_out_and_threads_are_not(monkeypatch) -> None:
 
 
 def test_auto_takes_no_more_workers_than_the_memory_holds(monkeypatch, caplog) -> None:
+    session = xai.load("demo", threads=1, lean=True).session
+    monkeypatch.setattr(memory, "private_memory", lambda: 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 12 * 2**30 // 4096}.__getitem__)
-    measuring = Measuring(Request((), Memory(4 * 2**30, 1, 1), 1), skip_broken=False)
+    worker = memory.SPARE + memory.perturbing_takes(session)
+    room = memory.SPARE + 3 * worker
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": room}.__getitem__)
+    measuring = Measuring(Request((), Memory(1, 1, 1), 1), skip_broken=False)
 
-    def places(workers) -> int:
-        return CrewOptions(workers, ()).crew(ModelOptions(), None, measuring, 100, ()).places
+    def places(workers: Any, limit: int | None = None) -> int:
+        return CrewOptions(workers, ()).within(session, limit).crew(ModelOptions(), None, measuring, 100, ()).places
 
     assert places("auto") == 3
+    assert places("auto", room - worker) == 2
+    assert places(3, room) == 3
     assert not caplog.records
     assert places(5) == 5
-    assert "5 workers of --memory 4 GB are more than this machine has" in caplog.text
+    assert "5 workers of 1.2 GB each are more than this machine has" in caplog.text
+    with pytest.raises(BadInput, match=r"too little: 6.51 GB is the least for 5 workers beside this process; 3 would fit"):
+        places(5, room)
+    with pytest.raises(BadInput, match=r"too little: 1.51 GB is the least for 1 workers beside this process$"):
+        places("auto", room - 3 * worker)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,8 +172,8 @@ def chosen_model(model: str | None, bundle: str | None = None, checkpoint: str |
     return default_model()
 
 
-def open_within(model: ModelOptions, memory: int | None, rows: int, once: Sequence[str] = ()) -> Explainer:
-    """The explainer of a process that explains so many questions at once, `once` as `load` takes it.
+def open_within(model: ModelOptions, memory: int | None, rows: int, questions: Iterable[str], once: Sequence[str] = ()) -> Explainer:
+    """The explainer of a process that explains so many of the questions at once, `once` as `load` takes it.
 
     Raises as `ModelOptions.open`, and `BadInput` where it is not known to stay below `memory` bytes.
     """
@@ -183,5 +183,5 @@ def open_within(model: ModelOptions, memory: int | None, rows: int, once: Sequen
 
     from xai.runtime.sessions.memory import check_explaining
 
-    check_explaining(explainer.session, memory, rows)
+    check_explaining(explainer.session, memory, rows, explainer.encoder.longest(questions))
     return explainer

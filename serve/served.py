@@ -43,7 +43,9 @@ def check_serving(explainers: Sequence[Explainer], settings: Settings, limit: in
     takes = process_takes()
     for explainer in explainers:
         check_bounded(explainer.session)
-        takes += explaining_takes(explainer.session, settings.max_batch) + settings.largest_load
+        takes += (
+            explaining_takes(explainer.session, settings.max_batch, explainer.session.description.max_text_tokens) + settings.largest_load
+        )
     check_fits(limit, takes, "with these settings; a lower --max-batch, --queue, --max-body, --max-pixels or --image-cache takes less")
 
 

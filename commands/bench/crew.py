@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +19,6 @@ from xai.models.load import ModelOptions
 if TYPE_CHECKING:
     from xai.bench.workers.crew import Crew, Measuring
     from xai.runtime.explainer import Explainer
-    from xai.runtime.sessions.protocol import Session
 
 AUTO: Literal["auto"] = "auto"
 _DEVICE = re.compile(r"cuda:(\d{1,4})")
@@ -50,21 +49,23 @@ class CrewOptions:
             raise click.UsageError(f"--workers {self.workers} leaves one of {len(self.devices)} devices without work: name fewer devices")
         return replace(model, provider="cuda")
 
-    def within(self, session: Session, memory: int | None) -> CrewOptions:
+    def within(self, explainer: Explainer, memory: int | None, questions: Sequence[str]) -> CrewOptions:
         """The same, with the workers that `memory` bytes hold, or where None the machine's memory, as many as are asked for at least.
 
         Raises `BadInput` where fewer fit into `memory`, or nobody knows what the session takes.
         """
         from xai.runtime.sessions.memory import check_bounded, check_fits, perturbing_takes, process_takes
 
-        driver = process_takes()
-        worker = driver + perturbing_takes(session)
+        alone = self.ray is not None or (self.workers is None and not self.devices)  # one process here, or on every node
+        if alone and memory is None:
+            return self
+        session, driver = explainer.session, process_takes()
+        worker = driver + perturbing_takes(session, explainer.encoder.longest(questions))
         if memory is not None:
             check_bounded(session)
-        if self.ray is not None or (self.workers is None and not self.devices):  # one process here, or on every node
-            if memory is not None:
+            if alone:
                 check_fits(memory, worker, f"that measuring by {session.source} needs")
-            return self
+                return self
         limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if memory is None else memory
         fitting = max(1, (limit - driver) // worker)
         count = self.workers if isinstance(self.workers, int) else max(1, len(self.devices))

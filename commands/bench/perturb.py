@@ -150,7 +150,7 @@ def perturb(
     found = by_image(load_samples(data, samples, seed, Counter("questions made", patience=2)))
     model = replace(crew.model(model), lean=True)
     explainer = model.open()
-    crew = crew.within(explainer.session, memory)
+    crew = crew.within(explainer, memory, [sample.question for sample in found])
     check_offered(chosen, explainer.session.description)
     check_measures(measured, explainer.session.description.answers)
     if as_published:

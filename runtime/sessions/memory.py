@@ -30,8 +30,8 @@ SPARE = 256 * 2**20
 class Memory:
     """How many rows of each kind of run fit into `limit` bytes, for a model of `width` channels and `layers` layers of image tokens.
 
-    An estimate from above in float32: 16 vectors of every token, and the attention map twice in case the session forms it.
-    The evidence graph keeps both for every layer, with the map's gradient.
+    An estimate from above in float32, held against METER's graphs (benchmarks/NOTES.md): 28 vectors of every token, most of them within a
+    feed-forward of four times the width, and the attention map twice. The evidence graph keeps 16 vectors and three maps for every layer.
     """
 
     limit: int
@@ -39,19 +39,19 @@ class Memory:
     layers: int
 
     def _row(self, tokens: int) -> tuple[int, int]:
-        """Count the bytes of vectors and of one layer's attention maps of one row."""
+        """Count the bytes of one vector of every token and of one layer's attention maps of one row."""
         heads = max(1, self.width // 64)
-        return 4 * 16 * self.width * tokens, 4 * heads * tokens * tokens
+        return 4 * self.width * tokens, 4 * heads * tokens * tokens
 
     def _answer(self, tokens: int) -> int:
         """Count the bytes of one row of `answer` and `encode_image`."""
         vectors, maps = self._row(tokens)
-        return vectors + 2 * maps
+        return 28 * vectors + 2 * maps
 
     def _evidence(self, tokens: int) -> int:
         """Count the bytes of one row of `evidence`."""
         vectors, maps = self._row(tokens)
-        return self.layers * (vectors + 3 * maps)
+        return 28 * vectors + self.layers * (16 * vectors + 3 * maps)
 
     def answers(self, image_tokens: int, text_tokens: int) -> int:
         """Count the rows of the graphs `answer` and, with no text, `encode_image`."""
@@ -91,15 +91,14 @@ def usual_tokens(description: Description) -> int:
             return PUBLISHED_BOXES + special
 
 
-def explaining_takes(session: Session, rows: int) -> int:
-    """Count the bytes that explaining `rows` of the longest questions at once takes beside the process itself."""
-    description = session.description
-    return session_memory(session).explaining(usual_tokens(description), description.max_text_tokens, rows)
+def explaining_takes(session: Session, rows: int, text_tokens: int) -> int:
+    """Count the bytes that explaining `rows` questions of so many tokens at once takes beside the process itself."""
+    return session_memory(session).explaining(usual_tokens(session.description), text_tokens, rows)
 
 
-def perturbing_takes(session: Session) -> int:
+def perturbing_takes(session: Session, text_tokens: int) -> int:
     """Count the bytes that the perturbation test takes beside the process itself: `RUN`, or one question where that takes more."""
-    return max(RUN, explaining_takes(session, 1))
+    return max(RUN, explaining_takes(session, 1, text_tokens))
 
 
 def process_takes() -> int:
@@ -107,10 +106,10 @@ def process_takes() -> int:
     return private_memory() + SPARE
 
 
-def check_explaining(session: Session, limit: int, rows: int) -> None:
+def check_explaining(session: Session, limit: int, rows: int, text_tokens: int) -> None:
     """Raise `BadInput` where a process that explains so many questions at once is not known to stay below `limit` bytes."""
     check_bounded(session)
-    check_fits(limit, process_takes() + explaining_takes(session, rows), f"that explaining by {session.source} needs")
+    check_fits(limit, process_takes() + explaining_takes(session, rows, text_tokens), f"that explaining by {session.source} needs")
 
 
 def check_bounded(session: Session) -> None:

@@ -167,4 +167,4 @@ def test_memory_bounds_the_rows() -> None:
     assert full.evidence(1297, 10) >= 1
     assert full.answers(1297, 10) >= 8
     assert full.questions(1297) == 1
-    assert Memory(4 * 2**30, 128, 3).questions(145) == 32
+    assert Memory(8 * 2**30, 128, 3).questions(145) == 32

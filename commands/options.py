@@ -172,8 +172,10 @@ def chosen_model(model: str | None, bundle: str | None = None, checkpoint: str |
     return default_model()
 
 
-def open_within(model: ModelOptions, memory: int | None, rows: int, questions: Iterable[str], once: Sequence[str] = ()) -> Explainer:
-    """The explainer of a process that explains so many of the questions at once, `once` as `load` takes it.
+def open_within(
+    model: ModelOptions, memory: int | None, rows: int, questions: Iterable[str], graphs: int, once: Sequence[str] = ()
+) -> Explainer:
+    """The explainer of a process that explains so many of the questions at once, `graphs` as `explaining_takes` takes it, `once` as `load`.
 
     Raises as `ModelOptions.open`, and `BadInput` where it is not known to stay below `memory` bytes.
     """
@@ -183,5 +185,5 @@ def open_within(model: ModelOptions, memory: int | None, rows: int, questions: I
 
     from xai.runtime.sessions.memory import check_explaining
 
-    check_explaining(explainer.session, memory, rows, explainer.encoder.longest(questions))
+    check_explaining(explainer.session, memory, rows, explainer.encoder.longest(questions), graphs)
     return explainer

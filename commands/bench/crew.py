@@ -17,6 +17,7 @@ from xai.base.messages import LOG
 from xai.models.load import ModelOptions
 
 if TYPE_CHECKING:
+    from xai.bench.data.sample import Sample
     from xai.bench.workers.crew import Crew, Measuring
     from xai.runtime.explainer import Explainer
 
@@ -49,18 +50,20 @@ class CrewOptions:
             raise click.UsageError(f"--workers {self.workers} leaves one of {len(self.devices)} devices without work: name fewer devices")
         return replace(model, provider="cuda")
 
-    def within(self, explainer: Explainer, memory: int | None, questions: Sequence[str]) -> CrewOptions:
+    def within(self, explainer: Explainer, memory: int | None, samples: Sequence[Sample], chunk: int) -> CrewOptions:
         """The same, with the workers that `memory` bytes hold, or where None the machine's memory, as many as are asked for at least.
 
         Raises `BadInput` where fewer fit into `memory`, or nobody knows what the session takes.
         """
+        from xai.bench.perturb.request import cut_into_chunks
         from xai.runtime.sessions.memory import check_bounded, check_fits, perturbing_takes, process_takes
 
         alone = self.ray is not None or (self.workers is None and not self.devices)  # one process here, or on every node
         if alone and memory is None:
             return self
         session, driver = explainer.session, process_takes()
-        worker = driver + perturbing_takes(session, explainer.encoder.longest(questions))
+        most = max(each.stop - each.start for each in cut_into_chunks([sample.image for sample in samples], chunk))
+        worker = driver + perturbing_takes(session, most, explainer.encoder.longest(sample.question for sample in samples))
         if memory is not None:
             check_bounded(session)
             if alone:

@@ -150,7 +150,6 @@ def perturb(
     found = by_image(load_samples(data, samples, seed, Counter("questions made", patience=2)))
     model = replace(crew.model(model), lean=True)
     explainer = model.open()
-    crew = crew.within(explainer, memory, [sample.question for sample in found])
     check_offered(chosen, explainer.session.description)
     check_measures(measured, explainer.session.description.answers)
     if as_published:
@@ -159,6 +158,7 @@ def perturb(
     compared = _reference(explainer, model, reference) if cross_check else None
     allowed = session_memory(explainer.session)
     questions = batch or allowed.questions(usual_tokens(explainer.session.description))
+    crew = crew.within(explainer, memory, found, questions)
     request = Request(chosen, allowed, questions, modality, sign, seed, source, as_published, measured, browse)
     folder = _measure(model, explainer, found, request, data, shard, output, resume, skip_broken, crew)
     if compared is not None:

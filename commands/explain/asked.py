@@ -57,6 +57,11 @@ class Asked:
         sure = ("encode_image", "embed_text")
         return sure if self.words or any(name.endswith("@all") for name in self.methods) else (*sure, "evidence")
 
+    @property
+    def passes(self) -> int:
+        """How many passes of the evidence graph there are, at most."""
+        return 1 if self.versus is None and not self.as_published else 2
+
     def of_pair(self, target: str | int | None, versus: str | int | None) -> Asked:
         """The same for a pair that may name its own answers."""
         return replace(self, target=self.target if target is None else target, versus=self.versus if versus is None else versus)

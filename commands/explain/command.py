@@ -160,7 +160,7 @@ def _explain_images(
     check_paths(paths, lines, outputs, asked.boxes)
     model.find()
 
-    explainer = open_within(model, memory, 1, [question], once=asked.graphs if len(images) == 1 else ())
+    explainer = open_within(model, memory, 1, [question], asked.passes, once=asked.graphs if len(images) == 1 else ())
 
     from xai.base.files import json_bytes, write
     from xai.runtime.explanation import to_json

@@ -61,7 +61,7 @@ def explain_pairs(
             if not os.path.exists(split_row(str(pair.path))[0]):  # noqa: PTH110 - Path.exists fails on a name that is too long
                 raise _refused(pair, BadInput(f"image {pair.path} does not exist"))
     with open_lines(path, resume) as lines:
-        explainer = open_within(model, memory, TOGETHER, (pair.question for pair in pairs))
+        explainer = open_within(model, memory, TOGETHER, (pair.question for pair in pairs), graphs=2)
         own = explainer.session
         run = [identify(model.model, own.name), own.name, own.precision, own.provider, asked.methods, asked.top_k]
         options = [asked.target, asked.versus, asked.as_published, asked.truncate, asked.seed]

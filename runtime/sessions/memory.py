@@ -31,7 +31,8 @@ class Memory:
     """How many rows of each kind of run fit into `limit` bytes, for a model of `width` channels and `layers` layers of image tokens.
 
     An estimate from above in float32, held against METER's graphs (benchmarks/NOTES.md): 28 vectors of every token, most of them within a
-    feed-forward of four times the width, and the attention map twice. The evidence graph keeps 16 vectors and three maps for every layer.
+    feed-forward of four times the width, and the attention map twice. The evidence graph
+    keeps 16 vectors and a map for every layer as well.
     """
 
     limit: int
@@ -51,7 +52,7 @@ class Memory:
     def _evidence(self, tokens: int) -> int:
         """Count the bytes of one row of `evidence`."""
         vectors, maps = self._row(tokens)
-        return 28 * vectors + self.layers * (16 * vectors + 3 * maps)
+        return self._answer(tokens) + self.layers * (16 * vectors + maps)
 
     def answers(self, image_tokens: int, text_tokens: int) -> int:
         """Count the rows of the graphs `answer` and, with no text, `encode_image`."""
@@ -65,10 +66,13 @@ class Memory:
         """Count the rows of the graph `evidence`."""
         return max(1, self.limit // self._evidence(image_tokens + text_tokens))
 
-    def explaining(self, image_tokens: int, text_tokens: int, rows: int) -> int:
-        """Count the bytes of the largest run that explains `rows` questions at once."""
-        tokens = image_tokens + text_tokens
-        return rows * max(self._answer(tokens), self._evidence(tokens))
+    def explaining(self, image_tokens: int, text_tokens: int, rows: int, graphs: int) -> int:
+        """Count the bytes that explaining `rows` questions at once leaves in `encode_image`, and in so many graphs that give evidence."""
+        return rows * (self._answer(image_tokens) + graphs * self._evidence(image_tokens + text_tokens))
+
+    def answering(self, image_tokens: int, text_tokens: int, rows: int) -> int:
+        """Count the bytes that answering `rows` questions at once leaves in `answer`."""
+        return rows * self._answer(image_tokens + text_tokens)
 
 
 def session_memory(session: Session, limit: int = RUN) -> Memory:
@@ -91,14 +95,21 @@ def usual_tokens(description: Description) -> int:
             return PUBLISHED_BOXES + special
 
 
-def explaining_takes(session: Session, rows: int, text_tokens: int) -> int:
-    """Count the bytes that explaining `rows` questions of so many tokens at once takes beside the process itself."""
-    return session_memory(session).explaining(usual_tokens(session.description), text_tokens, rows)
+def explaining_takes(session: Session, rows: int, text_tokens: int, graphs: int = 2) -> int:
+    """Count the bytes that answering and explaining `rows` questions of so many tokens at once takes beside the process itself.
+
+    `graphs` counts those that give evidence: two where something is explained in two passes, of which one may ask for less.
+    """
+    memory, tokens = session_memory(session), usual_tokens(session.description)
+    return memory.explaining(tokens, text_tokens, rows, graphs) + memory.answering(tokens, text_tokens, rows)
 
 
-def perturbing_takes(session: Session, text_tokens: int) -> int:
-    """Count the bytes that the perturbation test takes beside the process itself: `RUN`, or one question where that takes more."""
-    return max(RUN, explaining_takes(session, 1, text_tokens))
+def perturbing_takes(session: Session, questions: int, text_tokens: int) -> int:
+    """Count the bytes that so many questions, planned and run together, take beside the process itself: rows as `Memory` allows."""
+    memory, tokens = session_memory(session), usual_tokens(session.description)
+    encoded = memory.explaining(tokens, text_tokens, min(questions, memory.answers(tokens, 0)), graphs=0)
+    explained = memory.explaining(tokens, text_tokens, min(questions, memory.evidence(tokens, text_tokens)), graphs=2)
+    return encoded + explained + max(RUN, memory.answering(tokens, text_tokens, 1))
 
 
 def process_takes() -> int:
@@ -106,10 +117,10 @@ def process_takes() -> int:
     return private_memory() + SPARE
 
 
-def check_explaining(session: Session, limit: int, rows: int, text_tokens: int) -> None:
+def check_explaining(session: Session, limit: int, rows: int, text_tokens: int, graphs: int) -> None:
     """Raise `BadInput` where a process that explains so many questions at once is not known to stay below `limit` bytes."""
     check_bounded(session)
-    check_fits(limit, process_takes() + explaining_takes(session, rows, text_tokens), f"that explaining by {session.source} needs")
+    check_fits(limit, process_takes() + explaining_takes(session, rows, text_tokens, graphs), f"that explaining by {session.source} needs")
 
 
 def check_bounded(session: Session) -> None:

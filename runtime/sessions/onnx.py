@@ -44,8 +44,8 @@ class OnnxSession:
     `provider` is a short or full name; `threads` counts those of one operator, None leaves it to ONNX Runtime.
     Raises `XaiError` where the bundle has no ONNX graphs, and, unless `allow_fallback`, where ONNX Runtime would run another
     provider than the one asked for, or where CuPy is missing beside a GPU. With `allow_fallback` arrays stay on the host.
-    ONNX Runtime profiles what it runs into the folder `profiles`, where one is named. `lean` leaves weights in the file that is mapped
-    and gives memory back after use: loading takes a moment, and no copy of the weights is made for speed.
+    ONNX Runtime profiles what it runs into the folder `profiles`, where one is named. `lean` leaves weights in the file that is mapped:
+    loading takes a moment, and no copy of the weights is made for speed. Each graph keeps what its largest run took until `release`.
     """
 
     name = "onnx"
@@ -147,7 +147,6 @@ class OnnxSession:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = NO_LOG
         if self.lean:
-            options.enable_cpu_mem_arena = False
             options.add_session_config_entry("session.disable_prepacking", "1")
         if self.profiles is not None:
             options.enable_profiling = True

@@ -203,17 +203,20 @@ def test_devices_are_shared_out_and_threads_are_not(monkeypatch) -> None:
     assert visible_device(2) == "2"
 
 
+SAMPLE = Sample("0", "a.png", "Is there a star?", {"yes": 1.0}, partial(Path, "a.png"))
+
+
 def test_auto_takes_no_more_workers_than_the_memory_holds(monkeypatch, caplog) -> None:
     explainer = xai.load("demo", threads=1, lean=True)
     monkeypatch.setattr(memory, "private_memory", lambda: 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    worker = memory.SPARE + memory.perturbing_takes(explainer.session, 8)
+    worker = memory.SPARE + memory.perturbing_takes(explainer.session, 1, explainer.encoder.longest([SAMPLE.question]))
     room = memory.SPARE + 3 * worker
     monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": room}.__getitem__)
     measuring = Measuring(Request((), Memory(1, 1, 1), 1), skip_broken=False)
 
     def places(workers: Any, limit: int | None = None) -> int:
-        return CrewOptions(workers, ()).within(explainer, limit, ["Is there a star?"]).crew(ModelOptions(), None, measuring, 100, ()).places
+        return CrewOptions(workers, ()).within(explainer, limit, [SAMPLE], 1).crew(ModelOptions(), None, measuring, 100, ()).places
 
     assert places("auto") == 3
     assert places("auto", room - worker) == 2

@@ -114,7 +114,7 @@ def test_ctrl_c_ends_all_and_says_how_to_go_on(longer, tmp_path) -> None:
     started = children(process.pid)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 1, errors
     assert [line for line in errors.splitlines() if "%" not in line][-1].startswith("Error: stopped; what is done lies in")
     assert "Traceback" not in errors
     assert not any(map(alive, started))

@@ -16,15 +16,13 @@ from xai.base.errors import BadInput, XaiError
 from xai.bench.data.datasets import load_samples
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.memory import Memory
-from xai.bench.perturb.request import Chunk, Request, table_methods
-from xai.bench.workers.crew import Measuring
-from xai.bench.workers.local import LocalCrew, visible_device
-from xai.bench.workers.supervise import Supervisor
+from xai.bench.perturb.request import Request, table_methods
+from xai.bench.perturb.run import Measuring
 from xai.cli import main
 from xai.commands.bench.crew import CrewOptions
 from xai.models.load import ModelOptions
-from xai.tests.bench.workers.crews import board
-from xai.tests.bench.workers.runs import (
+from xai.tests.workers.crews import board
+from xai.tests.workers.runs import (
     FEW,
     alive,
     begin,
@@ -39,6 +37,9 @@ from xai.tests.bench.workers.runs import (
     wait_for,
     workers_of,
 )
+from xai.workers.crew import Chunk
+from xai.workers.local import LocalCrew, visible_device
+from xai.workers.supervise import Supervisor
 
 
 @pytest.fixture(scope="module")

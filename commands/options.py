@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -16,6 +16,8 @@ from xai.commands.completion import complete_file, complete_model
 from xai.models.load import LAYER_ORDERS, MODEL_VARIABLE, ONLY_CHECKPOINTS, ModelOptions, default_model
 
 MODEL_METAVAR = "demo|BUNDLE|CHECKPOINT"
+AUTO: Literal["auto"] = "auto"
+"""As many workers as the cores hold."""
 CHECKPOINT_ONLY = "Only with a checkpoint:"
 """Begins the help of an option that a bundle and the demo model refuse."""
 
@@ -153,3 +155,12 @@ def chosen_model(model: str | None, bundle: str | None = None, checkpoint: str |
             LOG.warning("%s is now --model, and goes in the next release", option)
         return value
     return default_model()
+
+
+def worker_count(_: click.Context, __: click.Parameter, value: str | None) -> int | Literal["auto"] | None:
+    """A callback: a number of workers, or `auto`; None where neither is given."""
+    if value is None or value == AUTO:
+        return AUTO if value else None
+    if not (value.isdecimal() and 1 <= int(value) <= MAX_THREADS):
+        raise click.BadParameter(f"{value!r} is not a number from 1 to {MAX_THREADS}, or auto")
+    return int(value)

@@ -120,8 +120,9 @@ def measure_perturbation(model: ModelOptions, seconds: float) -> dict[str, Any]:
     from xai.bench.data.sample import by_image
     from xai.bench.perturb.answering import run_chunk
     from xai.bench.perturb.memory import session_memory
-    from xai.bench.perturb.request import FLOOR, Chunk, Request, table_methods
+    from xai.bench.perturb.request import FLOOR, Request, table_methods
     from xai.bench.perturb.run import prepare_chunk
+    from xai.workers.crew import Chunk
 
     explainer = model.open()
     session = explainer.session

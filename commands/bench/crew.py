@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from xai.base.arguments import MAX_THREADS
 from xai.base.messages import LOG
+from xai.commands.options import AUTO, worker_count
 from xai.models.load import ModelOptions
 
 if TYPE_CHECKING:
-    from xai.bench.workers.crew import Crew, Measuring
+    from xai.bench.perturb.run import Measuring
     from xai.runtime.explainer import Explainer
+    from xai.workers.crew import Crew
 
-AUTO: Literal["auto"] = "auto"
 _DEVICE = re.compile(r"cuda:(\d{1,4})")
 
 Command = Callable[..., Any]
@@ -49,11 +49,11 @@ class CrewOptions:
 
     def crew(self, model: ModelOptions, explainer: Explainer, measuring: Measuring, chunks: int, needs: tuple[Path, ...]) -> Crew:
         """Those who measure `chunks`, for which they read the paths `needs`. Raises `BadInput` for a device that is not there."""
-        from xai.bench.workers.alone import Alone
-        from xai.bench.workers.local import LocalCrew, visible_device
+        from xai.workers.alone import Alone
+        from xai.workers.local import LocalCrew, visible_device
 
         if self.ray is not None:
-            from xai.bench.workers.ray import RayCrew
+            from xai.workers.ray import RayCrew
 
             most = self.workers if isinstance(self.workers, int) else chunks
             return RayCrew(self.ray, model, measuring, max(1, min(most, chunks)), model.threads or 1, needs)
@@ -71,15 +71,6 @@ class CrewOptions:
         return LocalCrew(model, measuring, max(1, min(wanted, chunks)), threads, devices)
 
 
-def _workers(_: click.Context, __: click.Parameter, value: str | None) -> int | Literal["auto"] | None:
-    """A callback: a number of workers, or `auto`."""
-    if value is None or value == AUTO:
-        return AUTO if value else None
-    if not (value.isdecimal() and 1 <= int(value) <= MAX_THREADS):
-        raise click.BadParameter(f"{value!r} is not a number from 1 to {MAX_THREADS}, or auto")
-    return int(value)
-
-
 def _devices(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
     """A callback: GPUs by comma, each once."""
     names = [name.strip() for name in value.split(",")] if value is not None else []
@@ -94,7 +85,7 @@ def crew_options(command: Command) -> Command:
 
     @click.option(
         "--workers",
-        callback=_workers,
+        callback=worker_count,
         metavar="N|auto",
         help="Processes that share the chunks, each with --threads (default 1); auto: what the cores hold. Default: this process alone.",
     )

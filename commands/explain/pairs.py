@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -18,20 +20,42 @@ from xai.base.reading import Fields
 from xai.base.wording import one_line
 from xai.commands.explain.asked import Asked
 from xai.commands.explain.json_lines import Lines, open_lines
-from xai.commands.explain.outputs import json_lines_path, log_times
+from xai.commands.explain.outputs import json_lines_path, summarise
 from xai.commands.explain.pair_file import Pair, read_pairs
+from xai.commands.explain.sharing import Workers, share
 from xai.models.load import ModelOptions, identify
 
 if TYPE_CHECKING:
     from xai.runtime.explainer import Explainer
     from xai.runtime.explanation import Explanation
     from xai.runtime.inputs.prepare import PreparedImage
+    from xai.workers.crew import Task
 
     Result = list[Explanation] | XaiError
     """Of a pair: its explanations, or why there are none."""
 
 TOGETHER = 4
 """Pairs that are explained as one batch. A resumed run cuts the file at the same places, so that it computes the same numbers."""
+
+
+class Told(NamedTuple):
+    """What is told of a pair that was explained."""
+
+    content: dict[str, Any]
+    """The JSON object."""
+    times: str
+
+
+@dataclass(frozen=True)
+class Explaining:
+    """What a worker does with the pairs of a chunk."""
+
+    asked: Asked
+
+    def results(self, explainer: Explainer, task: Task) -> list[Told | XaiError]:
+        """Explain each of the pairs, or say why it cannot be."""
+        block = task.items[task.chunk.start : task.chunk.stop]
+        return list(_explained(explainer, block, self.asked, 0, _check_questions(explainer, block, self.asked)))
 
 
 def check_usage(given: Sequence[str], shown: Mapping[str, Any]) -> None:
@@ -44,7 +68,9 @@ def check_usage(given: Sequence[str], shown: Mapping[str, Any]) -> None:
         raise click.UsageError("say where the lines of --pairs go: --json FILE, or --json - for standard output")
 
 
-def explain_pairs(model: ModelOptions, file: str, asked: Asked, json_file: str, resume: bool, skip_broken: bool) -> None:
+def explain_pairs(
+    model: ModelOptions, file: str, asked: Asked, json_file: str, resume: bool, skip_broken: bool, workers: Workers | None
+) -> None:
     """Explain every pair of a file; write a line for each. Raises `XaiError` at the first that cannot be, unless `skip_broken`."""
     path = json_lines_path(json_file)
     if resume and (path is None or is_stream(path)):
@@ -68,9 +94,10 @@ def explain_pairs(model: ModelOptions, file: str, asked: Asked, json_file: str, 
         for pair in pairs[done:] if not skip_broken else ():
             if pair.number in refused:
                 raise _refused(pair, refused[pair.number])
-        results = _explained(explainer, pairs, asked, done, refused)
+        results = _explained(explainer, pairs, asked, done, refused) if workers is None else _shared(model, pairs, asked, done, workers)
         try:
-            broken = _write_lines(lines, results, pairs[done:], keys[done:], skip_broken)
+            with closing(results):
+                broken = _write_lines(lines, results, pairs[done:], keys[done:], skip_broken)
         except KeyboardInterrupt as error:
             raise XaiError(
                 f"stopped; what is done lies in {path}: go on with the same command and --resume" if path else "stopped"
@@ -96,13 +123,25 @@ def _check_done(lines: Lines, pairs: Sequence[Pair], keys: Sequence[str]) -> int
     return count
 
 
-def _write_lines(lines: Lines, results: Iterator[Result], pairs: Sequence[Pair], keys: Sequence[str], skip_broken: bool) -> int:
+def _shared(
+    model: ModelOptions, pairs: Sequence[Pair], asked: Asked, done: int, workers: Workers
+) -> Generator[Told | XaiError, None, None]:
+    """The same as `_explained`, by workers: a chunk is what is explained as one batch."""
+    from xai.workers.crew import Chunk
+    from xai.workers.state import Wording
+
+    first = done - done % TOGETHER
+    chunks = [Chunk(start, min(start + TOGETHER, len(pairs))) for start in range(first, len(pairs), TOGETHER)] if done < len(pairs) else []
+    wording = Wording("pair", 1, "the lines before are kept: go on with --resume and fewer workers")
+    with closing(share(model, Explaining(asked), pairs, chunks, workers, wording)) as found:
+        yield from islice(found, done - first, None)
+
+
+def _write_lines(lines: Lines, results: Iterator[Told | XaiError], pairs: Sequence[Pair], keys: Sequence[str], skip_broken: bool) -> int:
     """Write a line for each pair as its result comes; returns how many could not be explained.
 
     Raises `XaiError` at the first of those, with its line in the file, unless `skip_broken`.
     """
-    from xai.runtime.explanation import to_json
-
     broken = 0
     for pair, key, result in zip(track(pairs, "Explaining"), keys, results, strict=True):
         if isinstance(result, XaiError):
@@ -112,8 +151,8 @@ def _write_lines(lines: Lines, results: Iterator[Result], pairs: Sequence[Pair],
             LOG.warning("%s: %s", pair.where, result)
             content = {"image": str(pair.path), "question": pair.question, "error": one_line(str(result))}
         else:
-            content = to_json(result)
-            log_times(result)
+            content = result.content
+            LOG.info("%s", result.times)
         lines.write(json_bytes({"pair": pair.number, "id": pair.id, "key": key, **content}))
     return broken
 
@@ -133,7 +172,9 @@ def _check_questions(explainer: Explainer, pairs: Sequence[Pair], asked: Asked) 
     return found
 
 
-def _explained(explainer: Explainer, pairs: Sequence[Pair], asked: Asked, done: int, refused: Mapping[int, XaiError]) -> Iterator[Result]:
+def _explained(
+    explainer: Explainer, pairs: Sequence[Pair], asked: Asked, done: int, refused: Mapping[int, XaiError]
+) -> Generator[Told | XaiError, None, None]:
     """The results of the pairs behind the first `done`, in order; what is `refused` already is not tried."""
     from xai.runtime.inputs.prepare import ahead
 
@@ -153,7 +194,13 @@ def _explained(explainer: Explainer, pairs: Sequence[Pair], asked: Asked, done: 
         for (usable, target, versus), group in groupby(block, lambda pair: (pair.number in prepared, pair.target, pair.versus)):
             if usable:
                 results |= _explain_group(explainer, list(group), prepared, asked.of_pair(target, versus))
-        yield from (results[pair.number] for pair in block if pair.number > done)
+        yield from (_tell(results[pair.number]) for pair in block if pair.number > done)
+
+
+def _tell(result: Result) -> Told | XaiError:
+    from xai.runtime.explanation import to_json
+
+    return result if isinstance(result, XaiError) else Told(to_json(result), summarise(result).times)
 
 
 def _explain_group(explainer: Explainer, group: Sequence[Pair], prepared: Mapping[int, PreparedImage], asked: Asked) -> dict[int, Result]:

@@ -48,14 +48,6 @@ SHARED_GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 NOT_METERS = {"itm_score.fc.weight": (2, 128), "text_transformer.embeddings.position_ids": (1, 514)}
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process: what they share is made once."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(config.rootpath).as_posix()))
-
-
 def pytest_collection_finish() -> None:
     """Whoever collects garbage, as an export does, need not look through every module and test."""
     gc.collect()

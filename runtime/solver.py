@@ -56,9 +56,9 @@ class Solved:
     dtype: np.dtype[np.floating]
     """Of the features."""
 
-    def fiedler(self, b: int) -> Array:
-        """|v| (nodes,) of one question."""
-        return self.result.map[b, : self.nodes[b]].astype(self.dtype)
+    def fiedler(self) -> Array:
+        """|v| (B, nodes of the longest), 0 behind a question's own."""
+        return self.result.map.astype(self.dtype)
 
     def report(self, b: int) -> SolverReport:
         """How one question's graph was solved."""

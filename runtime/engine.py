@@ -13,14 +13,14 @@ from xai.base.description import TOP_ANSWER
 from xai.base.errors import XaiError
 from xai.runtime.clock import Clock
 from xai.runtime.description import IMAGE, TEXT, Description
-from xai.runtime.evidence import Evidence, features_name, fiedler_name, from_model, of_gradients, propagated, solved_graphs, without_padding
+from xai.runtime.evidence import Evidence, fiedler_name, from_model, of_gradients, propagated, solved_graphs, without_padding
 from xai.runtime.inputs.encode import EncodedTexts, embed_texts, place
 from xai.runtime.methods import Method
 from xai.runtime.relevance import Relevance
 from xai.runtime.sessions.protocol import Session
-from xai.runtime.solver import Solved, SolverReport, solve
+from xai.runtime.solver import Solved, SolverReport, solve_all
 from xai.runtime.target import EVERY_ANSWER, Contrast, Target, directions, explained_answers, named_contrasts, published_with_sum
-from xai.spectral.arrays import Array, namespace, to_numpy
+from xai.spectral.arrays import Array, namespace, to_host, to_numpy
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,14 @@ def explain_tokens(
     with clock.time("evidence"):
         inputs = _Inputs(image_tokens, np.ones(image_tokens.shape[:2], dtype=bool) if image_mask is None else image_mask, texts)
         if stay is not None:
-            before = to_numpy(_logits(session, inputs)[0])
+            before = _logits(session, inputs)[0]
             inputs = _that_stay(session, inputs, questions, stay)
         masks = {TEXT: inputs.texts.mask, IMAGE: inputs.image_mask}
         targets = _named(session, inputs, targets)
         found = _evidence(session, inputs, targets, from_model(needs))
         opposite = _opposite(session, inputs, targets, methods)
     with clock.time("solver"):
-        solved = [solve(graph, found[features_name(graph)], description, masks) for graph in solved_graphs(needs)]
+        solved = solve_all(solved_graphs(needs), found, description, masks)
     with clock.time("methods"):
         answers = explained_answers(targets, found["logits"])
         read = Read(found, opposite, solved, description, masks, targets, answers, word_regions, before)
@@ -187,6 +187,7 @@ def _evidence(session: Session, inputs: _Inputs, targets: Sequence[Target], name
     by_relevance = propagated(names)
     others = [name for name in names if name not in by_relevance]
     found = session.run("evidence", arrays | {"direction": place(session, directions(targets, answers))}, ["logits", *others])
+    found["logits"] = to_numpy(found["logits"])
     check_logits(session, found["logits"])
     if by_relevance:
         tops = explained_answers(targets, found["logits"])
@@ -202,9 +203,9 @@ def _named(session: Session, inputs: _Inputs, targets: Sequence[Target]) -> Sequ
     return named_contrasts(targets, _logits(session, inputs))
 
 
-def _logits(session: Session, inputs: _Inputs) -> Array:
+def _logits(session: Session, inputs: _Inputs) -> NDArray[np.float32]:
     """The answers' logits (B, answers) alone."""
-    logits = session.run("answer", inputs.arrays(session), ["logits"])["logits"]
+    logits = to_numpy(session.run("answer", inputs.arrays(session), ["logits"])["logits"])
     check_logits(session, logits)
     return logits
 
@@ -258,6 +259,9 @@ def _answered(session: Session, needs: Sequence[str], seeds: Sequence[int], meth
     relevances = [method.relevance(signed if method.dependence == "linear" else evidence) for method in methods]
     regions = [method.between.regions(evidence) for method in methods] if read.word_regions else []
     tokens, patches = evidence.tokens(TEXT), evidence.tokens(IMAGE) - sum(read.description.special[IMAGE])
+    parts = to_host(*(part for relevance in relevances for part in relevance), *regions)
+    relevances = [Relevance(*parts[i : i + 2]) for i in range(0, 2 * len(methods), 2)]
+    regions = parts[2 * len(methods) :]
     _check_relevances(session, methods, relevances, regions)
     return [
         Answered(
@@ -274,11 +278,9 @@ def _answered(session: Session, needs: Sequence[str], seeds: Sequence[int], meth
 
 
 def _check_relevances(session: Session, methods: Sequence[Method], relevances: Sequence[Relevance], regions: Sequence[Array]) -> None:
-    """Raises `XaiError`, which names the method, where a relevance is not finite. The host waits once for all that lie on a GPU."""
+    """Raises `XaiError`, which names the method, where a relevance is not finite."""
     parts = [(method.name, part) for method, relevance in zip(methods, relevances, strict=True) for part in relevance]
     parts += [(method.name, rows) for method, rows in zip(methods, regions, strict=False)]
-    for xp in {namespace(part) for _, part in parts}:
-        flat = xp.concatenate([part.reshape(-1) for _, part in parts if namespace(part) is xp])
-        if not bool(xp.isfinite(flat).all()):
-            name = next(name for name, part in parts if not bool(namespace(part).isfinite(part).all()))
+    for name, part in parts:
+        if not np.isfinite(part).all():
             raise XaiError(f"the relevance by {name} is not a number: the evidence of {session.source} holds NaN or infinity")

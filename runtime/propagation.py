@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from xai.runtime.description import IMAGE, TEXT, Description, Site
+from xai.runtime.description import IMAGE, TEXT, Description, Site, Stream
 from xai.runtime.evidence import Evidence, features_name, graph_name
 from xai.spectral.affinity import unit_rows
 from xai.spectral.arrays import Array, namespace
@@ -54,8 +54,8 @@ class Propagated:
         return self.rows(x) - x
 
 
-class Normalised:
-    """The same relevances as matrices, handed on as I + rownorm(R - I) (Chefer et al. 2021, eq. 8 and 9); a row of 0 stays one.
+class Formed:
+    """The same relevances as matrices: of a stream of words alone, whose few tokens make them cheaper than any list of updates.
 
     R - I is what is held: added to I its digits would be lost.
     """
@@ -72,21 +72,30 @@ class Normalised:
         """R += U V."""
         self.difference = u @ v if self.difference is None else self.difference + u @ v
 
-    def _scaled(self) -> Array:
-        sums = self.difference.sum(-1, keepdims=True)
-        return self.difference / namespace(sums).where(sums == 0, 1, sums)
+    def handed(self) -> Array:
+        """R - I as it is handed on."""
+        return self.difference
 
     def rows(self, x: Array) -> Array:
-        """X N for X (B, k, N)."""
-        return x if self.difference is None else x + x @ self._scaled()
+        """X R for X (B, k, N)."""
+        return x if self.difference is None else x + x @ self.handed()
 
     def transposed(self, x: Array) -> Array:
-        """N^T X for X (B, N, k)."""
-        return x if self.difference is None else x + self._scaled().swapaxes(-1, -2) @ x
+        """R^T X for X (B, N, k)."""
+        return x if self.difference is None else x + self.handed().swapaxes(-1, -2) @ x
 
     def read(self, x: Array) -> Array:
-        """X (R - I) for X (B, k, N), not normalised."""
+        """X (R - I) for X (B, k, N), as it is held."""
         return namespace(x).zeros_like(x) if self.difference is None else x @ self.difference
+
+
+class Normalised(Formed):
+    """The same, handed on as I + rownorm(R - I) (Chefer et al. 2021, eq. 8 and 9); a row of 0 stays one."""
+
+    def handed(self) -> Array:
+        """rownorm(R - I)."""
+        sums = self.difference.sum(-1, keepdims=True)
+        return self.difference / namespace(sums).where(sums == 0, 1, sums)
 
 
 def steps(sites: Sequence[Site]) -> Iterator[list[Site]]:
@@ -133,19 +142,25 @@ def read_jointly(
 class Handed(NamedTuple):
     """What every stream gathered: of itself, and by (queries, keys) of another (B, Nq, Nk), where a pair is absent while it is 0."""
 
-    own: Mapping[str, Propagated | Normalised]
+    own: Mapping[str, Propagated | Formed]
     other: Mapping[tuple[str, str], Array]
 
 
 def propagate(evidence: Evidence) -> Handed:
     """Hand relevance on through every attention that the answer depends on (docs/methods.md, Baselines, `relevance-maps`).
 
-    Unless it is normalised, what a stream gathers of itself is only ever multiplied by a thin matrix and read in few rows, so it is
+    Unless it is normalised, what an image gathers of itself is only ever multiplied by a thin matrix and read in few rows, so it is
     not formed; what it gathers of another stream is thin.
     """
     description = evidence.description
-    kind = Normalised if description.published.normalised else Propagated
-    own: dict[str, Propagated | Normalised] = {stream.name: kind(evidence.real(stream.name).shape[1]) for stream in description.streams}
+
+    def begin(stream: Stream) -> Propagated | Formed:
+        length = evidence.real(stream.name).shape[1]
+        if description.published.normalised:
+            return Normalised(length)
+        return Formed(length) if stream.parts == (TEXT,) else Propagated(length)
+
+    own = {stream.name: begin(stream) for stream in description.streams}
     other: dict[tuple[str, str], Array] = {}
     for step in steps(description.sites):
         added: dict[tuple[str, str], Array] = {}

@@ -7,6 +7,9 @@ import ctypes
 import gc
 import os
 import sys
+from pathlib import Path
+
+from xai.base.errors import XaiError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
@@ -68,3 +71,11 @@ def import_matplotlib() -> None:
     if backend:
         with contextlib.suppress(ValueError):
             matplotlib.rcParams["backend"] = backend
+
+
+def private_memory() -> int:
+    """Read how many bytes this process holds now that no file backs."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise XaiError("this system does not say what a process holds (RssAnon in /proc/self/status): leave --memory out")

@@ -33,7 +33,6 @@ from xai.bench.data.regions import square_cells
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.answering import PreparedQuestion, run_chunk
 from xai.bench.perturb.crosscheck import cross_check
-from xai.bench.perturb.memory import MOST_QUESTIONS, session_memory
 from xai.bench.perturb.plan import MODALITIES, published_counts
 from xai.bench.perturb.request import FLOOR, Request, table_methods
 from xai.bench.perturb.run import prepare_chunk
@@ -49,6 +48,7 @@ from xai.runtime.inputs.decode import open_image
 from xai.runtime.inputs.question import EncodedQuestion, Token
 from xai.runtime.inputs.resize import patch_grid, preprocess
 from xai.runtime.methods import AS_PUBLISHED
+from xai.runtime.sessions.memory import MOST_QUESTIONS, session_memory
 from xai.runtime.sessions.open import open_session
 from xai.runtime.sessions.protocol import Session
 from xai.workers.crew import Chunk

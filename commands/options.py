@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from xai.base.arguments import MAX_THREADS
 from xai.base.messages import LOG
+from xai.commands.bench.finite import Finite
 from xai.commands.completion import complete_file, complete_model
 from xai.models.load import LAYER_ORDERS, MODEL_VARIABLE, ONLY_CHECKPOINTS, ModelOptions, default_model
+
+if TYPE_CHECKING:
+    from xai.runtime.explainer import Explainer
 
 MODEL_METAVAR = "demo|BUNDLE|CHECKPOINT"
 AUTO: Literal["auto"] = "auto"
@@ -87,6 +91,19 @@ _OPTIONS = {
 }
 
 Command = Callable[..., Any]
+
+GIBIBYTE = 2**30
+MOST_MEMORY = 2**20
+"""Gibibytes that can be asked for: more than any machine has."""
+
+memory_option = click.option(
+    "--memory",
+    type=Finite(0, MOST_MEMORY, min_open=True),
+    callback=lambda _, __, value: None if value is None else round(value * GIBIBYTE),
+    metavar="GB",
+    help="Most memory to hold, files that are mapped not counted; refused where it is too little. Default: no bound.",
+)
+"""Bounds what a command holds; it receives bytes, or None, as the argument `memory`."""
 
 
 def model_options(without: Collection[str] = (), reference: bool = False) -> Callable[[Command], Command]:
@@ -164,3 +181,16 @@ def worker_count(_: click.Context, __: click.Parameter, value: str | None) -> in
     if not (value.isdecimal() and 1 <= int(value) <= MAX_THREADS):
         raise click.BadParameter(f"{value!r} is not a number from 1 to {MAX_THREADS}, or auto")
     return int(value)
+
+
+def open_within(model: ModelOptions, memory: int | None, rows: int, questions: Iterable[str], once: Sequence[str] = ()) -> Explainer:
+    """The explainer of a process that explains so many of the questions at once, `once` as `load` takes it.
+
+    Raises as `ModelOptions.open`, and `BadInput` where it is not known to stay below `memory` bytes.
+    """
+    explainer = model.open(once)
+    if memory is not None:
+        from xai.runtime.sessions.memory import check_explaining
+
+        check_explaining(explainer.session, memory, rows, explainer.encoder.longest(questions))
+    return explainer

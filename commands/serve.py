@@ -15,7 +15,7 @@ from xai.base.arguments import MAX_THREADS
 from xai.base.errors import XaiError
 from xai.base.messages import LOG
 from xai.commands.bench.finite import Finite
-from xai.commands.options import MODEL_METAVAR
+from xai.commands.options import MODEL_METAVAR, memory_option
 from xai.models.load import ModelOptions, default_model
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -48,6 +48,7 @@ def _option(name: str, *declared: str, **settings: Any) -> Callable[[Command], C
 @_option("--no-page", is_flag=True, help="No page at / and /docs.")
 @_option("--open-metrics", is_flag=True, help="Show /metrics without a key.")
 @_option("--drain-pause", type=Finite(0, 3600), default=5, metavar="S", help="Seconds from SIGTERM to the end of listening.")
+@memory_option
 @click.option("--provider", default="cpu", show_default=True, metavar="NAME", help="Where the models run.")
 @click.option("--threads", type=click.IntRange(1, MAX_THREADS), metavar="N", help="Threads of one operator.")
 @click.option("--trust", is_flag=True, help="Run bundles' TorchScript, which is code.")
@@ -58,6 +59,7 @@ def serve(
     provider: str,
     threads: int | None,
     trust: bool,
+    memory: int | None,
     **given: Any,
 ) -> None:
     """Explain over HTTP. Each model is served under the name of its folder or file, or as NAME; the demo model where none is named."""
@@ -73,14 +75,17 @@ def serve(
     from xai.serve.app import build
     from xai.serve.lifecycle import Life, listen
     from xai.serve.lifecycle import serve as run
+    from xai.serve.served import check_serving
     from xai.serve.settings import Settings, read_keys
 
     named = name_models(models)
     settings = Settings(**given, page=not no_page, keys=read_keys(api_key_file) if api_key_file else ())
-    options = ModelOptions(provider=provider, threads=threads, trust=trust)
+    options = ModelOptions(provider=provider, threads=threads, trust=trust, lean=memory is not None)
     bound = listen(settings)
     try:
         explainers = {name: replace(options, model=model).open() for name, model in named.items()}
+        if memory is not None:
+            check_serving(list(explainers.values()), settings, memory)
         host, port = bound.getsockname()[:2]
         where = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         life = Life()

@@ -113,6 +113,7 @@ class ModelOptions:
     allow_fallback: bool = False
     threads: int | None = None
     trust: bool = False
+    lean: bool = False
 
     @property
     def is_demo(self) -> bool:
@@ -166,6 +167,7 @@ def load(
     threads: int | None = None,
     trust: bool = False,
     allow_fallback: bool = False,
+    lean: bool = False,
     once: Sequence[str] = (),
 ) -> Explainer:
     """An explainer for a model: `demo`, an exported bundle (its folder), a METER checkpoint (`.ckpt`, `.pt`, `.safetensors`), the
@@ -184,12 +186,12 @@ def load(
     demo comes as both. `provider` says where it runs: `cpu`, `cuda`, or for `onnx` another of ONNX Runtime's providers; `allow_fallback`
     lets ONNX Runtime take another one, `trust` allows TorchScript, `threads` sets the threads, at most `MAX_THREADS`.
 
-    `once` is for who explains once and ends: the graphs of a bundle that this runs. Threads load them and hash the weights meanwhile, and
-    a large bundle's weights are used where they lie (`OnnxSession`, `lean`).
+    `lean` lets ONNX Runtime use weights where they lie, and give memory back after each run (`OnnxSession`). `once` is for who explains
+    once and ends: the graphs of a bundle that this runs. Threads load them and hash the weights meanwhile, and a large bundle is lean.
 
     Raises `BadInput` for an argument that cannot be, and `XaiError` where something is missing or does not fit.
     """
-    _check_types(model, tokenizer, answers, session, provider, trust, allow_fallback)
+    _check_types(model, tokenizer, answers, session, provider, trust, allow_fallback, lean)
     threads = None if threads is None else whole_number(threads, "threads", 1, MAX_THREADS)
     image_size = None if image_size is None else whole_number(image_size, "image_size", 1)
     heads = None if heads is None else whole_number(heads, "heads", 1)
@@ -204,7 +206,8 @@ def load(
     if session == "eager" or found.kind in ("checkpoint", "folder"):
         explainer = _load_eager(found, tokenizer, answers, image_size, heads, layer_order, session, provider, threads)
     else:
-        explainer = _load_bundle(found, session, once, provider=provider, threads=threads, trust=trust, allow_fallback=allow_fallback)
+        options = {"provider": provider, "threads": threads, "trust": trust, "allow_fallback": allow_fallback}
+        explainer = _load_bundle(found, session, lean, once, **options)
     running = explainer.session
     seconds = time.perf_counter() - start
     LOG.info("%s: session %s, %s on %s, loaded in %.2f s", _described(found), running.name, running.precision, running.provider, seconds)
@@ -221,7 +224,7 @@ def _check_types(model: object, tokenizer: object, answers: object, session: obj
     for name, value, kinds in (("session", session, str | None), ("provider", provider, str)):
         if not isinstance(value, kinds):
             raise BadInput(f"{name} is {value!r}, not a name")
-    for name, value in zip(("trust", "allow_fallback"), switches, strict=True):
+    for name, value in zip(("trust", "allow_fallback", "lean"), switches, strict=True):
         if not isinstance(value, int) or value not in (0, 1):
             raise BadInput(f"{name} is {value!r}, not True or False")
 
@@ -246,12 +249,12 @@ def load_bundle(found: FoundModel, weights_later: bool = False) -> Bundle:
     return read_bundle(found.path or demo.BUNDLE, packaged=found.path is None, weights_later=weights_later)
 
 
-def _load_bundle(found: FoundModel, session: str | None, once: Sequence[str], **options: Any) -> Explainer:
+def _load_bundle(found: FoundModel, session: str | None, lean: bool, once: Sequence[str], **options: Any) -> Explainer:
     from xai.meter import demo
     from xai.runtime.sessions.open import open_session
 
     bundle = load_bundle(found, weights_later=bool(once))
-    running = open_session(bundle, session, **options, lean=bool(once) and bundle.is_large)
+    running = open_session(bundle, session, **options, lean=lean or (bool(once) and bundle.is_large))
     running.load_ahead(once)
     remark = demo.remark if found.kind == "demo" else None
     return _explainer(running, bundle.file("tokenizer.json"), bundle.file("answers.json"), remark)

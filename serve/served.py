@@ -24,6 +24,7 @@ from xai.runtime.inputs.kept import KeptImages
 from xai.runtime.inputs.prepare import PreparedImage
 from xai.runtime.masked.prediction import Asked, Prediction
 from xai.runtime.methods import AS_PUBLISHED, find_methods
+from xai.runtime.sessions.memory import check_bounded, check_fits, explaining_takes, process_takes
 from xai.serve.errors import Refusal, bad_input
 from xai.serve.gauges import Gauges
 from xai.serve.queue import Batcher, Passed
@@ -35,6 +36,17 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 WARM_UP_QUESTION = "Is there a circle?"
 
 T = TypeVar("T")
+
+
+def check_serving(explainers: Sequence[Explainer], settings: Settings, limit: int) -> None:
+    """Raise `BadInput` where a server of these models is not known to stay below `limit` bytes, all of them running at once."""
+    takes = process_takes()
+    for explainer in explainers:
+        check_bounded(explainer.session)
+        takes += (
+            explaining_takes(explainer.session, settings.max_batch, explainer.session.description.max_text_tokens) + settings.largest_load
+        )
+    check_fits(limit, takes, "with these settings; a lower --max-batch, --queue, --max-body, --max-pixels or --image-cache takes less")
 
 
 class Picture(NamedTuple):

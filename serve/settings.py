@@ -49,6 +49,11 @@ class Settings:
         """Requests that one model takes at once."""
         return self.queue + self.max_batch
 
+    @property
+    def largest_load(self) -> int:
+        """Bytes of all that one model may be asked at once, decoded as RGBA, and of the images that it keeps."""
+        return self.places * (self.max_body + 4 * self.max_pixels) + self.image_cache
+
 
 def read_keys(path: Path) -> tuple[bytes, ...]:
     """The keys in a file, one a line; blank lines are left out. Raises `XaiError` where there is none, or one that no header can carry."""

@@ -14,7 +14,6 @@ from xai.bench.data.regions import Cells, Region
 from xai.bench.data.sample import Sample
 from xai.bench.measures.measure import QuestionMaps, WordMaps
 from xai.bench.measures.table import MEASURES
-from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import Cost, Maps, QuestionPlan, batch_subsets, content_maps, plan_question
 from xai.bench.perturb.request import Request
 from xai.runtime.description import IMAGE, TEXT, Description
@@ -25,6 +24,7 @@ from xai.runtime.inputs.question import EncodedQuestion
 from xai.runtime.masked.masking import Kept, answer_kept, kept_places, text_to_cut
 from xai.runtime.methods import Method
 from xai.runtime.relevance import Relevance
+from xai.runtime.sessions.memory import Memory
 from xai.runtime.sessions.protocol import Session
 from xai.runtime.target import published_with_sum
 from xai.spectral import Status

@@ -18,11 +18,11 @@ from xai.bench.data.boxes import BoxSource
 from xai.bench.data.sample import Sample
 from xai.bench.measures.measure import Key, LineKind, Scope
 from xai.bench.measures.table import FIRST, question_keys
-from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import MODALITIES, SIGNS
 from xai.runtime.description import Description, Square
 from xai.runtime.explainer import Explainer
 from xai.runtime.methods import METHODS, Method, find_methods
+from xai.runtime.sessions.memory import Memory
 from xai.workers.crew import Chunk
 
 FLOOR = "random"

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from xai.bench.data.boxes import BoxSource
 from xai.bench.data.sample import Sample
-from xai.bench.perturb.memory import session_memory
 from xai.runtime.description import IMAGE
 from xai.runtime.explainer import Explainer
 from xai.runtime.explanation import Explanation
 from xai.runtime.inputs.prepare import PreparedImage
 from xai.runtime.inputs.question import EncodedQuestion
+from xai.runtime.sessions.memory import session_memory
 
 TOGETHER = 4
 """Questions that are explained in one batch, where they fit into `MEMORY`."""

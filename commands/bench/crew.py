@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from xai.base.arguments import MAX_THREADS
 from xai.base.messages import LOG
 from xai.commands.options import AUTO, worker_count
 from xai.models.load import ModelOptions
@@ -34,6 +35,8 @@ class CrewOptions:
     workers: int | Literal["auto"] | None
     devices: tuple[int, ...]
     ray: str | None = None
+    fitting: int = MAX_THREADS
+    """Workers that the memory holds."""
 
     def model(self, model: ModelOptions) -> ModelOptions:
         """The model as it is opened. Raises `click.UsageError` where the devices contradict --provider or --workers."""
@@ -47,6 +50,31 @@ class CrewOptions:
             raise click.UsageError(f"--workers {self.workers} leaves one of {len(self.devices)} devices without work: name fewer devices")
         return replace(model, provider="cuda")
 
+    def within(self, explainer: Explainer, memory: int | None, questions: Sequence[str]) -> CrewOptions:
+        """The same, with the workers that `memory` bytes hold, or where None the machine's memory, as many as are asked for at least.
+
+        Raises `BadInput` where fewer fit into `memory`, or nobody knows what the session takes.
+        """
+        from xai.runtime.sessions.memory import check_bounded, check_fits, check_workers, perturbing_takes, process_takes
+
+        alone = self.ray is not None or (self.workers is None and not self.devices)  # one process here, or on every node
+        if alone and memory is None:
+            return self
+        session, driver = explainer.session, process_takes()
+        worker = driver + perturbing_takes(session, explainer.encoder.longest(questions))
+        if memory is not None:
+            check_bounded(session)
+            if alone:
+                check_fits(memory, worker, f"that measuring by {session.source} needs")
+                return self
+        count = self.workers if isinstance(self.workers, int) else max(1, len(self.devices))
+        if memory is not None:
+            return replace(self, fitting=check_workers(memory, driver, worker, count))
+        fitting = max(1, (os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") - driver) // worker)
+        if count > fitting and not self.devices:
+            LOG.warning("%d workers of %.2g GB each are more than this machine has: take fewer", count, worker / 2**30)
+        return replace(self, fitting=fitting)
+
     def crew(self, model: ModelOptions, explainer: Explainer, measuring: Measuring, chunks: int, needs: tuple[Path, ...]) -> Crew:
         """Those who measure `chunks`, for which they read the paths `needs`. Raises `BadInput` for a device that is not there."""
         from xai.workers.alone import Alone
@@ -59,12 +87,9 @@ class CrewOptions:
             return RayCrew(self.ray, model, measuring, max(1, min(most, chunks)), model.threads or 1, needs)
         if self.workers is None and not self.devices:
             return Alone(explainer, measuring)
-        threads, limit = model.threads or 1, measuring.request.memory.limit
+        threads = model.threads or 1
         cores = max(1, len(os.sched_getaffinity(0)) // threads)
-        fitting = max(1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // limit)
-        wanted = self.workers if isinstance(self.workers, int) else len(self.devices) or min(cores, fitting)
-        if wanted > fitting and not self.devices:
-            LOG.warning("%d workers of --memory %.3g GB are more than this machine has: take less of either", wanted, limit / 2**30)
+        wanted = self.workers if isinstance(self.workers, int) else len(self.devices) or min(cores, self.fitting)
         if self.workers != AUTO and chunks < wanted:
             LOG.warning("there are %d chunks for %d workers: a smaller --batch cuts more of them", chunks, wanted)
         devices = [visible_device(number) for number in self.devices]

@@ -14,8 +14,7 @@ from xai.base.errors import BadInput, XaiError
 from xai.base.messages import LOG, say
 from xai.commands.bench.counter import Counter
 from xai.commands.bench.crew import CrewOptions, crew_options
-from xai.commands.bench.finite import Finite
-from xai.commands.options import model_options
+from xai.commands.options import memory_option, model_options
 from xai.models.load import ModelOptions
 
 if TYPE_CHECKING:
@@ -24,10 +23,6 @@ if TYPE_CHECKING:
     from xai.bench.perturb.request import Request
     from xai.bench.perturb.run_folder import RunFolder
     from xai.runtime.explainer import Explainer
-
-GIBIBYTE = 2**30
-MOST_MEMORY = 2**20
-"""Gibibytes that can be asked for: more than any machine has."""
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -88,16 +83,9 @@ def _shard(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int]
     "--seed", type=click.IntRange(0, 2**53), default=1234, show_default=True, help="Order of the questions; which scenes; `random`."
 )
 @click.option(
-    "--batch", type=click.IntRange(1, 100_000), metavar="N", help="Questions run together. Default: what fills the memory, 32 at most."
+    "--batch", type=click.IntRange(1, 100_000), metavar="N", help="Questions run together. Default: what fills a run, 32 at most."
 )
-@click.option(
-    "--memory",
-    type=Finite(0, MOST_MEMORY, min_open=True),
-    default=4.0,
-    show_default=True,
-    metavar="GB",
-    help="For one run of the model; the process holds more.",
-)
+@memory_option
 @crew_options
 @click.option(
     "--browse",
@@ -133,7 +121,7 @@ def perturb(
     samples: int | None,
     seed: int,
     batch: int,
-    memory: float,
+    memory: int | None,
     browse: int,
     crew: CrewOptions,
     skip_broken: bool,
@@ -150,9 +138,9 @@ def perturb(
     from xai.bench.data.datasets import load_samples
     from xai.bench.data.sample import by_image
     from xai.bench.measures.table import check_measures, find_measures
-    from xai.bench.perturb.memory import session_memory, usual_tokens
     from xai.bench.perturb.request import Request, table_methods
     from xai.runtime.methods import check_offered
+    from xai.runtime.sessions.memory import session_memory, usual_tokens
     from xai.runtime.target import check_published
 
     if reference and not cross_check:
@@ -160,15 +148,16 @@ def perturb(
     chosen = table_methods(_names(methods))
     measured = find_measures(_names(measures))
     found = by_image(load_samples(data, samples, seed, Counter("questions made", patience=2)))
-    model = crew.model(model)
+    model = replace(crew.model(model), lean=True)
     explainer = model.open()
+    crew = crew.within(explainer, memory, [sample.question for sample in found])
     check_offered(chosen, explainer.session.description)
     check_measures(measured, explainer.session.description.answers)
     if as_published:
         check_published(chosen, explainer.session.description, (), ())
     source = box_source(explainer, data, boxes, found)
     compared = _reference(explainer, model, reference) if cross_check else None
-    allowed = session_memory(explainer.session, round(memory * GIBIBYTE))
+    allowed = session_memory(explainer.session)
     questions = batch or allowed.questions(usual_tokens(explainer.session.description))
     request = Request(chosen, allowed, questions, modality, sign, seed, source, as_published, measured, browse)
     folder = _measure(model, explainer, found, request, data, shard, output, resume, skip_broken, crew)

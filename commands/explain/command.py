@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ from xai.commands.explain.outputs import (
     print_summary,
     print_whole,
 )
-from xai.commands.explain.sharing import Workers
-from xai.commands.options import model_options, worker_count
+from xai.commands.explain.sharing import Workers, within
+from xai.commands.options import memory_option, model_options, open_within, worker_count
 from xai.models.load import ModelOptions
 
 
@@ -103,6 +104,7 @@ from xai.models.load import ModelOptions
     help="Processes that share several images or pairs, each with --threads (default 1); auto: what the cores hold. "
     "Default: this process alone.",
 )
+@memory_option
 @click.option("--skip-broken", is_flag=True, help="With --pairs: note pairs that cannot be explained, instead of stopping.")
 def explain(
     given: tuple[str, ...],
@@ -123,6 +125,7 @@ def explain(
     resume: bool,
     skip_broken: bool,
     workers: Workers | None,
+    memory: int | None,
     **shown: Any,
 ) -> None:
     """Answer QUESTION about each IMAGE, and show which regions and words made the answer.
@@ -132,19 +135,20 @@ def explain(
     asked = Asked(
         method_names(methods, layers), target, top_k, truncate, seed, versus, as_published, boxes, words, without_words, without_regions
     )
+    model = replace(model, lean=memory is not None)
     if pairs is not None:
         if asked.leaves_out:
             raise click.UsageError("--without-words and --without-region are about one question: leave out --pairs")
         from xai.commands.explain.pairs import check_usage, explain_pairs
 
         check_usage(given, shown)
-        explain_pairs(model, pairs, asked, shown["json_file"], resume, skip_broken, workers)
+        explain_pairs(model, pairs, asked, shown["json_file"], resume, skip_broken, workers, memory)
         return
     for option, wanted in (("--resume", resume), ("--skip-broken", skip_broken)):
         if wanted:
             raise click.UsageError(f"{option} is for --pairs")
     names, question = split_question(given)
-    _explain_images(model, find_images(names), question, asked, workers, **shown)
+    _explain_images(model, find_images(names), question, asked, workers, memory, **shown)
 
 
 def _explain_images(
@@ -153,6 +157,7 @@ def _explain_images(
     question: str,
     asked: Asked,
     workers: Workers | None,
+    memory: int | None,
     outputs: Sequence[str],
     json_file: str | None,
     solver_report: bool,
@@ -167,7 +172,8 @@ def _explain_images(
     check_paths(paths, lines, outputs, asked.boxes)
     model.find()
 
-    explainer = model.open(once=asked.graphs if one else ())
+    explainer = open_within(model, memory, 1, [question], once=asked.graphs if one else ())
+    processes = within(workers, memory, explainer, 1, [question], model.threads)
 
     from xai.base.files import write
 
@@ -175,7 +181,7 @@ def _explain_images(
     drawing = Drawing(asked, question, json_file is not None, not one, solver_report or not brief)
     wanted = [Wanted(name, tuple(paths[name])) for name in images]
     objects: list[bytes] = []
-    with closing(drawing.alone(explainer, wanted) if workers is None else drawing.shared(model, wanted, workers)) as results:
+    with closing(drawing.alone(explainer, wanted) if processes is None else drawing.shared(model, wanted, processes)) as results:
         for _, found in zip(track(images, "Explaining"), results, strict=True):
             try:
                 if isinstance(found, XaiError):

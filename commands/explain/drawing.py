@@ -12,7 +12,7 @@ from xai.base.errors import XaiError
 from xai.commands.explain.asked import Asked
 from xai.commands.explain.images import image_source
 from xai.commands.explain.outputs import Summary, summarise
-from xai.commands.explain.sharing import Workers, share
+from xai.commands.explain.sharing import share
 from xai.models.load import ModelOptions
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Drawing:
         """Draw the images of a chunk, in the process of a worker."""
         return list(self.alone(explainer, task.items[task.chunk.start : task.chunk.stop]))
 
-    def shared(self, model: ModelOptions, wanted: Sequence[Wanted], workers: Workers) -> Generator[Drawn | XaiError, None, None]:
+    def shared(self, model: ModelOptions, wanted: Sequence[Wanted], workers: int) -> Generator[Drawn | XaiError, None, None]:
         """Have workers draw them, a chunk each."""
         from xai.workers.crew import Chunk
         from xai.workers.state import Wording

@@ -22,7 +22,8 @@ from xai.commands.explain.asked import Asked
 from xai.commands.explain.json_lines import Lines, open_lines
 from xai.commands.explain.outputs import json_lines_path, summarise
 from xai.commands.explain.pair_file import Pair, read_pairs
-from xai.commands.explain.sharing import Workers, share
+from xai.commands.explain.sharing import Workers, share, within
+from xai.commands.options import open_within
 from xai.models.load import ModelOptions, identify
 
 if TYPE_CHECKING:
@@ -69,7 +70,14 @@ def check_usage(given: Sequence[str], shown: Mapping[str, Any]) -> None:
 
 
 def explain_pairs(
-    model: ModelOptions, file: str, asked: Asked, json_file: str, resume: bool, skip_broken: bool, workers: Workers | None
+    model: ModelOptions,
+    file: str,
+    asked: Asked,
+    json_file: str,
+    resume: bool,
+    skip_broken: bool,
+    workers: Workers | None,
+    memory: int | None,
 ) -> None:
     """Explain every pair of a file; write a line for each. Raises `XaiError` at the first that cannot be, unless `skip_broken`."""
     path = json_lines_path(json_file)
@@ -84,7 +92,9 @@ def explain_pairs(
             if not os.path.exists(split_row(str(pair.path))[0]):  # noqa: PTH110 - Path.exists fails on a name that is too long
                 raise _refused(pair, BadInput(f"image {pair.path} does not exist"))
     with open_lines(path, resume) as lines:
-        explainer = model.open()
+        questions = [pair.question for pair in pairs]
+        explainer = open_within(model, memory, TOGETHER, questions)
+        processes = within(workers, memory, explainer, TOGETHER, questions, model.threads)
         own = explainer.session
         run = [identify(model.model, own.name), own.name, own.precision, own.provider, asked.methods, asked.top_k]
         options = [asked.target, asked.versus, asked.as_published, asked.truncate, asked.seed]
@@ -94,7 +104,7 @@ def explain_pairs(
         for pair in pairs[done:] if not skip_broken else ():
             if pair.number in refused:
                 raise _refused(pair, refused[pair.number])
-        results = _explained(explainer, pairs, asked, done, refused) if workers is None else _shared(model, pairs, asked, done, workers)
+        results = _explained(explainer, pairs, asked, done, refused) if processes is None else _shared(model, pairs, asked, done, processes)
         try:
             with closing(results):
                 broken = _write_lines(lines, results, pairs[done:], keys[done:], skip_broken)
@@ -123,9 +133,7 @@ def _check_done(lines: Lines, pairs: Sequence[Pair], keys: Sequence[str]) -> int
     return count
 
 
-def _shared(
-    model: ModelOptions, pairs: Sequence[Pair], asked: Asked, done: int, workers: Workers
-) -> Generator[Told | XaiError, None, None]:
+def _shared(model: ModelOptions, pairs: Sequence[Pair], asked: Asked, done: int, workers: int) -> Generator[Told | XaiError, None, None]:
     """The same as `_explained`, by workers: a chunk is what is explained as one batch."""
     from xai.workers.crew import Chunk
     from xai.workers.state import Wording

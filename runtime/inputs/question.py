@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,6 +94,11 @@ class QuestionEncoder:
                 "give the tokenizer that the model was trained with"
             )
         return EncodedQuestion(question, tuple(tokens), _words(question, spans), truncated=count > self.limit)
+
+    def longest(self, questions: Iterable[str]) -> int:
+        """Count the tokens of the longest question, as it would be cut; those that `encode` refuses count, too."""
+        texts = (question.encode(errors="replace").decode() for question in questions)
+        return max((min(self.limit, len(self.tokenizer.encode(text).ids)) for text in texts), default=self.limit)
 
 
 def _words(question: str, spans: list[tuple[int, int] | None]) -> tuple[Word, ...]:

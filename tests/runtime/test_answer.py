@@ -10,10 +10,10 @@ import pytest
 import xai
 from xai.base.errors import BadInput
 from xai.bench.perturb.answering import answer_subsets, encode_questions
-from xai.bench.perturb.memory import session_memory
 from xai.bench.perturb.plan import QuestionPlan, Subset
 from xai.runtime.inputs.kept import KeptImages
 from xai.runtime.masked.prediction import Asked
+from xai.runtime.sessions.memory import session_memory
 
 IMAGE = Path(__file__).parents[2] / "examples" / "scene2.png"
 QUESTION = "Is the black circle left of the red rectangle?"

@@ -8,19 +8,22 @@ import subprocess
 from functools import partial
 from operator import truediv
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+import xai
 from xai.base.errors import BadInput, XaiError
 from xai.bench.data.datasets import load_samples
 from xai.bench.data.sample import Sample
-from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.request import Request, table_methods
 from xai.bench.perturb.run import Measuring
 from xai.cli import main
 from xai.commands.bench.crew import CrewOptions
 from xai.models.load import ModelOptions
+from xai.runtime.sessions import memory
+from xai.runtime.sessions.memory import Memory
 from xai.tests.workers.crews import board
 from xai.tests.workers.runs import (
     FEW,
@@ -46,7 +49,7 @@ from xai.workers.supervise import Supervisor
 def whole(tmp_path_factory) -> Path:
     """The run that one process made undisturbed."""
     folder = tmp_path_factory.mktemp("whole") / "out"
-    run(folder)
+    run(folder, "--threads", "1")
     return folder
 
 
@@ -202,17 +205,27 @@ def test_devices_are_shared_out_and_threads_are_not(monkeypatch) -> None:
 
 
 def test_auto_takes_no_more_workers_than_the_memory_holds(monkeypatch, caplog) -> None:
+    explainer = xai.load("demo", threads=1, lean=True)
+    monkeypatch.setattr(memory, "private_memory", lambda: 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 12 * 2**30 // 4096}.__getitem__)
-    measuring = Measuring(Request((), Memory(4 * 2**30, 1, 1), 1), skip_broken=False)
+    worker = memory.SPARE + memory.perturbing_takes(explainer.session, 8)
+    room = memory.SPARE + 3 * worker
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": room}.__getitem__)
+    measuring = Measuring(Request((), Memory(1, 1, 1), 1), skip_broken=False)
 
-    def places(workers) -> int:
-        return CrewOptions(workers, ()).crew(ModelOptions(), None, measuring, 100, ()).places
+    def places(workers: Any, limit: int | None = None) -> int:
+        return CrewOptions(workers, ()).within(explainer, limit, ["Is there a star?"]).crew(ModelOptions(), None, measuring, 100, ()).places
 
     assert places("auto") == 3
+    assert places("auto", room - worker) == 2
+    assert places(3, room) == 3
     assert not caplog.records
     assert places(5) == 5
-    assert "5 workers of --memory 4 GB are more than this machine has" in caplog.text
+    assert "5 workers of 1.2 GB each are more than this machine has" in caplog.text
+    with pytest.raises(BadInput, match=r"too little: 6.51 GB is the least for 5 workers beside this process; 3 would fit"):
+        places(5, room)
+    with pytest.raises(BadInput, match=r"too little: 1.51 GB is the least for 1 workers beside this process$"):
+        places("auto", room - 3 * worker)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import torch
 from xai.base.errors import XaiError
 from xai.bench.measures.areas import Curve, curve_rows
 from xai.bench.perturb.answering import Questions, answer_subsets, encode_questions, explain_questions
-from xai.bench.perturb.memory import Memory, session_memory
 from xai.bench.perturb.plan import (
     MODALITIES,
     SIGNS,
@@ -27,6 +26,7 @@ from xai.runtime.inputs.decode import open_image
 from xai.runtime.inputs.resize import preprocess
 from xai.runtime.methods import METHODS, find_methods
 from xai.runtime.relevance import Relevance
+from xai.runtime.sessions.memory import Memory, session_memory
 from xai.tests.bench.perturb.plans import published_plan, scope_of
 
 REFERENCE = {m.reference_name: m.name for m in METHODS.values() if m.published and m.name != "random"}

@@ -14,13 +14,13 @@ from click.testing import CliRunner
 from xai.base.errors import XaiError
 from xai.bench.data.sample import Sample
 from xai.bench.perturb.crosscheck import cross_check
-from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import MODALITIES, SIGNS
 from xai.bench.perturb.request import Request, table_methods
 from xai.bench.published import ReferenceFails, arpack_fiedler, published_relevance, record, run_published, with_parameter_gradients
 from xai.cli import main
 from xai.runtime.inputs.decode import open_image
 from xai.runtime.inputs.resize import preprocess
+from xai.runtime.sessions.memory import Memory
 
 MEMORY = Memory(2**30, 128, 3)
 KEYS = ["dsm", "dsm_grad", "dsm_grad_cam", "dsm_grad@all", "dsm_grad_cam@all"]

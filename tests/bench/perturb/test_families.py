@@ -15,7 +15,6 @@ import torch
 from click.testing import CliRunner
 
 from xai.bench.perturb.answering import answer_subsets, encode_questions
-from xai.bench.perturb.memory import session_memory, usual_tokens
 from xai.bench.perturb.plan import MODALITIES, STEPS, QuestionPlan, Subset, keeping_order, min_max, published_counts
 from xai.bench.perturb.shown import read_maps
 from xai.bench.procedures import PROCEDURES
@@ -26,6 +25,7 @@ from xai.models.load import identify
 from xai.runtime.bundle.manifest import FORMATS
 from xai.runtime.description import IMAGE, TEXT
 from xai.runtime.masked.masking import Kept, answer_kept
+from xai.runtime.sessions.memory import session_memory, usual_tokens
 from xai.runtime.sessions.open import open_session
 from xai.tests.families import FamilyGolden
 

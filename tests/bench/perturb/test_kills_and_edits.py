@@ -28,7 +28,6 @@ from xai.base.files import json_bytes
 from xai.bench.data.sample import Sample, by_image
 from xai.bench.perturb import run as run_module
 from xai.bench.perturb.answering import Measured, PreparedQuestion, run_chunk
-from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.report.table import build_table
 from xai.bench.perturb.report.write import read_results
 from xai.bench.perturb.request import (
@@ -43,6 +42,7 @@ from xai.bench.perturb.request import (
 )
 from xai.bench.perturb.run import Measuring, run_shard
 from xai.bench.perturb.run_folder import RunFolder, RunRecord, merging
+from xai.runtime.sessions.memory import Memory
 from xai.runtime.sessions.protocol import Session
 from xai.workers.alone import Alone
 from xai.workers.state import Board, State

@@ -20,7 +20,6 @@ from xai.bench.measures.contrast import angle_distance, rank_distance
 from xai.bench.measures.table import FIRST, MEASURES
 from xai.bench.measures.truth import SIZES, Truth, judge_words
 from xai.bench.perturb.answering import PreparedQuestion, run_chunk
-from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.report.markdown import table_markdown
 from xai.bench.perturb.report.scores import read_scores
 from xai.bench.perturb.report.table import build_table
@@ -32,6 +31,7 @@ from xai.models.eager import EagerSession
 from xai.runtime.inputs.decode import open_image
 from xai.runtime.inputs.question import EncodedQuestion, Token
 from xai.runtime.inputs.resize import preprocess
+from xai.runtime.sessions.memory import Memory
 from xai.tests.bench.measures.models import SAMPLE
 from xai.tests.bench.perturb.folders import EVERY, SETTINGS, chunk_lines, question_lines, record
 from xai.tests.bench.perturb.test_answering import Counting

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xai.bench.measures.areas import Curve, curve_rows
-from xai.bench.perturb.memory import Memory
 from xai.bench.perturb.plan import (
     MODALITIES,
     SIGNS,
@@ -23,6 +22,7 @@ from xai.bench.perturb.plan import (
 )
 from xai.runtime.description import Special
 from xai.runtime.relevance import Relevance
+from xai.runtime.sessions.memory import Memory
 from xai.tests.bench.perturb.plans import published_plan, scope_of
 
 WORDS = Special(1, 1)
@@ -167,4 +167,4 @@ def test_memory_bounds_the_rows() -> None:
     assert full.evidence(1297, 10) >= 1
     assert full.answers(1297, 10) >= 8
     assert full.questions(1297) == 1
-    assert Memory(4 * 2**30, 128, 3).questions(145) == 32
+    assert Memory(8 * 2**30, 128, 3).questions(145) == 32

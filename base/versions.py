@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-XAI_VERSION = "0.1.0"
+XAI_VERSION = "0.2.0"
 
 PACKAGES = (
     "xai-vqa",

@@ -18,11 +18,12 @@ from xai.bench.data.datasets import load_samples
 from xai.bench.data.sample import by_image
 from xai.bench.measures.table import FIRST, MEASURES
 from xai.bench.perturb.answering import PreparedQuestion, run_chunk
-from xai.bench.perturb.request import Chunk, Request, table_methods
+from xai.bench.perturb.request import Request, table_methods
 from xai.bench.perturb.run import prepare_chunk
 from xai.bench.tables import aligned
 from xai.runtime.sessions.memory import MOST_QUESTIONS, session_memory
 from xai.runtime.sessions.protocol import Session
+from xai.workers.crew import Chunk
 
 MEMORY = 4 * 2**30
 

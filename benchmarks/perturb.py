@@ -34,7 +34,7 @@ from xai.bench.data.sample import Sample
 from xai.bench.perturb.answering import PreparedQuestion, run_chunk
 from xai.bench.perturb.crosscheck import cross_check
 from xai.bench.perturb.plan import MODALITIES, published_counts
-from xai.bench.perturb.request import FLOOR, Chunk, Request, table_methods
+from xai.bench.perturb.request import FLOOR, Request, table_methods
 from xai.bench.perturb.run import prepare_chunk
 from xai.bench.published import answer_kept, published_relevance, record, with_parameter_gradients
 from xai.export.bundle import export_bundle
@@ -51,6 +51,7 @@ from xai.runtime.methods import AS_PUBLISHED
 from xai.runtime.sessions.memory import MOST_QUESTIONS, session_memory
 from xai.runtime.sessions.open import open_session
 from xai.runtime.sessions.protocol import Session
+from xai.workers.crew import Chunk
 
 MEMORY = 4 * 2**30
 RUNS_PER_METHOD = 4

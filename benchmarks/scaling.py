@@ -21,11 +21,10 @@ import click
 
 from xai.base.errors import XaiError
 from xai.bench.data.sample import Sample
-from xai.bench.perturb.request import Chunk
 from xai.bench.perturb.run import ChunkResults
-from xai.bench.workers.crew import Ended, Finished, Ready, Report, Task
-from xai.bench.workers.state import Board, State
-from xai.bench.workers.supervise import Supervisor
+from xai.workers.crew import Chunk, Ended, Finished, Ready, Report, Task
+from xai.workers.state import Board, State
+from xai.workers.supervise import Supervisor
 
 RECORDED = tuple(percent / 100 for percent in (
     73, 74, 75, 76, 77, 79, 79, 80, 80, 81, 82, 82, 83, 83, 84, 85, 85, 86, 86, 86, 86, 88, 88, 88,

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from xai.runtime.explainer import Explainer
 
 MODEL_METAVAR = "demo|BUNDLE|CHECKPOINT"
+AUTO: Literal["auto"] = "auto"
+"""As many workers as the cores hold."""
 CHECKPOINT_ONLY = "Only with a checkpoint:"
 """Begins the help of an option that a bundle and the demo model refuse."""
 
@@ -172,6 +174,15 @@ def chosen_model(model: str | None, bundle: str | None = None, checkpoint: str |
     return default_model()
 
 
+def worker_count(_: click.Context, __: click.Parameter, value: str | None) -> int | Literal["auto"] | None:
+    """A callback: a number of workers, or `auto`; None where neither is given."""
+    if value is None or value == AUTO:
+        return AUTO if value else None
+    if not (value.isdecimal() and 1 <= int(value) <= MAX_THREADS):
+        raise click.BadParameter(f"{value!r} is not a number from 1 to {MAX_THREADS}, or auto")
+    return int(value)
+
+
 def open_within(
     model: ModelOptions, memory: int | None, rows: int, questions: Iterable[str], graphs: int, once: Sequence[str] = ()
 ) -> Explainer:
@@ -179,11 +190,9 @@ def open_within(
 
     Raises as `ModelOptions.open`, and `BadInput` where it is not known to stay below `memory` bytes.
     """
-    if memory is None:
-        return model.open(once)
-    explainer = replace(model, lean=True).open(once)
+    explainer = model.open(once)
+    if memory is not None:
+        from xai.runtime.sessions.memory import check_explaining
 
-    from xai.runtime.sessions.memory import check_explaining
-
-    check_explaining(explainer.session, memory, rows, explainer.encoder.longest(questions), graphs)
+        check_explaining(explainer.session, memory, rows, explainer.encoder.longest(questions), graphs)
     return explainer

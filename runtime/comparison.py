@@ -44,7 +44,7 @@ def spearman(one: NDArray[np.floating], other: NDArray[np.floating]) -> float | 
     """Compute Spearman's rank correlation of two (n,), equal scores sharing their mean rank; None where all of one are equal."""
     if not len(one):
         return None
-    a, b = _ranks(one), _ranks(other)
+    a, b = ranks(one), ranks(other)
     a, b = a - a.mean(), b - b.mean()
     size = math.sqrt(float(a @ a) * float(b @ b))
     return round(float(a @ b) / size, 6) if size else None
@@ -61,8 +61,8 @@ def overlap(one: NDArray[np.floating], other: NDArray[np.floating], top: int) ->
     return round(float(np.minimum(_membership(one, top), _membership(other, top)).sum()) / top, 6)
 
 
-def _ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(n,): ranks from 1, the mean of the ranks that equal values take up."""
+def ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Compute the ranks (n,) of values (n,), from 1; equal values share the mean of those that they take up."""
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[which]

@@ -13,14 +13,14 @@ from xai.base.description import TOP_ANSWER
 from xai.base.errors import XaiError
 from xai.runtime.clock import Clock
 from xai.runtime.description import IMAGE, TEXT, Description
-from xai.runtime.evidence import Evidence, features_name, fiedler_name, from_model, of_gradients, propagated, solved_graphs, unpad
+from xai.runtime.evidence import Evidence, fiedler_name, from_model, of_gradients, propagated, solved_graphs, without_padding
 from xai.runtime.inputs.encode import EncodedTexts, embed_texts, place
 from xai.runtime.methods import Method
 from xai.runtime.relevance import Relevance
 from xai.runtime.sessions.protocol import Session
-from xai.runtime.solver import Solved, SolverReport, solve
+from xai.runtime.solver import Solved, SolverReport, solve_all
 from xai.runtime.target import EVERY_ANSWER, Contrast, Target, directions, explained_answers, named_contrasts, published_with_sum
-from xai.spectral.arrays import Array, namespace, to_numpy
+from xai.spectral.arrays import Array, namespace, to_host, to_numpy
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,18 @@ class Places(NamedTuple):
     text: NDArray[np.int64]
 
 
+class Opposite(NamedTuple):
+    """Of the contrasts of a batch, at these `rows` of it, what their other sides read of gradients."""
+
+    rows: list[int]
+    arrays: Mapping[str, Array]
+
+
 class Read(NamedTuple):
     """What the evidence graph gave for a batch, and the graphs solved of it."""
 
     arrays: dict[str, Array]  # with logits
-    opposite: Mapping[int, Mapping[str, Array]]  # of each contrast, by its row: what its other side reads of gradients
+    opposite: Opposite | None
     solved: list[Solved]
     description: Description
     masks: Mapping[str, NDArray[np.bool_]]  # by modality (B, tokens), true where a token is real
@@ -93,20 +100,18 @@ def explain_tokens(
     with clock.time("evidence"):
         inputs = _Inputs(image_tokens, np.ones(image_tokens.shape[:2], dtype=bool) if image_mask is None else image_mask, texts)
         if stay is not None:
-            before = to_numpy(_logits(session, inputs)[0])
+            before = _logits(session, inputs)[0]
             inputs = _that_stay(session, inputs, questions, stay)
         masks = {TEXT: inputs.texts.mask, IMAGE: inputs.image_mask}
         targets = _named(session, inputs, targets)
         found = _evidence(session, inputs, targets, from_model(needs))
         opposite = _opposite(session, inputs, targets, methods)
     with clock.time("solver"):
-        solved = [solve(graph, found[features_name(graph)], description, masks) for graph in solved_graphs(needs)]
+        solved = solve_all(solved_graphs(needs), found, description, masks)
     with clock.time("methods"):
         answers = explained_answers(targets, found["logits"])
         read = Read(found, opposite, solved, description, masks, targets, answers, word_regions, before)
-        answered = [_answered(b, needs, seeds[b] if seeds is not None else 0, methods, read) for b in range(len(questions))]
-        _check_relevances(session, answered, methods)
-        return answered
+        return _answered(session, needs, [0] * len(questions) if seeds is None else seeds, methods, read)
 
 
 def explain_as_published(
@@ -182,6 +187,7 @@ def _evidence(session: Session, inputs: _Inputs, targets: Sequence[Target], name
     by_relevance = propagated(names)
     others = [name for name in names if name not in by_relevance]
     found = session.run("evidence", arrays | {"direction": place(session, directions(targets, answers))}, ["logits", *others])
+    found["logits"] = to_numpy(found["logits"])
     check_logits(session, found["logits"])
     if by_relevance:
         tops = explained_answers(targets, found["logits"])
@@ -197,9 +203,9 @@ def _named(session: Session, inputs: _Inputs, targets: Sequence[Target]) -> Sequ
     return named_contrasts(targets, _logits(session, inputs))
 
 
-def _logits(session: Session, inputs: _Inputs) -> Array:
+def _logits(session: Session, inputs: _Inputs) -> NDArray[np.float32]:
     """The answers' logits (B, answers) alone."""
-    logits = session.run("answer", inputs.arrays(session), ["logits"])["logits"]
+    logits = to_numpy(session.run("answer", inputs.arrays(session), ["logits"])["logits"])
     check_logits(session, logits)
     return logits
 
@@ -214,15 +220,16 @@ def _that_stay(session: Session, inputs: _Inputs, questions: Sequence[NDArray[np
     return _Inputs(inputs.image_tokens[:, xp.asarray(stay.image)], inputs.image_mask[:, stay.image], texts)
 
 
-def _opposite(session: Session, inputs: _Inputs, targets: Sequence[Target], methods: Sequence[Method]) -> dict[int, dict[str, Array]]:
-    """Of each contrast, by its row, the evidence of the opposite one, as far as methods that give it signs read gradients."""
+def _opposite(session: Session, inputs: _Inputs, targets: Sequence[Target], methods: Sequence[Method]) -> Opposite | None:
+    """Of the contrasts, if there are any, the evidence of the opposite ones, as far as methods that give them signs read gradients."""
     turned = {b: target.opposite for b, target in enumerate(targets) if isinstance(target, Contrast)}
     linear = [name for method in methods if method.dependence == "linear" for name in of_gradients(method.needs(session.description))]
-    names = list(dict.fromkeys(linear))
+    names, rows = list(dict.fromkeys(linear)), list(turned)
     if not turned or not names:
-        return {}
-    found = _evidence(session, inputs.of(list(turned)), list(turned.values()), names)
-    return {b: {name: found[name][i] for name in names} for i, b in enumerate(turned)}
+        return None
+    found = _evidence(session, inputs.of(rows), list(turned.values()), names)
+    masks = {TEXT: inputs.texts.mask[rows], IMAGE: inputs.image_mask[rows]}
+    return Opposite(rows, without_padding({name: found[name] for name in names}, session.description, masks))
 
 
 def check_logits(session: Session, logits: Array) -> None:
@@ -231,39 +238,49 @@ def check_logits(session: Session, logits: Array) -> None:
         raise XaiError(f"the answer of {session.source} is not a number: the model or the image holds NaN or infinity")
 
 
-def _of_one(b: int, needs: Sequence[str], read: Read, seed: int, opposite: Mapping[str, Array]) -> Evidence:
-    """The evidence of question b, less its opposite."""
-    padded = {modality: mask.shape[1] for modality, mask in read.masks.items()}
-    lengths = {modality: int(mask[b].sum()) for modality, mask in read.masks.items()}
-    rows = {name: read.arrays[name][b] for name in needs if name in read.arrays}
-    rows |= {name: rows[name] - other for name, other in opposite.items() if name in rows}
-    arrays = {name: unpad(name, row, read.description, lengths, padded) for name, row in rows.items()}
-    return Evidence(arrays | {fiedler_name(one.graph): one.fiedler(b) for one in read.solved}, read.description, lengths, seed)
+def _signed(evidence: Evidence, read: Read) -> Evidence:
+    """The evidence less, of each contrast, what its other side reads."""
+    if read.opposite is None:
+        return evidence
+    arrays = dict(evidence.arrays)
+    for name, others in read.opposite.arrays.items():
+        if name in arrays:
+            arrays[name] = arrays[name].copy()
+            arrays[name][namespace(others).asarray(read.opposite.rows)] -= others
+    return replace(evidence, arrays=arrays)
 
 
-def _answered(b: int, needs: Sequence[str], seed: int, methods: Sequence[Method], read: Read) -> Answered:
-    """Question b, by every method."""
-    opposite = read.opposite.get(b, {})
-    evidence = signed = _of_one(b, needs, read, seed, {})
-    if opposite:
-        signed = _of_one(b, needs, read, seed, opposite)
-    relevances = tuple(method.relevance(signed if method.dependence == "linear" else evidence) for method in methods)
-    regions = tuple(method.between.regions(evidence) for method in methods) if read.word_regions else ()
-    reports = tuple(one.report(b) for one in read.solved)
-    explained = (read.targets[b],) * len(methods)
-    return Answered(read.arrays["logits"][b], read.answers[b], relevances, reports, explained, regions, read.before)
+def _answered(session: Session, needs: Sequence[str], seeds: Sequence[int], methods: Sequence[Method], read: Read) -> list[Answered]:
+    """Every question, by every method."""
+    given = {name: read.arrays[name] for name in needs if name in read.arrays}
+    arrays = without_padding(given, read.description, read.masks)
+    evidence = Evidence(arrays | {fiedler_name(one.graph): one.fiedler() for one in read.solved}, read.description, read.masks, seeds)
+    signed = _signed(evidence, read)
+    relevances = [method.relevance(signed if method.dependence == "linear" else evidence) for method in methods]
+    regions = [method.between.regions(evidence) for method in methods] if read.word_regions else []
+    tokens, patches = evidence.tokens(TEXT), evidence.tokens(IMAGE) - sum(read.description.special[IMAGE])
+    parts = to_host(*(part for relevance in relevances for part in relevance), *regions)
+    relevances = [Relevance(*parts[i : i + 2]) for i in range(0, 2 * len(methods), 2)]
+    regions = parts[2 * len(methods) :]
+    _check_relevances(session, methods, relevances, regions)
+    return [
+        Answered(
+            read.arrays["logits"][b],
+            answer,
+            tuple(relevance.one(b, t, p) for relevance in relevances),
+            tuple(one.report(b) for one in read.solved),
+            (read.targets[b],) * len(methods),
+            tuple(rows[b, :t, :p] for rows in regions),
+            read.before,
+        )
+        for b, (answer, t, p) in enumerate(zip(read.answers, tokens.tolist(), patches.tolist(), strict=True))
+    ]
 
 
-def _check_relevances(session: Session, answered: Sequence[Answered], methods: Sequence[Method]) -> None:
-    """Raises `XaiError`, which names the method, where a relevance is not finite. The host waits once for all that lie on a GPU."""
-    flags: list[tuple[str, Array]] = []
-    for one in answered:
-        for i, method in enumerate(methods):
-            parts = (*one.relevances[i], *one.word_regions[i : i + 1])
-            flags += [(method.name, namespace(part).isfinite(part).all()) for part in parts]
-    on_device = [flag for _, flag in flags if namespace(flag) is not np]
-    finite = all(bool(flag) for _, flag in flags if namespace(flag) is np)
-    if finite and (not on_device or bool(namespace(on_device[0]).stack(on_device).all())):
-        return
-    name = next(name for name, flag in flags if not bool(flag))
-    raise XaiError(f"the relevance by {name} is not a number: the evidence of {session.source} holds NaN or infinity")
+def _check_relevances(session: Session, methods: Sequence[Method], relevances: Sequence[Relevance], regions: Sequence[Array]) -> None:
+    """Raises `XaiError`, which names the method, where a relevance is not finite."""
+    parts = [(method.name, part) for method, relevance in zip(methods, relevances, strict=True) for part in relevance]
+    parts += [(method.name, rows) for method, rows in zip(methods, regions, strict=False)]
+    for name, part in parts:
+        if not np.isfinite(part).all():
+            raise XaiError(f"the relevance by {name} is not a number: the evidence of {session.source} holds NaN or infinity")

@@ -1,12 +1,12 @@
-"""What a method reads about one question, and what it is called: names of evidence, their axes, their padding."""
+"""What a method reads about the questions of a batch, and what it is called: names of evidence, their axes, their padding."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xai.runtime.description import TEXT, Description, Site, Stream
 from xai.spectral.arrays import Array, namespace
@@ -80,42 +80,47 @@ def reading(description: Description, modality: str) -> Site:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Arrays of one question, without padding, under the names of the evidence graph's outputs:
+    """Arrays of B questions, 0 behind the tokens of a question that has fewer, under the names of the evidence graph's outputs:
 
-    - `SITE/KIND` (queries, keys), SITE as `Site.name` says, KIND `attention` (mean_h A), `gradient` (mean_h relu(G)) or `product`
+    - `SITE/KIND` (B, queries, keys), SITE as `Site.name` says, KIND `attention` (mean_h A), `gradient` (mean_h relu(G)) or `product`
       (mean_h relu(A * G)), or `lrp` (mean_h R) and `lrp-product` (mean_h relu(R * G)) with the attention's relevance R;
-    - `SITE/grad-cam` (keys,): the one row that Grad-CAM reads;
-    - `LAYER/features` (tokens, width);
-    - `GRAPH/fiedler`: |v| of a layer's features (`graph_name`) without special tokens.
+    - `SITE/grad-cam` (B, keys): the one row that Grad-CAM reads;
+    - `LAYER/features` (B, tokens, width);
+    - `GRAPH/fiedler` (B, nodes): |v| of a layer's features (`graph_name`) without special tokens.
 
-    `lengths` counts the tokens of each modality, special ones included.
+    `masks` (B, tokens) are true where a modality's token is real, special ones included; real tokens come first.
     """
 
     arrays: Mapping[str, Array]
     description: Description
-    lengths: Mapping[str, int]
-    seed: int = 0
-    """Feeds the method `random` and nothing else."""
+    masks: Mapping[str, NDArray[np.bool_]]
+    seeds: Sequence[int]
+    """(B,); they feed the method `random` and nothing else."""
 
     def __getitem__(self, name: str) -> Array:
         return self.arrays[name]
 
+    def tokens(self, modality: str) -> NDArray[np.int64]:
+        """How many tokens (B,) each question has, special ones included."""
+        return self.masks[modality].sum(1)
+
     def part(self, modality: str) -> slice:
-        """Where a modality's tokens lie in its stream, special ones included."""
-        return part(self.description, modality, self.lengths)
+        """Where a modality's tokens lie in its stream, padded, special ones included."""
+        return part(self.description, modality, {name: mask.shape[1] for name, mask in self.masks.items()})
 
     def content(self, modality: str) -> slice:
-        """The same without the special tokens."""
+        """The same without the special tokens, as those of the longest question lie."""
         whole, special = self.part(modality), self.description.special[modality]
         return slice(whole.start + special.before, whole.stop - special.behind)
 
-    def length(self, stream: str) -> int:
-        """Tokens of a stream."""
-        return sum(self.lengths[modality] for modality in self.description.stream(stream).parts)
+    def real(self, stream: str) -> NDArray[np.bool_]:
+        """(B, tokens): which tokens of a stream are real."""
+        return stream_mask(self.description, stream, self.masks)
 
-    def read_row(self, stream: Stream) -> int:
-        """The token of a stream that the answer reads, where it is one: the first, or the question's last word."""
-        return max(self.lengths[TEXT] - 1 - self.description.special[TEXT].behind, 0) if stream.read == "last" else 0
+    def read_rows(self, stream: Stream) -> NDArray[np.int64]:
+        """(B,): the token of a stream that the answer reads, where it is one: the first, or the question's last word."""
+        words = np.maximum(self.tokens(TEXT) - 1 - self.description.special[TEXT].behind, 0)
+        return words if stream.read == "last" else np.zeros_like(words)
 
 
 def part(description: Description, modality: str, lengths: Mapping[str, int]) -> slice:
@@ -125,21 +130,33 @@ def part(description: Description, modality: str, lengths: Mapping[str, int]) ->
     return slice(start, start + lengths[modality])
 
 
-def unpad(name: str, array: Array, description: Description, lengths: Mapping[str, int], padded: Mapping[str, int]) -> Array:
-    """One question's evidence without padding: of each modality `lengths` tokens of `padded` are real."""
-    for axis, stream in enumerate(token_axes(name, description)):
-        pieces = []
-        for modality in description.stream(stream).parts:
-            start = part(description, modality, padded).start
-            pieces.append((start, start + lengths[modality]))
-        if pieces == [(0, array.shape[axis])]:
+def stream_mask(description: Description, stream: str, masks: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """(B, tokens of the stream): which are real, by the masks of its modalities."""
+    parts = [masks[modality] for modality in description.stream(stream).parts]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+
+def without_padding(arrays: Mapping[str, Array], description: Description, masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, Array]:
+    """A batch's evidence with 0 where no token is; whatever a network gave there, NaN included, counts for nothing."""
+    real = {stream.name: stream_mask(description, stream.name, masks) for stream in description.streams}
+    padded = {name for name, mask in real.items() if not mask.all()}
+    kept: dict[tuple[str | None, ...], Array] = {}
+    found = dict(arrays)
+    for name, array in arrays.items():
+        axes = tuple(stream if stream in padded else None for stream in token_axes(name, description))
+        if not any(axes):
             continue
-        if len(pieces) == 1 or all(before[1] == after[0] for before, after in pairwise(pieces)):
-            array = array[(slice(None),) * axis + (slice(pieces[0][0], pieces[-1][1]),)]
-        else:
-            numbers = np.concatenate([np.arange(*piece) for piece in pieces])
-            array = array.take(namespace(array).asarray(numbers), axis)
-    return array
+        xp = namespace(array)
+        if axes not in kept:
+            masked = [
+                real[stream][(slice(None), *(slice(None) if j == i else None for j in range(len(axes))))]
+                for i, stream in enumerate(axes)
+                if stream
+            ]
+            kept[axes] = xp.asarray(masked[0] if len(masked) == 1 else masked[0] & masked[1])
+        mask = kept[axes]
+        found[name] = xp.where(mask[(..., *(None,) * (array.ndim - mask.ndim))], array, array.dtype.type(0))
+    return found
 
 
 def token_axes(name: str, description: Description) -> tuple[str, ...]:

@@ -7,14 +7,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from xai.runtime.description import IMAGE, TEXT, Description, Site
+from xai.runtime.description import IMAGE, TEXT, Description, Site, Stream
 from xai.runtime.evidence import Evidence, features_name, graph_name
 from xai.spectral.affinity import unit_rows
 from xai.spectral.arrays import Array, namespace
 
 
+def times(rows: Array, matrices: Array) -> Array:
+    """One row each (B, N) times one matrix each (B, N, M): (B, M)."""
+    return (rows[:, None] @ matrices)[:, 0]
+
+
 class Propagated:
-    """A relevance R = I after updates R += C R and R += U V, held as that list of updates instead of as a matrix."""
+    """Relevances R = I of a batch after updates R += C R and R += U V, held as that list of updates instead of as matrices."""
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -25,12 +30,12 @@ class Propagated:
         self.updates.append((c, None))
 
     def add_outer(self, u: Array, v: Array) -> None:
-        """R += U V, U (N, k) and V (k, N)."""
+        """R += U V, U (B, N, k) and V (B, k, N)."""
         self.updates.append((u, v))
 
     def rows(self, x: Array) -> Array:
-        """X R for X (k, N)."""
-        if len(x) > self.length:
+        """X R for X (B, k, N)."""
+        if x.shape[-2] > self.length:
             return x @ self.rows(namespace(x).eye(self.length, dtype=x.dtype))
         total = 0
         for left, right in reversed(self.updates):
@@ -41,16 +46,16 @@ class Propagated:
         return x + total
 
     def transposed(self, x: Array) -> Array:
-        """R^T X for X (N, k)."""
-        return self.rows(x.T).T
+        """R^T X for X (B, N, k)."""
+        return self.rows(x.swapaxes(-1, -2)).swapaxes(-1, -2)
 
     def read(self, x: Array) -> Array:
-        """X (R - I) for X (k, N)."""
+        """X (R - I) for X (B, k, N)."""
         return self.rows(x) - x
 
 
-class Normalised:
-    """The same relevance as a matrix, handed on as I + rownorm(R - I) (Chefer et al. 2021, eq. 8 and 9); a row of 0 stays one.
+class Formed:
+    """The same relevances as matrices: of a stream of words alone, whose few tokens make them cheaper than any list of updates.
 
     R - I is what is held: added to I its digits would be lost.
     """
@@ -67,21 +72,30 @@ class Normalised:
         """R += U V."""
         self.difference = u @ v if self.difference is None else self.difference + u @ v
 
-    def _scaled(self) -> Array:
-        sums = self.difference.sum(-1, keepdims=True)
-        return self.difference / namespace(sums).where(sums == 0, 1, sums)
+    def handed(self) -> Array:
+        """R - I as it is handed on."""
+        return self.difference
 
     def rows(self, x: Array) -> Array:
-        """X N for X (k, N)."""
-        return x if self.difference is None else x + x @ self._scaled()
+        """X R for X (B, k, N)."""
+        return x if self.difference is None else x + x @ self.handed()
 
     def transposed(self, x: Array) -> Array:
-        """N^T X for X (N, k)."""
-        return x if self.difference is None else x + self._scaled().T @ x
+        """R^T X for X (B, N, k)."""
+        return x if self.difference is None else x + self.handed().swapaxes(-1, -2) @ x
 
     def read(self, x: Array) -> Array:
-        """X (R - I) for X (k, N), not normalised."""
+        """X (R - I) for X (B, k, N), as it is held."""
         return namespace(x).zeros_like(x) if self.difference is None else x @ self.difference
+
+
+class Normalised(Formed):
+    """The same, handed on as I + rownorm(R - I) (Chefer et al. 2021, eq. 8 and 9); a row of 0 stays one."""
+
+    def handed(self) -> Array:
+        """rownorm(R - I)."""
+        sums = self.difference.sum(-1, keepdims=True)
+        return self.difference / namespace(sums).where(sums == 0, 1, sums)
 
 
 def steps(sites: Sequence[Site]) -> Iterator[list[Site]]:
@@ -109,9 +123,9 @@ def joint_steps(description: Description) -> list[list[Site]]:
 def read_jointly(
     description: Description, start: Mapping[str, Array], matrix: Callable[[Site], Array], normalised: bool
 ) -> dict[str, Array]:
-    """Multiply a row over all streams by I + A of every step, the last one first; `normalised` divides A + I's rows by their sums.
+    """Multiply rows over all streams, one each, by I + A of every step, the last first; `normalised` divides A + I's rows by their sums.
 
-    `start` (tokens,) and what is returned are the row's part in each stream; `matrix` gives a site's block (queries, keys) of A.
+    `start` (B, tokens) and what is returned are the rows' part in each stream; `matrix` gives a site's block (B, queries, keys) of A.
     No product of two matrices is formed, and no matrix over more than one pair of streams.
     """
     rows = dict(start)
@@ -120,27 +134,33 @@ def read_jointly(
         if normalised:
             for stream in rows:
                 rows[stream] = rows[stream] / (1 + sum(block.sum(-1) for site, block in blocks if site.queries == stream))
-        handed = {stream: [rows[site.queries] @ block for site, block in blocks if site.keys == stream] for stream in rows}
+        handed = {stream: [times(rows[site.queries], block) for site, block in blocks if site.keys == stream] for stream in rows}
         rows = {stream: sum(parts, rows[stream]) for stream, parts in handed.items()}
     return rows
 
 
 class Handed(NamedTuple):
-    """What every stream gathered: of itself, and by (queries, keys) of another (Nq, Nk), where a pair is absent while it is 0."""
+    """What every stream gathered: of itself, and by (queries, keys) of another (B, Nq, Nk), where a pair is absent while it is 0."""
 
-    own: Mapping[str, Propagated | Normalised]
+    own: Mapping[str, Propagated | Formed]
     other: Mapping[tuple[str, str], Array]
 
 
 def propagate(evidence: Evidence) -> Handed:
     """Hand relevance on through every attention that the answer depends on (docs/methods.md, Baselines, `relevance-maps`).
 
-    Unless it is normalised, what a stream gathers of itself is only ever multiplied by a thin matrix and read in few rows, so it is
+    Unless it is normalised, what an image gathers of itself is only ever multiplied by a thin matrix and read in few rows, so it is
     not formed; what it gathers of another stream is thin.
     """
     description = evidence.description
-    kind = Normalised if description.published.normalised else Propagated
-    own: dict[str, Propagated | Normalised] = {stream.name: kind(evidence.length(stream.name)) for stream in description.streams}
+
+    def begin(stream: Stream) -> Propagated | Formed:
+        length = evidence.real(stream.name).shape[1]
+        if description.published.normalised:
+            return Normalised(length)
+        return Formed(length) if stream.parts == (TEXT,) else Propagated(length)
+
+    own = {stream.name: begin(stream) for stream in description.streams}
     other: dict[tuple[str, str], Array] = {}
     for step in steps(description.sites):
         added: dict[tuple[str, str], Array] = {}
@@ -161,7 +181,7 @@ def propagate(evidence: Evidence) -> Handed:
 
 
 def handed_to_words(evidence: Evidence) -> Array:
-    """(T, P): what every text token gathered of every patch or box, R_ti of Chefer et al. 2021, or that block of a stream of both.
+    """(B, T, P): what every text token gathered of every patch or box, R_ti of Chefer et al. 2021, or that block of a stream of both.
 
     The rows of all T tokens are propagated, in place of the one that the answer reads.
     """
@@ -172,18 +192,19 @@ def handed_to_words(evidence: Evidence) -> Array:
         found = handed.other[text.name, image.name]
     else:
         like = evidence[f"{description.sites[0].name}/product"]
-        found = handed.own[text.name].read(namespace(like).eye(evidence.length(text.name), dtype=like.dtype)[evidence.part(TEXT)])
-    return found[:, evidence.content(IMAGE)]
+        rows = namespace(like).eye(like.shape[1], dtype=like.dtype)[evidence.part(TEXT)]
+        found = handed.own[text.name].read(namespace(like).broadcast_to(rows, (len(like), *rows.shape)))
+    return found[:, :, evidence.content(IMAGE)]
 
 
 def alike_to_words(evidence: Evidence) -> Array:
-    """(T, P): the cosine of every text token's features with every patch's or box's, each of its last layer with features; 0 where it
+    """(B, T, P): the cosine of every text token's features with every patch's or box's, each of its last layer with features; 0 where it
     is negative, as in the graphs of the spectral methods."""
     description = evidence.description
 
     def unit(modality: str, inner: slice) -> Array:
         graph = graph_name(description, description.stream_of(modality).layers[-1], modality)
-        return unit_rows(evidence[features_name(graph)][inner])
+        return unit_rows(evidence[features_name(graph)][:, inner])
 
-    cosines = unit(TEXT, evidence.part(TEXT)) @ unit(IMAGE, evidence.content(IMAGE)).T
+    cosines = unit(TEXT, evidence.part(TEXT)) @ unit(IMAGE, evidence.content(IMAGE)).swapaxes(1, 2)
     return namespace(cosines).maximum(cosines, 0)

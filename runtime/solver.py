@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.runtime.description import Description
-from xai.runtime.evidence import modality_of, part
+from xai.runtime.evidence import features_name, modality_of, part
 from xai.spectral import Algorithm, Certificate, FiedlerResult, Status, fiedler
 from xai.spectral.arrays import Array, namespace
 
@@ -56,9 +56,9 @@ class Solved:
     dtype: np.dtype[np.floating]
     """Of the features."""
 
-    def fiedler(self, b: int) -> Array:
-        """|v| (nodes,) of one question."""
-        return self.result.map[b, : self.nodes[b]].astype(self.dtype)
+    def fiedler(self) -> Array:
+        """|v| (B, nodes of the longest), 0 behind a question's own."""
+        return self.result.map.astype(self.dtype)
 
     def report(self, b: int) -> SolverReport:
         """How one question's graph was solved."""
@@ -79,6 +79,23 @@ class Solved:
         )
 
 
+def solve_all(
+    graphs: Sequence[str], features: Mapping[str, Array], description: Description, masks: Mapping[str, NDArray[np.bool_]]
+) -> list[Solved]:
+    """Solve several graphs for a batch, all layers of a modality at once: what `solve` gives of each, features by `features_name`."""
+    of = {graph: modality_of(graph, description) for graph in graphs}
+    found: dict[str, Solved] = {}
+    for modality in dict.fromkeys(of.values()):
+        names = [graph for graph in graphs if of[graph] == modality]
+        arrays = [features[features_name(graph)] for graph in names]
+        batch, several = len(arrays[0]), {name: np.concatenate([mask] * len(names)) for name, mask in masks.items()}
+        together = solve(names[0], namespace(arrays[0]).concatenate(arrays) if len(arrays) > 1 else arrays[0], description, several)
+        for i, graph in enumerate(names):
+            rows = slice(i * batch, (i + 1) * batch)
+            found[graph] = Solved(graph, together.result.part(rows), together.nodes[rows], together.dtype)
+    return [found[graph] for graph in graphs]
+
+
 def solve(graph: str, features: Array, description: Description, masks: Mapping[str, NDArray[np.bool_]]) -> Solved:
     """Solve one modality at one layer for a batch: `features` (B, tokens of the stream, width), padded on the right of each modality.
 
@@ -91,7 +108,7 @@ def solve(graph: str, features: Array, description: Description, masks: Mapping[
     nodes = masks[modality].sum(1) - sum(special)
     if bool((nodes == inner.shape[1]).all()):
         return Solved(graph, fiedler(features=inner, tol=TOLERANCE), nodes, features.dtype)
-    mask = namespace(features).asarray(np.arange(inner.shape[1]) < nodes[:, None])
+    mask = np.arange(inner.shape[1]) < nodes[:, None]
     return Solved(graph, fiedler(features=inner, mask=mask, tol=TOLERANCE), nodes, features.dtype)
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
-from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -71,9 +70,10 @@ def app(arguments: Mapping[str, str]) -> serve.Application:
 
 
 class _Gone:
-    """Says 503 of a request whose replica ended while it had it, where Ray Serve's proxy says 500: the same request may be sent again.
+    """Says 503 of a request whose replica ended while it had it: the same request may be sent again.
 
-    What the application itself answers has an `X-Request-Id`.
+    Ray Serve's proxy then returns without an answer, or with the head of one, of which its web server would make 500. The head is
+    therefore held back until the body comes.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -81,17 +81,24 @@ class _Gone:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
-        lost = False
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        head: Message | None = None
+        answered = False
 
-        async def send_other(message: Message) -> None:
-            nonlocal lost
+        async def send_with_body(message: Message) -> None:
+            nonlocal head, answered
             if message["type"] == "http.response.start":
-                lost = message["status"] == 500 and "x-request-id" not in Headers(scope=message)
-            if not lost:
-                await send(message)
+                head = message
+                return
+            if head is not None:
+                await send(head)
+                head, answered = None, True
+            await send(message)
 
-        await self.app(scope, receive, send_other)
-        if lost:
+        await self.app(scope, receive, send_with_body)
+        if not answered:
             gone = unavailable("gone", "the replica that had this request ended: send it again")
             await gone.response()(scope, receive, send)
 

@@ -50,6 +50,17 @@ def to_numpy(array: Array) -> Array:
     return array.get() if namespace(array) is not np else array if is_sparse(array) else np.asarray(array)
 
 
+def to_host(*arrays: Array) -> list[Array]:
+    """Dense arrays on the host; of those that lie on a GPU all at once, so that the host waits for them once."""
+    there = [array for array in arrays if namespace(array) is not np]
+    if not there:
+        return list(arrays)
+    flat = to_numpy(namespace(there[0]).concatenate([array.reshape(-1) for array in there]))
+    ends = np.cumsum([array.size for array in there])[:-1]
+    found = iter(part.reshape(array.shape).astype(array.dtype, copy=False) for part, array in zip(np.split(flat, ends), there, strict=True))
+    return [array if namespace(array) is np else next(found) for array in arrays]
+
+
 def as_array(value: Any, name: str) -> Array:
     """`value` as an array, without a copy where it already is one or hands one over by DLPack, as torch tensors do.
 

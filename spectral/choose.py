@@ -42,12 +42,14 @@ def choose(graphs: Graphs, only: Algorithm | None) -> list[tuple[Items, tuple[Al
         large = (Algorithm.IMPLICIT, Algorithm.LANCZOS, Algorithm.EIGH)
     else:
         large = (Algorithm.LANCZOS, Algorithm.EIGH)
-    small = (Algorithm.SQUARING, Algorithm.EIGH)
+    small: tuple[Algorithm, ...] = (Algorithm.SQUARING, Algorithm.EIGH)
     if only is not None:
         allowed = dict.fromkeys(large + small)
         if only not in allowed:
             raise ValueError(f"method {only.name} does not solve graphs given like these; {', '.join(m.name for m in allowed)} do")
         return [(np.arange(graphs.batch), (only,))]
+    if graphs.xp is not np:  # what spares a CPU products costs a GPU launches and the host a wait
+        small, large = small[-1:], tuple(each for each in large if each is not Algorithm.IMPLICIT)
     few = graphs.size <= SMALL
     groups = ((np.flatnonzero(few), small), (np.flatnonzero(~few), large))
     return [(items, methods) for items, methods in groups if len(items)]

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from xai.spectral.arrays import Array, namespace, to_numpy
+from xai.spectral.arrays import Array, namespace, to_host
 
 BROKEN = -2.0
 """Stands for the Ritz value of a direction that does not exist, below any eigenvalue of A."""
@@ -52,11 +52,16 @@ def check(operator: Operator, x: Array) -> Checked:
 
     Lanczos' estimate of a residual goes on falling where rounding has stopped the real one.
     """
+    return Checked(x, *to_host(*_checks(operator, x)))
+
+
+def _checks(operator: Operator, x: Array) -> tuple[Array, Array]:
+    """Rayleigh quotients and residual norms (k,), where x lies."""
     y, wide = operator.apply(x).astype(np.float64), x.astype(np.float64)
     square = (wide * wide).sum(1)
     value = (wide * y).sum(1) / square
     y -= value[:, None] * wide
-    return Checked(x, to_numpy(value), to_numpy(namespace(x).sqrt((y * y).sum(1) / square)))
+    return value, namespace(x).sqrt((y * y).sum(1) / square)
 
 
 class Krylov:
@@ -75,36 +80,48 @@ class Krylov:
         self.size = 0
         self._append(start, 0)
 
-    def _append(self, vector: Array, position: int) -> Array:
-        """Store `vector` (b, n), orthogonalised against all before that position; its coefficients (b, locked + position)."""
+    def _append(self, vector: Array, position: int) -> tuple[Array, Array]:
+        """Store `vector` (b, n), orthogonalised against all before that position, twice: with which coefficients (b, position)."""
         xp, row = self._xp, self._locked + position
         known = self._basis[:, :row]
         first = known @ vector[:, :, None]  # (b, row, 1)
         vector = vector - (first.swapaxes(1, 2) @ known)[:, 0]
         second = known @ vector[:, :, None]
         vector -= (second.swapaxes(1, 2) @ known)[:, 0]
-        length = xp.sqrt((vector * vector).sum(1))
+        length = xp.sqrt((vector[:, None] @ vector[:, :, None])[:, 0, 0])
         # Too short for a direction: the space is invariant. A zero vector takes no further part, without a branch on the data.
         new = length > self._tiny
-        self._lengths[:, position] = length * new
+        xp.multiply(length, new, out=self._lengths[:, position])
         xp.multiply(vector, (new / xp.maximum(length, self._tiny))[:, None], out=self._basis[:, row])
-        return (first + second)[:, :, 0]
+        return first[:, self._locked :, 0], second[:, self._locked :, 0]
 
     def extend(self, size: int) -> None:
         """Grow the basis to `size` vectors, one product each. Never waits for the device."""
         for j in range(self.size, size):
             coefficients = self._append(self.operator.apply(self._basis[:, self._locked + j]), j + 1)
-            self._projected[:, : j + 1, j] = coefficients[:, self._locked :]
+            self._xp.add(*coefficients, out=self._projected[:, : j + 1, j])
         self.size = size
 
     def ritz(self) -> Ritz:
         """The Ritz pairs of the basis, from the projected matrix in float64."""
+        values, coupling, coordinates = self._pairs()
+        return Ritz(*to_host(values, coupling), coordinates)
+
+    def look(self) -> tuple[Ritz, Checked]:
+        """The Ritz pairs, and of every problem the first one, checked. Waits for the device once."""
+        values, coupling, coordinates = self._pairs()
+        x = self.vectors(coordinates[:, :, :1])[:, 0]
+        values, coupling, *checks = to_host(values, coupling, *_checks(self.operator, x))
+        return Ritz(values, coupling, coordinates), Checked(x, *checks)
+
+    def _pairs(self) -> tuple[Array, Array, Array]:
+        """What `Ritz` holds, where the basis lies."""
         size = self.size
         missing = (self._lengths[:, :size, None] == 0) * (BROKEN * self._xp.eye(size))
         values, coordinates = self._xp.linalg.eigh(self._projected[:, :size, :size] + missing, UPLO="U")
         coordinates = coordinates[:, :, ::-1]
         coupling = self._lengths[:, size, None] * abs(coordinates[:, -1])
-        return Ritz(to_numpy(values)[:, ::-1], to_numpy(coupling).astype(np.float64), coordinates)
+        return values[:, ::-1], coupling.astype(np.float64, copy=False), coordinates
 
     def first(self, ritz: Ritz, index: NDArray[np.int64]) -> Checked:
         """The first Ritz vectors of some of the problems, checked by one product."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Self
 
@@ -106,3 +106,7 @@ class FiedlerResult:
     certificate: NDArray[np.int64]
     precision: NDArray[np.int64]
     products: NDArray[np.int64]
+
+    def part(self, items: slice) -> FiedlerResult:
+        """Some problems of the batch, side by side."""
+        return FiedlerResult(*(getattr(self, each.name)[items] for each in fields(self)))

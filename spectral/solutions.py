@@ -54,10 +54,11 @@ class Solutions:
         left: NDArray[np.bool_] = finite & (nodes > 1)
         self._angle[items[~left]] = np.nan
         self._status[items[~finite]] = Status.NONFINITE
-        for i in np.flatnonzero(finite & (nodes < 2)):
-            item, lone = items[i], (host[i] > 0).astype(np.float64)
-            self._store(item, lone, lone)
-            self._status[item], self._pieces[item] = Status.TRIVIAL, nodes[i]
+        trivial = np.flatnonzero(finite & (nodes < 2))
+        if len(trivial):
+            lone = (host[trivial] > 0).astype(np.float64)
+            self._store(items[trivial], lone, lone)
+            self._status[items[trivial]], self._pieces[items[trivial]] = Status.TRIVIAL, nodes[trivial]
         return left
 
     def split(self, item: int, weights: Array | Sparse, degrees: Array) -> bool:
@@ -67,16 +68,17 @@ class Solutions:
         self._pieces[item] = found.number
         if found.number == 1:
             return False
-        self._store(item, *span_map(found, host))
+        self._store(np.array([item]), *(row[None] for row in span_map(found, host)))
         self._value[item] = self._residual[item] = self._angle[item] = 0
         self._multiplicity[item] = found.number - 1
         self._status[item], self._certificate[item], self._precision[item] = Status.DISCONNECTED, Certificate.COMPONENTS, 64
         return True
 
-    def _store(self, item: int, shape: NDArray[np.float64], vector: NDArray[np.float64]) -> None:
-        for row, values in ((self._map[item], shape), (self._vector[item], vector)):
-            row[:] = 0
-            row[: len(values)] = self._xp.asarray(values)
+    def _store(self, items: Items, shape: NDArray[np.float64], vector: NDArray[np.float64]) -> None:
+        """Set maps and vectors of k items from (k, n) of the host, n the largest among them."""
+        for rows, values in ((self._map, shape), (self._vector, vector)):
+            rows[items] = 0
+            rows[items, : values.shape[1]] = self._xp.asarray(values)
 
     def record(self, items: Items, found: Found, method: Algorithm, certificate: Certificate, precision: int) -> NDArray[np.bool_]:
         """Record graphs in one piece; true for those that are proven. The others stay NOT_CONVERGED, as a best guess."""

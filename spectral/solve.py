@@ -78,12 +78,12 @@ def _graphs(weights: Any, features: Any, mask: Any, offsets: Any) -> tuple[Graph
     size = order = None
     if mask is not None:
         xp = namespace(given)
-        mask = xp.asarray(as_array(mask, "mask"), dtype=bool)
+        mask = to_numpy(as_array(mask, "mask")).astype(bool, copy=False)
         if mask.shape != given.shape[:2]:
             raise ValueError(f"mask must be {given.shape[:2]}, not {mask.shape}")
-        size = to_numpy(mask.sum(1)).astype(np.int64)
+        size = mask.sum(1)
         if bool((mask[:, 1:] > mask[:, :-1]).any()):
-            order = xp.argsort(~mask, axis=1, kind="stable")
+            order = xp.asarray(np.argsort(~mask, axis=1, kind="stable"))
             each = xp.arange(len(given))[:, None]
             given = given[each, order] if weights is None else given[each[:, :, None], order[:, :, None], order[:, None]]
     return (FeatureGraphs if weights is None else WeightGraphs)(given, size), order

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import math
 import os
@@ -16,8 +17,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# Before PyTorch loads it: MKL takes another kernel on every kind of CPU, and bounds of 1e-5 are for one kind of rounding.
+# Before PyTorch loads them: MKL and ATen take other kernels on every kind of CPU, and bounds of 1e-5 are for one kind of rounding.
 os.environ.setdefault("MKL_CBWR", "AVX2")
+os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
+# As the command does: NumPy's threads spin on the cores that the other tests want (`xai.base.process.let_blas_sleep`).
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 import numpy as np
 import pytest
@@ -28,7 +32,8 @@ from numpy.typing import NDArray
 import xai
 from xai.base.lock import locked
 from xai.cli import main
-from xai.runtime.bundle.manifest import Bundle
+from xai.export.bundle import export_bundle
+from xai.runtime.bundle.manifest import FORMATS, Bundle
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.explainer import Explainer
 from xai.tests.families import FamilyGolden
@@ -43,13 +48,10 @@ SHARED_GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 NOT_METERS = {"itm_score.fc.weight": (2, 128), "text_transformer.embeddings.position_ids": (1, 514)}
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of a file, and all that export, in one process: what they share is made once."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        folder = item.path.parent
-        item.add_marker(pytest.mark.xdist_group(folder.name if folder.name == "export" else str(item.path)))
+def pytest_collection_finish() -> None:
+    """Whoever collects garbage, as an export does, need not look through every module and test."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -224,26 +226,49 @@ def family_golden(request: pytest.FixtureRequest, family_goldens: Callable[[str]
 
 
 @pytest.fixture(scope="session")
-def family_bundles(family_goldens: Callable[[str], FamilyGolden], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
-    """A golden network exported in both formats with whole maps, by the command with `more` options: once for all processes."""
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """The folder of a name, written by the first process that asks for it and read by all."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
-    @functools.cache
-    def make(name: str, *more: str) -> Bundle:
-        golden, own = family_goldens(name), "".join([name, *more])
-        folder = shared / f"{own}_bundle"
-        with locked(shared / f"{own}.lock", own, wait=True):
+    def make(name: str, write: Callable[[Path], object]) -> Path:
+        folder = shared / name
+        with locked(shared / f"{name}.lock", name, wait=True):
             if not folder.exists():
-                answers = tmp_path_factory.mktemp(name) / "answers.json"
-                answers.write_text(json.dumps(golden.content["labels"]))
-                options = ["--answers", str(answers), "--format", "both", "--with-maps", *more]
-                found = CliRunner().invoke(main, ["export", str(golden.folder), "-o", str(folder), *options])
-                assert found.exit_code == 0, found.output
-                assert "arning" not in found.output
-        return read_bundle(folder)
+                write(folder)
+        return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny: Golden, made_once: Callable[..., Path]) -> Bundle:
+    """The tiny golden model exported in both formats, with whole maps."""
+    explainer = tiny.explainer
+    parts = explainer.session.family, explainer.encoder.tokenizer, explainer.answers
+    return read_bundle(made_once("tiny_bundle", lambda folder: export_bundle(*parts, folder, formats=FORMATS, with_maps=True)))
+
+
+@pytest.fixture(scope="session")
+def family_bundles(
+    family_goldens: Callable[[str], FamilyGolden], made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Bundle]:
+    """A golden network exported in both formats with whole maps, by the command with `more` options."""
+
+    def make(name: str, *more: str) -> Bundle:
+        golden = family_goldens(name)
+
+        def export(folder: Path) -> None:
+            answers = tmp_path_factory.mktemp(name) / "answers.json"
+            answers.write_text(json.dumps(golden.content["labels"]))
+            options = ["--answers", str(answers), "--format", "both", "--with-maps", *more]
+            found = CliRunner().invoke(main, ["export", str(golden.folder), "-o", str(folder), *options])
+            assert found.exit_code == 0, found.output
+            assert "arning" not in found.output
+
+        return read_bundle(made_once("".join([name, *more, "_bundle"]), export))
+
+    return functools.cache(make)
 
 
 @pytest.fixture(scope="session")

@@ -80,18 +80,18 @@ def by_formula(
     direction = torch.from_numpy(directions([target], description.answers)).double()
     explained = differentiate(exact, tokens, masks[IMAGE], text, masks[TEXT], direction)
     sites = find_sites(exact, explained, masks[IMAGE], masks[TEXT])
-    lengths = {modality: mask.shape[1] for modality, mask in masks.items()}
+    real = {modality: mask.numpy() for modality, mask in masks.items()}
     solved = {}
     for graph in dict.fromkeys(graph for method in methods for graph in solved_graphs(method.needs(description))):
         features = explained.features[features_name(graph).split("/")[0]].numpy()
-        solved[graph] = solve(graph, features, description, {modality: mask.numpy() for modality, mask in masks.items()})
+        solved[graph] = solve(graph, features, description, real)
 
     def relevance(method: Method, reductions: Reductions) -> Relevance:
-        arrays: dict[str, Any] = {fiedler_name(graph): one.fiedler(0) for graph, one in solved.items()}
+        arrays: dict[str, Any] = {fiedler_name(graph): one.fiedler() for graph, one in solved.items()}
         for name in of_gradients(method.needs(description)):
             site, _, kind = name.rpartition("/")
-            arrays[name] = reductions[kind](sites[site])[0].numpy()
-        return method.relevance(Evidence(arrays, description, lengths))
+            arrays[name] = reductions[kind](sites[site]).numpy()
+        return Relevance(*(part[0] for part in method.relevance(Evidence(arrays, description, real, [0]))))
 
     found = []
     sides = []

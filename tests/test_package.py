@@ -27,9 +27,21 @@ MAY_IMPORT = {
     "runtime": {"xai.base", "xai.spectral"},
     "models": {"xai.base", "xai.pull", "xai.spectral", "xai.meter", "xai.runtime"},
     "export": {"xai.base", "xai.pull", "xai.spectral", "xai.meter", "xai.runtime", "xai.models"},
-    "bench": {"xai.base", "xai.spectral", "xai.runtime", "xai.models.load"},
+    "workers": {"xai.base", "xai.runtime", "xai.models.load"},
+    "bench": {"xai.base", "xai.spectral", "xai.runtime", "xai.models.load", "xai.workers"},
     "serve": {"xai.base", "xai.runtime", "xai.models.load"},
-    "commands": {"xai.base", "xai.pull", "xai.spectral", "xai.meter", "xai.runtime", "xai.models", "xai.export", "xai.bench", "xai.serve"},
+    "commands": {
+        "xai.base",
+        "xai.pull",
+        "xai.spectral",
+        "xai.meter",
+        "xai.runtime",
+        "xai.models",
+        "xai.export",
+        "xai.workers",
+        "xai.bench",
+        "xai.serve",
+    },
 }
 MAY_READ_SCENES = Path("meter/demo/training")
 """The demo learns from the scenes that the benchmarks draw."""

@@ -18,10 +18,11 @@ from xai.bench.measures.areas import Curve, curve_rows
 from xai.bench.measures.table import FIRST
 from xai.bench.perturb.answering import Measured, run_chunk
 from xai.bench.perturb.plan import min_max, published_counts
-from xai.bench.perturb.request import FLOOR, Chunk, Request
+from xai.bench.perturb.request import FLOOR, Request
 from xai.bench.perturb.run import prepare_chunk
 from xai.runtime.description import IMAGE
 from xai.runtime.explainer import Explainer
+from xai.workers.crew import Chunk
 
 TIE = 1e-5
 """Scores scaled to [0, 1] that differ by less may change places: float32 sums them in another order."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from xai.base.records import plain
 from xai.base.versions import XAI_VERSION
@@ -23,6 +23,7 @@ from xai.runtime.description import Description, Square
 from xai.runtime.explainer import Explainer
 from xai.runtime.methods import METHODS, Method, find_methods
 from xai.runtime.sessions.memory import Memory
+from xai.workers.crew import Chunk
 
 FLOOR = "random"
 """The method that every table shows: what no knowledge of the model is worth."""
@@ -62,13 +63,6 @@ def table_methods(names: Sequence[str]) -> tuple[Method, ...]:
     """
     found = [method for method in find_methods(names) if method.name != FLOOR]
     return (*found, METHODS[FLOOR])
-
-
-class Chunk(NamedTuple):
-    """Questions `start` to `stop` (excluded) of a run's order; they are run together."""
-
-    start: int
-    stop: int
 
 
 def cut_into_chunks(images: Sequence[str], size: int) -> list[Chunk]:

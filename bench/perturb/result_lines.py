@@ -20,9 +20,10 @@ from xai.bench.measures.cost import COST, cost_fields
 from xai.bench.measures.measure import Answers, Key, LineKind
 from xai.bench.measures.table import FIRST, MEASURES
 from xai.bench.perturb.answering import Measured
-from xai.bench.perturb.request import Chunk, Request
+from xai.bench.perturb.request import Request
 from xai.bench.perturb.seal import CHECK, seal, unseal
 from xai.runtime.answers import softmax
+from xai.workers.crew import Chunk
 
 Line = dict[str, Any]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +18,14 @@ from xai.bench.data.boxes import BoxSource
 from xai.bench.data.regions import Cells, grid_cells
 from xai.bench.data.sample import Progress, Sample
 from xai.bench.perturb.answering import Picture, PreparedQuestion, run_chunk
-from xai.bench.perturb.request import Chunk, Request
+from xai.bench.perturb.request import Request
 from xai.bench.perturb.result_lines import Line, question_lines, skipped_line
 from xai.bench.perturb.run_folder import RunFolder, RunRecord
 from xai.bench.perturb.shown import shown_files, thumbnail
 from xai.runtime.description import Boxes
 from xai.runtime.explainer import Explainer
 from xai.runtime.inputs.boxes import BoxFeatures, fit_width
+from xai.workers.crew import Chunk, Task
 
 
 class ChunkResults(NamedTuple):
@@ -33,6 +35,18 @@ class ChunkResults(NamedTuple):
     """In the order of the questions."""
     shown: Mapping[str, bytes]
     """Files of what the report shows of its questions, by name (`xai.bench.perturb.shown`)."""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What every chunk of a run is measured by."""
+
+    request: Request
+    skip_broken: bool
+
+    def results(self, explainer: Explainer, task: Task) -> ChunkResults:
+        """Measure one chunk. Raises `XaiError` as `measure_chunk` does."""
+        return measure_chunk(explainer, task.items, self.request, task.chunk, self.skip_broken)
 
 
 MeasureChunks = Callable[[Sequence[Chunk]], Generator[ChunkResults, None, None]]

@@ -26,9 +26,10 @@ from xai.base.reading import Fields, read_json
 from xai.bench.measures.table import FIRST, MEASURES, find_measures
 from xai.bench.perturb import shown
 from xai.bench.perturb.plan import MODALITIES, SIGNS
-from xai.bench.perturb.request import Chunk, join_chunks, result_columns
+from xai.bench.perturb.request import join_chunks, result_columns
 from xai.bench.perturb.result_lines import Expected, Line, QuestionLines, line_bytes, read_questions
 from xai.bench.perturb.seal import CHECK, seal, unseal
+from xai.workers.crew import Chunk
 
 FOLDER_FORMAT = 2
 _KEPT = "whole chunks are kept: go on with --resume"

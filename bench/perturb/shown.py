@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.stats import rankdata
 
 from xai.base.errors import XaiError
 from xai.base.files import json_bytes
@@ -24,6 +23,7 @@ from xai.bench.data.regions import WHOLE
 from xai.bench.perturb.answering import Measured
 from xai.bench.perturb.request import FLOOR
 from xai.bench.perturb.seal import CHECK, seal, unseal
+from xai.runtime.comparison import ranks
 from xai.runtime.inputs.prepare import PreparedImage
 
 FOLDER = "report"
@@ -129,7 +129,7 @@ def disagreement(maps: Sequence[NDArray[np.floating]]) -> float | None:
     ordered = [values for values in maps if values.size and np.ptp(values) > 0]
     if len(ordered) < 2:
         return None
-    correlations = np.corrcoef(rankdata(np.stack(ordered), axis=1))
+    correlations = np.corrcoef([ranks(values) for values in ordered])
     pairs = correlations[np.triu_indices(len(ordered), 1)]
     return round(float(1 - pairs.mean()), 4) + 0.0
 

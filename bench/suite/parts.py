@@ -119,9 +119,10 @@ def measure_perturbation(model: ModelOptions, seconds: float) -> dict[str, Any]:
     from xai.bench.data.datasets import load_samples
     from xai.bench.data.sample import by_image
     from xai.bench.perturb.answering import run_chunk
-    from xai.bench.perturb.request import FLOOR, Chunk, Request, table_methods
+    from xai.bench.perturb.request import FLOOR, Request, table_methods
     from xai.bench.perturb.run import prepare_chunk
     from xai.runtime.sessions.memory import session_memory
+    from xai.workers.crew import Chunk
 
     explainer = model.open()
     session = explainer.session

@@ -14,14 +14,15 @@ import click
 
 from xai.base.arguments import MAX_THREADS
 from xai.base.messages import LOG
+from xai.commands.options import AUTO, worker_count
 from xai.models.load import ModelOptions
 
 if TYPE_CHECKING:
     from xai.bench.data.sample import Sample
-    from xai.bench.workers.crew import Crew, Measuring
+    from xai.bench.perturb.run import Measuring
     from xai.runtime.explainer import Explainer
+    from xai.workers.crew import Crew
 
-AUTO: Literal["auto"] = "auto"
 _DEVICE = re.compile(r"cuda:(\d{1,4})")
 
 Command = Callable[..., Any]
@@ -56,7 +57,7 @@ class CrewOptions:
         Raises `BadInput` where fewer fit into `memory`, or nobody knows what the session takes.
         """
         from xai.bench.perturb.request import cut_into_chunks
-        from xai.runtime.sessions.memory import check_bounded, check_fits, perturbing_takes, process_takes
+        from xai.runtime.sessions.memory import check_bounded, check_fits, check_workers, perturbing_takes, process_takes
 
         alone = self.ray is not None or (self.workers is None and not self.devices)  # one process here, or on every node
         if alone and memory is None:
@@ -69,23 +70,21 @@ class CrewOptions:
             if alone:
                 check_fits(memory, worker, f"that measuring by {session.source} needs")
                 return self
-        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if memory is None else memory
-        fitting = max(1, (limit - driver) // worker)
         count = self.workers if isinstance(self.workers, int) else max(1, len(self.devices))
         if memory is not None:
-            others = f"; {fitting} would fit" if count > fitting and driver + worker <= memory else ""
-            check_fits(memory, driver + count * worker, f"for {count} workers beside this process{others}")
-        elif count > fitting and not self.devices:
+            return replace(self, fitting=check_workers(memory, driver, worker, count))
+        fitting = max(1, (os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") - driver) // worker)
+        if count > fitting and not self.devices:
             LOG.warning("%d workers of %.2g GB each are more than this machine has: take fewer", count, worker / 2**30)
         return replace(self, fitting=fitting)
 
     def crew(self, model: ModelOptions, explainer: Explainer, measuring: Measuring, chunks: int, needs: tuple[Path, ...]) -> Crew:
         """Those who measure `chunks`, for which they read the paths `needs`. Raises `BadInput` for a device that is not there."""
-        from xai.bench.workers.alone import Alone
-        from xai.bench.workers.local import LocalCrew, visible_device
+        from xai.workers.alone import Alone
+        from xai.workers.local import LocalCrew, visible_device
 
         if self.ray is not None:
-            from xai.bench.workers.ray import RayCrew
+            from xai.workers.ray import RayCrew
 
             most = self.workers if isinstance(self.workers, int) else chunks
             return RayCrew(self.ray, model, measuring, max(1, min(most, chunks)), model.threads or 1, needs)
@@ -98,15 +97,6 @@ class CrewOptions:
             LOG.warning("there are %d chunks for %d workers: a smaller --batch cuts more of them", chunks, wanted)
         devices = [visible_device(number) for number in self.devices]
         return LocalCrew(model, measuring, max(1, min(wanted, chunks)), threads, devices)
-
-
-def _workers(_: click.Context, __: click.Parameter, value: str | None) -> int | Literal["auto"] | None:
-    """A callback: a number of workers, or `auto`."""
-    if value is None or value == AUTO:
-        return AUTO if value else None
-    if not (value.isdecimal() and 1 <= int(value) <= MAX_THREADS):
-        raise click.BadParameter(f"{value!r} is not a number from 1 to {MAX_THREADS}, or auto")
-    return int(value)
 
 
 def _devices(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -123,7 +113,7 @@ def crew_options(command: Command) -> Command:
 
     @click.option(
         "--workers",
-        callback=_workers,
+        callback=worker_count,
         metavar="N|auto",
         help="Processes that share the chunks, each with --threads (default 1); auto: what the cores hold. Default: this process alone.",
     )

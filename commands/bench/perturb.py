@@ -199,12 +199,11 @@ def _measure(
     from xai.bench.data.datasets import DATASETS
     from xai.bench.perturb.report.write import read_results, write_outputs
     from xai.bench.perturb.request import cut_into_chunks, describe_machine, describe_request, join_chunks, shard_chunks
-    from xai.bench.perturb.run import run_shard
+    from xai.bench.perturb.run import Measuring, run_shard
     from xai.bench.perturb.run_folder import RunFolder, RunRecord
-    from xai.bench.workers.crew import Measuring
-    from xai.bench.workers.state import board_of, summarise
-    from xai.bench.workers.supervise import Supervisor
     from xai.models.load import identify
+    from xai.workers.state import board_of, summarise
+    from xai.workers.supervise import Supervisor
 
     chunks = shard_chunks(cut_into_chunks([sample.image for sample in samples], request.chunk), shard)
     if not chunks:

@@ -13,7 +13,7 @@ from xai.base.wording import duration
 
 if TYPE_CHECKING:
     from xai.bench.perturb.run_folder import RunFolder
-    from xai.bench.workers.state import State, Worker
+    from xai.workers.state import State, Worker
 
 
 @click.command()
@@ -25,7 +25,7 @@ def status(folders: tuple[Path, ...], as_json: bool) -> None:
     from xai.base.lock import holder
     from xai.base.records import plain
     from xai.bench.perturb.run_folder import RunFolder
-    from xai.bench.workers.state import read_state
+    from xai.workers.state import read_state
 
     for path in folders:
         folder = RunFolder(path)
@@ -42,7 +42,7 @@ def status(folders: tuple[Path, ...], as_json: bool) -> None:
 
 def describe(folder: RunFolder, state: State, who: str | None) -> Iterator[str]:
     """Say it in lines; `who` holds the folder now, None where nobody does."""
-    from xai.bench.workers.state import name_questions
+    from xai.workers.state import QUESTIONS
 
     first = f"{folder.path}: {state.done} of {state.questions} questions done"
     if who is not None:
@@ -51,7 +51,7 @@ def describe(folder: RunFolder, state: State, who: str | None) -> Iterator[str]:
         yield from (_describe_worker(worker, state) for worker in state.workers)
     else:
         yield f"{first}; {_how_it_ended(state)}"
-    yield from (f"  given to another worker: {name_questions(retry.chunk)} ({retry.reason})" for retry in state.retries)
+    yield from (f"  given to another worker: {QUESTIONS.name(retry.chunk)} ({retry.reason})" for retry in state.retries)
 
 
 def _how_it_ended(state: State) -> str:
@@ -68,9 +68,9 @@ def _how_it_ended(state: State) -> str:
 
 
 def _describe_worker(worker: Worker, state: State) -> str:
-    from xai.bench.workers.state import name_questions
+    from xai.workers.state import QUESTIONS
 
-    now = f"{name_questions(worker.chunk)} for {duration(worker.since)}" if worker.chunk else worker.doing
+    now = f"{QUESTIONS.name(worker.chunk)} for {duration(worker.since)}" if worker.chunk else worker.doing
     died = f", {worker.deaths} ended there" if worker.deaths else ""
     done = f"{worker.chunks} chunks, {worker.questions} questions, busy {state.utilisation(worker):.0%}"
     return f"  worker {worker.place}{f' ({worker.who})' if worker.who else ''}: {now}; {done}{died}"

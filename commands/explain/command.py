@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from xai.base.errors import XaiError
+from xai.base.messages import LOG
 from xai.base.progress import track
 from xai.base.wording import one_line
 from xai.commands.completion import complete_file, complete_method
 from xai.commands.explain.asked import Asked, method_names
-from xai.commands.explain.images import find_images, image_source, split_question
+from xai.commands.explain.drawing import Drawing, Drawn, Wanted
+from xai.commands.explain.images import DASH, find_images, split_question
 from xai.commands.explain.leaving import Region, pixel_regions, word_numbers, words_mask
 from xai.commands.explain.outputs import (
     check_paths,
     json_lines_path,
-    log_times,
     make_folders,
     output_paths,
-    print_line,
     print_solver,
+    print_summary,
     print_whole,
 )
-from xai.commands.options import memory_option, model_options, open_within
+from xai.commands.explain.sharing import Workers, within
+from xai.commands.options import memory_option, model_options, open_within, worker_count
 from xai.models.load import ModelOptions
-
-if TYPE_CHECKING:
-    from xai.runtime.explanation import Explanation
 
 
 @click.command()
@@ -97,6 +97,13 @@ if TYPE_CHECKING:
     help="Explain the pairs of this JSONL or CSV file (image, question, optional target, versus, id, boxes); with --json, a line each.",
 )
 @click.option("--resume", is_flag=True, help="With --pairs: go on with the lines that are in the --json file.")
+@click.option(
+    "--workers",
+    callback=worker_count,
+    metavar="N|auto",
+    help="Processes that share several images or pairs, each with --threads (default 1); auto: what the cores hold. "
+    "Default: this process alone.",
+)
 @memory_option
 @click.option("--skip-broken", is_flag=True, help="With --pairs: note pairs that cannot be explained, instead of stopping.")
 def explain(
@@ -117,6 +124,7 @@ def explain(
     pairs: str | None,
     resume: bool,
     skip_broken: bool,
+    workers: Workers | None,
     memory: int | None,
     **shown: Any,
 ) -> None:
@@ -127,19 +135,20 @@ def explain(
     asked = Asked(
         method_names(methods, layers), target, top_k, truncate, seed, versus, as_published, boxes, words, without_words, without_regions
     )
+    model = replace(model, lean=memory is not None)
     if pairs is not None:
         if asked.leaves_out:
             raise click.UsageError("--without-words and --without-region are about one question: leave out --pairs")
         from xai.commands.explain.pairs import check_usage, explain_pairs
 
         check_usage(given, shown)
-        explain_pairs(model, pairs, asked, shown["json_file"], resume, skip_broken, memory)
+        explain_pairs(model, pairs, asked, shown["json_file"], resume, skip_broken, workers, memory)
         return
     for option, wanted in (("--resume", resume), ("--skip-broken", skip_broken)):
         if wanted:
             raise click.UsageError(f"{option} is for --pairs")
     names, question = split_question(given)
-    _explain_images(model, find_images(names), question, asked, memory, **shown)
+    _explain_images(model, find_images(names), question, asked, workers, memory, **shown)
 
 
 def _explain_images(
@@ -147,6 +156,7 @@ def _explain_images(
     images: Sequence[str],
     question: str,
     asked: Asked,
+    workers: Workers | None,
     memory: int | None,
     outputs: Sequence[str],
     json_file: str | None,
@@ -154,44 +164,42 @@ def _explain_images(
 ) -> None:
     """Every image with the one question. Of several, the broken ones are named and the others done."""
     paths, lines = output_paths(outputs, images), json_lines_path(json_file)
-    printed = json_file is not None and lines is None
+    printed, one, brief = json_file is not None and lines is None, len(images) == 1, bool(outputs or json_file)
     if printed and solver_report:
         raise click.UsageError("--solver-report is printed where --json - goes: write the JSON to a file")
+    if workers is not None and DASH in images:
+        raise click.UsageError("--workers shares files out: standard input is for one process")
     check_paths(paths, lines, outputs, asked.boxes)
     model.find()
 
-    explainer = open_within(model, memory, 1, [question], asked.passes, once=asked.graphs if len(images) == 1 else ())
+    explainer = open_within(model, memory, 1, [question], asked.passes, once=asked.graphs if one else ())
+    processes = within(workers, memory, explainer, 1, [question], model.threads)
 
-    from xai.base.files import json_bytes, write
-    from xai.runtime.explanation import to_json
-    from xai.runtime.inputs.prepare import ahead
-    from xai.runtime.show.save import render
+    from xai.base.files import write
 
-    encoded = asked.check(explainer, question)
-    words_mask(asked.without_words, encoded)  # refused once, not with every image
-    one = len(images) == 1
+    words_mask(asked.without_words, asked.check(explainer, question))  # refused once, not with every image
+    drawing = Drawing(asked, question, json_file is not None, not one, solver_report or not brief)
+    wanted = [Wanted(name, tuple(paths[name])) for name in images]
     objects: list[bytes] = []
-    images_ahead = ahead(functools.partial(asked.prepare, explainer), [image_source(name) for name in images])
-    for name, image in zip(track(images, "Explaining"), images_ahead, strict=True):
-        try:
-            found = asked.explain(explainer, image.result(), encoded)
-            content = b"" if json_file is None else json_bytes(to_json(found), indent=1 if one else None)
-            contents = {path: render(found, path) for path in paths[name]}
-            if lines and one:
-                contents[lines] = content
-            make_folders(outputs)
-            write(contents)
-        except XaiError as error:
-            if one:
-                raise
-            click.echo(f"Error: {one_line(str(error))}", err=True)
-            continue
-        objects.append(content)
-        if printed:
-            click.echo(content, nl=False)
-        else:
-            _print(found, list(contents), brief=bool(outputs or json_file), solver_report=solver_report)
-        log_times(found)
+    with closing(drawing.alone(explainer, wanted) if processes is None else drawing.shared(model, wanted, processes)) as results:
+        for _, found in zip(track(images, "Explaining"), results, strict=True):
+            try:
+                if isinstance(found, XaiError):
+                    raise found
+                contents = {**found.files, lines: found.json} if lines and one else found.files
+                make_folders(outputs)
+                write(contents)
+            except XaiError as error:
+                if one:
+                    raise
+                click.echo(f"Error: {one_line(str(error))}", err=True)
+                continue
+            objects.append(found.json)
+            if printed:
+                click.echo(found.json, nl=False)
+            else:
+                _print(found, list(contents), brief, solver_report)
+            LOG.info("%s", found.summary.times)
     if lines and not one:
         write({lines: b"".join(objects)})
         click.echo(f"{len(objects)} JSON lines -> {one_line(str(lines))}")
@@ -199,10 +207,10 @@ def _explain_images(
         raise XaiError(f"{len(images) - len(objects)} of {len(images)} images could not be explained")
 
 
-def _print(found: list[Explanation], written: Sequence[Path], brief: bool, solver_report: bool) -> None:
+def _print(found: Drawn, written: Sequence[Path], brief: bool, solver_report: bool) -> None:
     if brief:
-        print_line(found, written)
+        print_summary(found.summary, written)
     else:
-        print_whole(found)
+        print_whole(found.explanations)
     if solver_report:
-        print_solver(found)
+        print_solver(found.explanations)

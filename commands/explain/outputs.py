@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from xai.base.errors import BadInput, XaiError
 from xai.base.files import check_folder, is_standard_output
-from xai.base.messages import LOG, is_quiet
+from xai.base.messages import is_quiet
 from xai.base.wording import one_line
 from xai.commands.explain.images import DASH
 
@@ -95,20 +95,37 @@ def make_folders(outputs: Sequence[str]) -> None:
             raise XaiError(f"cannot make folder {folder}: {error.strerror}") from error
 
 
-def print_line(explanations: Sequence[Explanation], paths: Sequence[Path]) -> None:
-    """One line for an image: its answer, and the files that were written; what is to be noted on standard error."""
+class Summary(NamedTuple):
+    """What is said of an image in short."""
+
+    answer: str
+    notes: tuple[str, ...]
+    times: str
+
+
+def summarise(explanations: Sequence[Explanation]) -> Summary:
+    """Say in short what the model answered, what is to be noted of which method, and where the time went."""
     first = explanations[0]
-    written = "".join(f" -> {path}" for path in paths)
     before = first.left_out.before if first.left_out else None
     whole = f", with nothing left out {before.text} ({before.shown})" if before else ""
-    click.echo(one_line(f"{first.image_name}: {first.answer.text} ({first.answer.shown}){whole}{written}"))
     noted: dict[str, list[str]] = {}
     for explanation in explanations:
         for note in explanation.notes:
             noted.setdefault(note, []).append(explanation.method)
-    for note, methods in noted.items() if not is_quiet() else ():
+    notes = []
+    for note, methods in noted.items():
         whose = f"{', '.join(methods)}: " if len(methods) < len(explanations) else ""
-        click.echo(f"Note: {whose}{one_line(note)}", err=True)
+        notes.append(f"{whose}{one_line(note)}")
+    times = f"{first.image_name}: {', '.join(f'{name} {taken:.1f} ms' for name, taken in first.timings_ms.items())}"
+    return Summary(f"{first.image_name}: {first.answer.text} ({first.answer.shown}){whole}", tuple(notes), times)
+
+
+def print_summary(summary: Summary, paths: Sequence[Path]) -> None:
+    """One line for an image: its answer, and the files that were written; what is to be noted on standard error."""
+    written = "".join(f" -> {path}" for path in paths)
+    click.echo(one_line(f"{summary.answer}{written}"))
+    for note in summary.notes if not is_quiet() else ():
+        click.echo(f"Note: {note}", err=True)
 
 
 def print_whole(explanations: Sequence[Explanation]) -> None:
@@ -127,9 +144,3 @@ def print_solver(explanations: Sequence[Explanation]) -> None:
     from xai.runtime.show.terminal import show_solver
 
     show_solver(explanations, Console(width=max(Console().width, 130)))
-
-
-def log_times(explanations: Sequence[Explanation]) -> None:
-    """Say, to whoever wants to hear of it, where the time went."""
-    first = explanations[0]
-    LOG.info("%s: %s", first.image_name, ", ".join(f"{name} {taken:.1f} ms" for name, taken in first.timings_ms.items()))

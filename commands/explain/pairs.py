@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -18,8 +20,9 @@ from xai.base.reading import Fields
 from xai.base.wording import one_line
 from xai.commands.explain.asked import Asked
 from xai.commands.explain.json_lines import Lines, open_lines
-from xai.commands.explain.outputs import json_lines_path, log_times
+from xai.commands.explain.outputs import json_lines_path, summarise
 from xai.commands.explain.pair_file import Pair, read_pairs
+from xai.commands.explain.sharing import Workers, share, within
 from xai.commands.options import open_within
 from xai.models.load import ModelOptions, identify
 
@@ -27,12 +30,33 @@ if TYPE_CHECKING:
     from xai.runtime.explainer import Explainer
     from xai.runtime.explanation import Explanation
     from xai.runtime.inputs.prepare import PreparedImage
+    from xai.workers.crew import Task
 
     Result = list[Explanation] | XaiError
     """Of a pair: its explanations, or why there are none."""
 
 TOGETHER = 4
 """Pairs that are explained as one batch. A resumed run cuts the file at the same places, so that it computes the same numbers."""
+
+
+class Told(NamedTuple):
+    """What is told of a pair that was explained."""
+
+    content: dict[str, Any]
+    """The JSON object."""
+    times: str
+
+
+@dataclass(frozen=True)
+class Explaining:
+    """What a worker does with the pairs of a chunk."""
+
+    asked: Asked
+
+    def results(self, explainer: Explainer, task: Task) -> list[Told | XaiError]:
+        """Explain each of the pairs, or say why it cannot be."""
+        block = task.items[task.chunk.start : task.chunk.stop]
+        return list(_explained(explainer, block, self.asked, 0, _check_questions(explainer, block, self.asked)))
 
 
 def check_usage(given: Sequence[str], shown: Mapping[str, Any]) -> None:
@@ -46,7 +70,14 @@ def check_usage(given: Sequence[str], shown: Mapping[str, Any]) -> None:
 
 
 def explain_pairs(
-    model: ModelOptions, file: str, asked: Asked, json_file: str, resume: bool, skip_broken: bool, memory: int | None
+    model: ModelOptions,
+    file: str,
+    asked: Asked,
+    json_file: str,
+    resume: bool,
+    skip_broken: bool,
+    workers: Workers | None,
+    memory: int | None,
 ) -> None:
     """Explain every pair of a file; write a line for each. Raises `XaiError` at the first that cannot be, unless `skip_broken`."""
     path = json_lines_path(json_file)
@@ -61,7 +92,9 @@ def explain_pairs(
             if not os.path.exists(split_row(str(pair.path))[0]):  # noqa: PTH110 - Path.exists fails on a name that is too long
                 raise _refused(pair, BadInput(f"image {pair.path} does not exist"))
     with open_lines(path, resume) as lines:
-        explainer = open_within(model, memory, TOGETHER, (pair.question for pair in pairs), graphs=2)
+        questions = [pair.question for pair in pairs]
+        explainer = open_within(model, memory, TOGETHER, questions, graphs=2)
+        processes = within(workers, memory, explainer, TOGETHER, questions, model.threads)
         own = explainer.session
         run = [identify(model.model, own.name), own.name, own.precision, own.provider, asked.methods, asked.top_k]
         options = [asked.target, asked.versus, asked.as_published, asked.truncate, asked.seed]
@@ -71,9 +104,10 @@ def explain_pairs(
         for pair in pairs[done:] if not skip_broken else ():
             if pair.number in refused:
                 raise _refused(pair, refused[pair.number])
-        results = _explained(explainer, pairs, asked, done, refused)
+        results = _explained(explainer, pairs, asked, done, refused) if processes is None else _shared(model, pairs, asked, done, processes)
         try:
-            broken = _write_lines(lines, results, pairs[done:], keys[done:], skip_broken)
+            with closing(results):
+                broken = _write_lines(lines, results, pairs[done:], keys[done:], skip_broken)
         except KeyboardInterrupt as error:
             raise XaiError(
                 f"stopped; what is done lies in {path}: go on with the same command and --resume" if path else "stopped"
@@ -99,13 +133,23 @@ def _check_done(lines: Lines, pairs: Sequence[Pair], keys: Sequence[str]) -> int
     return count
 
 
-def _write_lines(lines: Lines, results: Iterator[Result], pairs: Sequence[Pair], keys: Sequence[str], skip_broken: bool) -> int:
+def _shared(model: ModelOptions, pairs: Sequence[Pair], asked: Asked, done: int, workers: int) -> Generator[Told | XaiError, None, None]:
+    """The same as `_explained`, by workers: a chunk is what is explained as one batch."""
+    from xai.workers.crew import Chunk
+    from xai.workers.state import Wording
+
+    first = done - done % TOGETHER
+    chunks = [Chunk(start, min(start + TOGETHER, len(pairs))) for start in range(first, len(pairs), TOGETHER)] if done < len(pairs) else []
+    wording = Wording("pair", 1, "the lines before are kept: go on with --resume and fewer workers")
+    with closing(share(model, Explaining(asked), pairs, chunks, workers, wording)) as found:
+        yield from islice(found, done - first, None)
+
+
+def _write_lines(lines: Lines, results: Iterator[Told | XaiError], pairs: Sequence[Pair], keys: Sequence[str], skip_broken: bool) -> int:
     """Write a line for each pair as its result comes; returns how many could not be explained.
 
     Raises `XaiError` at the first of those, with its line in the file, unless `skip_broken`.
     """
-    from xai.runtime.explanation import to_json
-
     broken = 0
     for pair, key, result in zip(track(pairs, "Explaining"), keys, results, strict=True):
         if isinstance(result, XaiError):
@@ -115,8 +159,8 @@ def _write_lines(lines: Lines, results: Iterator[Result], pairs: Sequence[Pair],
             LOG.warning("%s: %s", pair.where, result)
             content = {"image": str(pair.path), "question": pair.question, "error": one_line(str(result))}
         else:
-            content = to_json(result)
-            log_times(result)
+            content = result.content
+            LOG.info("%s", result.times)
         lines.write(json_bytes({"pair": pair.number, "id": pair.id, "key": key, **content}))
     return broken
 
@@ -136,7 +180,9 @@ def _check_questions(explainer: Explainer, pairs: Sequence[Pair], asked: Asked) 
     return found
 
 
-def _explained(explainer: Explainer, pairs: Sequence[Pair], asked: Asked, done: int, refused: Mapping[int, XaiError]) -> Iterator[Result]:
+def _explained(
+    explainer: Explainer, pairs: Sequence[Pair], asked: Asked, done: int, refused: Mapping[int, XaiError]
+) -> Generator[Told | XaiError, None, None]:
     """The results of the pairs behind the first `done`, in order; what is `refused` already is not tried."""
     from xai.runtime.inputs.prepare import ahead
 
@@ -156,7 +202,13 @@ def _explained(explainer: Explainer, pairs: Sequence[Pair], asked: Asked, done: 
         for (usable, target, versus), group in groupby(block, lambda pair: (pair.number in prepared, pair.target, pair.versus)):
             if usable:
                 results |= _explain_group(explainer, list(group), prepared, asked.of_pair(target, versus))
-        yield from (results[pair.number] for pair in block if pair.number > done)
+        yield from (_tell(results[pair.number]) for pair in block if pair.number > done)
+
+
+def _tell(result: Result) -> Told | XaiError:
+    from xai.runtime.explanation import to_json
+
+    return result if isinstance(result, XaiError) else Told(to_json(result), summarise(result).times)
 
 
 def _explain_group(explainer: Explainer, group: Sequence[Pair], prepared: Mapping[int, PreparedImage], asked: Asked) -> dict[int, Result]:

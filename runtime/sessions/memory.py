@@ -138,6 +138,14 @@ def check_fits(limit: int, takes: int, advice: str) -> None:
         raise BadInput(f"--memory {limit / GIBIBYTE:.4g} is too little: {in_gb(takes)} is the least {advice}")
 
 
+def check_workers(limit: int, driver: int, worker: int, count: int) -> int:
+    """Count the workers that `limit` bytes hold beside their driver; raise `BadInput` where that is fewer than `count`."""
+    fitting = max(1, (limit - driver) // worker)
+    others = f"; {fitting} would fit" if count > fitting and driver + worker <= limit else ""
+    check_fits(limit, driver + count * worker, f"for {count} workers beside this process{others}")
+    return fitting
+
+
 def in_gb(count: int) -> str:
     """Write bytes in hundredths of a GB, one more than they fill: the next process may hold a little more than this one."""
     return f"{count * 100 // GIBIBYTE / 100 + 0.01:.2f} GB"

@@ -7,12 +7,13 @@ energy is too large to prove anything, a Cholesky factorisation may; where float
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xai.spectral.arrays import Array, blocks, namespace, to_numpy
+from xai.spectral.arrays import Array, blocks, namespace, to_host
 from xai.spectral.bounds import angle_bound, cholesky_bound, frobenius_bound
 from xai.spectral.graphs import FeatureGraphs, Items, WeightGraphs, chunks
 from xai.spectral.krylov import Checked, Krylov, Operator, Ritz
@@ -24,7 +25,7 @@ from xai.spectral.solvers.eigh import LARGEST
 CHECKS = (8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48)
 """Steps after which the CPU looks which graphs are finished: a look costs about two products of n = 576."""
 
-DEVICE_CHECKS = (24, 48)
+DEVICE_CHECKS = (12, 24, 48)
 """The same on a GPU, where a look makes the host wait and a finished graph costs nothing but its share of the products."""
 
 
@@ -33,36 +34,39 @@ class DenseOperator:
 
     def __init__(self, weights: Any, inverse_root: Array):
         self._xp = namespace(inverse_root)
-        # A list on the host: one gemv each, and leaving graphs out copies no matrix.
-        self._weights: Any = list(weights) if self._xp is np else weights
         self._inverse_root = inverse_root
+        if self._xp is np:  # a list: one gemv each, and leaving graphs out copies no matrix
+            self._weights: Any = list(weights)
+        else:  # scaled once, so that a product is one launch
+            self._weights = weights * inverse_root[:, :, None] * inverse_root[:, None]
 
     def apply(self, x: Array) -> Array:
         """A x, (b, n) -> (b, n)."""
+        if self._xp is not np:
+            return (self._weights @ x[:, :, None])[:, :, 0]
         y = x * self._inverse_root
-        if self._xp is np:
-            out = np.empty_like(y)
-            for weights, source, target in zip(self._weights, y, out, strict=True):
-                np.dot(weights, source, out=target)
-        else:
-            out = (self._weights @ y[:, :, None])[:, :, 0]
+        out = np.empty_like(y)
+        for weights, source, target in zip(self._weights, y, out, strict=True):
+            np.dot(weights, source, out=target)
         out *= self._inverse_root
         return out
 
     def select(self, index: NDArray[np.int64]) -> DenseOperator:
         """The operators of a part of the batch."""
-        weights = [self._weights[i] for i in index] if self._xp is np else self._weights[index]
-        return DenseOperator(weights, self._inverse_root[index])
+        part = copy(self)
+        part._weights = [self._weights[i] for i in index] if self._xp is np else self._weights[index]
+        part._inverse_root = self._inverse_root[index]
+        return part
 
 
-def survey(weights: Array, degrees: Array | None = None) -> tuple[Array, NDArray[np.float64]]:
-    """Degrees (b, n), unless they are known, and ||D^-1/2 W D^-1/2||_F^2 (b,) of weights (b, n, n)."""
+def survey(weights: Array, degrees: Array | None = None) -> tuple[Array, Array]:
+    """Degrees (b, n), unless they are known, and ||D^-1/2 W D^-1/2||_F^2 (b,) of weights (b, n, n), where these lie."""
     xp = namespace(weights)
     if xp is not np:
         degrees = row_sums(weights) if degrees is None else degrees
         squares = scaling(degrees).inverse_root ** 2
         rows = ((weights * weights) @ squares.astype(weights.dtype)[:, :, None])[:, :, 0]
-        return degrees, np.asarray(to_numpy((rows * squares).sum(1)))
+        return degrees, (rows * squares).sum(1)
     given, degrees, energy = degrees, np.empty(weights.shape[:2]), np.empty(len(weights))
     for i, graph in enumerate(weights):  # the second pass finds it in the cache
         degrees[i] = row_sums(graph) if given is None else given[i]
@@ -100,14 +104,15 @@ class Left(NamedTuple):
 def iterate(problem: Problem, solutions: Solutions, seed: int, dtype: np.dtype) -> Left | None:
     """Run Lanczos on all graphs of a problem at once; record and drop each as soon as it is proven. None where none is left."""
     items, scale = problem.items, problem.scaling
-    checks = CHECKS if namespace(scale.trivial) is np else DEVICE_CHECKS
+    here = namespace(scale.trivial) is np
+    checks = CHECKS if here else DEVICE_CHECKS
     start = start_vectors(scale.degrees > 0, seed, dtype)
     krylov = Krylov(problem.operator, scale.trivial.astype(dtype)[:, None], start, checks[-1])
     index, counted = np.arange(len(items)), np.zeros(len(items), bool)
     for size in checks:
         solutions.products[items[index]] += size - krylov.size
         krylov.extend(size)
-        ritz = krylov.ritz()
+        ritz, every = (krylov.ritz(), None) if here else krylov.look()
         bound = problem.bound(index, ritz)
         keep = np.ones(len(index), bool)
         for i in np.flatnonzero((ritz.values[:, 0] > NEAR_ONE) & ~counted[index]):
@@ -117,7 +122,7 @@ def iterate(problem: Problem, solutions: Solutions, seed: int, dtype: np.dtype) 
         expected = angle_bound(ritz.coupling[:, 0], ritz.values[:, 0] - bound, dtype)
         claimed = np.flatnonzero(keep & (expected <= solutions.tolerance))
         if len(claimed):
-            checked = krylov.first(ritz, claimed)
+            checked = krylov.first(ritz, claimed) if every is None else Checked(*(part[claimed] for part in every))
             solutions.products[items[index[claimed]]] += 1
             which = index[claimed]
             found = simple(checked, scale.inverse_root[which], bound[claimed], dtype)
@@ -149,7 +154,8 @@ def solve_lanczos(graphs: WeightGraphs | FeatureGraphs, items: Items, solutions:
         for chunk in chunks(items, dtype.itemsize * graphs.n**2, graphs.xp):
             weights = graphs.dense(chunk, dtype.type)
             degrees, energy = survey(weights, graphs.known_degrees(chunk, dtype.type))
-            todo = np.flatnonzero(solutions.settle(chunk, degrees))
+            host, energy = to_host(degrees, energy)
+            todo = np.flatnonzero(solutions.settle(chunk, host))
             if len(todo) < len(chunk):
                 chunk, weights, degrees, energy = chunk[todo], weights[todo], degrees[todo], energy[todo]
             if len(chunk):

@@ -29,8 +29,8 @@ from xai.models.meter import MeterFamily
 from xai.runtime.answers import numbered_answers
 from xai.runtime.bundle.reader import read_bundle
 from xai.runtime.inputs.tokenizer import load_tokenizer
-from xai.tests.bench.workers.runs import children
 from xai.tests.export.conftest import make_model
+from xai.tests.workers.runs import children
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCENE, QUESTION = str(EXAMPLES / "scene1.png"), "What color is the circle?"

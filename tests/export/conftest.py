@@ -95,13 +95,9 @@ def make_inputs() -> Callable[..., Inputs]:
 
 
 @pytest.fixture(scope="session")
-def bundle(goldens: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The tiny golden model exported in both formats, with whole maps, once for all tests."""
-    explainer = goldens("tiny").explainer
-    folder = tmp_path_factory.mktemp("tiny") / "bundle"
-    return export_bundle(
-        explainer.session.family, explainer.encoder.tokenizer, explainer.answers, folder, formats=FORMATS, with_maps=True
-    ).bundle
+def bundle(tiny_bundle: Bundle) -> Bundle:
+    """The tiny golden model's."""
+    return tiny_bundle
 
 
 class Small(NamedTuple):

@@ -10,7 +10,7 @@ from xai.runtime.bundle.signatures import REDUCED, evidence_names, map_names, re
 from xai.runtime.bundle.signatures import WHOLE as WHOLE_NAMES
 from xai.runtime.description import Description
 from xai.runtime.evidence import LRP as LRP_NAMES
-from xai.runtime.evidence import fiedler_name, from_model, graph_name, solved_graphs, token_axes, unpad
+from xai.runtime.evidence import fiedler_name, from_model, graph_name, solved_graphs, token_axes, without_padding
 from xai.runtime.methods import METHODS
 from xai.runtime.sessions.protocol import Session
 from xai.tests.families import FamilyGolden
@@ -45,16 +45,20 @@ def test_names_and_axes_are_the_sessions_own(session: Session) -> None:
         streams = [model.stream(stream) for stream in token_axes(name, model)]
         shape = tuple(sum(padded[part] for part in stream.parts) for stream in streams)
         assert found[name].shape[1 : 1 + len(shape)] == shape, name
-        cut = unpad(name, found[name][0], model, {"text": 3, "image": 30}, padded)
-        assert cut.shape[: len(shape)] == tuple(sum({"text": 3, "image": 30}[part] for part in stream.parts) for stream in streams), name
 
 
-def test_of_a_stream_of_both_the_padding_between_and_behind_is_cut(family_goldens) -> None:
+def test_of_a_stream_of_both_the_padding_between_and_behind_is_0(family_goldens) -> None:
     model: Description = family_goldens("vilt_tiny").family.description
-    padded = np.arange(9.0)[:, None] * 10 + np.arange(9)  # 4 text and 5 image tokens
-    cut = unpad("joint0/self/product", padded, model, {"text": 2, "image": 3}, {"text": 4, "image": 5})
+    padded = 1 + np.arange(9.0)[:, None] * 10 + np.arange(9)  # 4 text and 5 image tokens
+    given = {"joint0/self/product": np.stack([padded, padded]), "joint0/features": np.ones((2, 9, 3))}
+    masks = {"text": np.arange(4) < np.array([[2], [4]]), "image": np.arange(5) < np.array([[3], [5]])}
+    found = without_padding(given, model, masks)
     kept = [0, 1, 4, 5, 6]
-    assert np.array_equal(cut, padded[np.ix_(kept, kept)])
+    matrix = found["joint0/self/product"]
+    assert np.array_equal(matrix[0][np.ix_(kept, kept)], padded[np.ix_(kept, kept)])
+    assert np.count_nonzero(matrix[0]) == len(kept) ** 2 and np.array_equal(matrix[1], padded)
+    assert np.array_equal(np.flatnonzero(found["joint0/features"][0].any(1)), kept)
+    assert without_padding(given, model, {name: mask | True for name, mask in masks.items()}) == given
 
 
 def test_whatever_a_method_needs_is_an_output_or_solved_from_one(session: Session) -> None:

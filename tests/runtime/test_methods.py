@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 
 from xai.base.errors import BadInput, XaiError
 from xai.runtime.description import IMAGE, TEXT, Boxes, Description, Published, Site, Special, Stream
-from xai.runtime.evidence import Evidence, fiedler_name, graph_name
+from xai.runtime.evidence import Evidence, fiedler_name, graph_name, part, token_axes, without_padding
 from xai.runtime.methods import AS_PUBLISHED, METHODS, find_method, find_methods
+from xai.runtime.relevance import Relevance
 
 ENCODER, LAYERS = 2, 3
 OURS = {"joint-rollout", "joint-relevance-maps"}
@@ -53,11 +57,55 @@ DESCRIPTIONS = {
 }
 
 
-def make(description: Description, tokens: int, patches: int) -> Evidence:
+@dataclass(frozen=True)
+class Question:
+    """The evidence of one question, without padding."""
+
+    arrays: Mapping[str, np.ndarray]
+    description: Description
+    lengths: Mapping[str, int]
+    seed: int = 0
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
+
+    def length(self, stream: str) -> int:
+        return sum(self.lengths[modality] for modality in self.description.stream(stream).parts)
+
+
+def batch(questions: Sequence[Question]) -> Evidence:
+    """Questions of one description, padded; there the network gave something that is no number."""
+    description, most = questions[0].description, {m: max(one.lengths[m] for one in questions) for m in (TEXT, IMAGE)}
+    masks = {m: np.arange(most[m]) < np.array([one.lengths[m] for one in questions])[:, None] for m in (TEXT, IMAGE)}
+    whole = make(description, *most.values()).arrays
+    arrays = {name: np.full((len(questions), *whole[name].shape), np.nan) for name in questions[0].arrays}
+    for b, one in enumerate(questions):
+        at = {
+            s.name: np.concatenate([part(description, m, most).start + np.arange(one.lengths[m]) for m in s.parts])
+            for s in description.streams
+        }
+        for name, array in one.arrays.items():
+            if name.endswith("/fiedler"):
+                arrays[name][b] = 0  # as the solver leaves it
+                arrays[name][b, : len(array)] = array
+            else:
+                arrays[name][(b, *np.ix_(*(at[stream] for stream in token_axes(name, description))))] = array
+    given = {name: array for name, array in arrays.items() if not name.endswith("/fiedler")}
+    return Evidence(arrays | without_padding(given, description, masks), description, masks, [one.seed for one in questions])
+
+
+def explain(name: str, *questions: Question) -> list[Relevance]:
+    """By one method, as a batch."""
+    found = METHODS[name].relevance(batch(questions))
+    around = sum(questions[0].description.special[IMAGE])
+    return [found.one(b, one.lengths[TEXT], one.lengths[IMAGE] - around) for b, one in enumerate(questions)]
+
+
+def make(description: Description, tokens: int, patches: int) -> Question:
     """Random evidence of T text tokens and N image tokens, float64."""
     rng = np.random.default_rng(tokens * patches)
     lengths = {TEXT: tokens, IMAGE: patches}
-    empty = Evidence({}, description, lengths)
+    empty = Question({}, description, lengths)
     arrays = {}
     for site in description.sites:
         shape = empty.length(site.queries), empty.length(site.keys)
@@ -70,7 +118,7 @@ def make(description: Description, tokens: int, patches: int) -> Evidence:
         for layer in description.stream_of(modality).layers:
             nodes = lengths[modality] - sum(description.special[modality])
             arrays[fiedler_name(graph_name(description, layer, modality))] = rng.random(nodes)
-    return Evidence(arrays, description, lengths)
+    return Question(arrays, description, lengths)
 
 
 @pytest.fixture(params=[(4, 7), (9, 26), (3, 2)])
@@ -79,11 +127,11 @@ def lengths(request) -> tuple[int, int]:
 
 
 @pytest.fixture(params=DESCRIPTIONS)
-def evidence(request, lengths) -> Evidence:
+def evidence(request, lengths) -> Question:
     return make(DESCRIPTIONS[request.param], *lengths)
 
 
-def check(found, evidence: Evidence, text_row, image_row) -> None:
+def check(found, evidence: Question, text_row, image_row) -> None:
     """Rows with every token: of the text what stands before the words counts 0, of the image the special tokens are dropped."""
     before, behind = evidence.description.special[IMAGE]
     assert np.allclose(found.text, [0, *text_row[1:]], rtol=1e-12, atol=1e-15)
@@ -94,7 +142,7 @@ def test_relevance_maps_of_meter_equal_the_recurrence_with_full_matrices(lengths
     evidence = make(DESCRIPTIONS["meter"], *lengths)
     t, n = lengths
     r_tt, r_ii, r_ti, r_it = meter_maps(evidence, t, n)
-    check(METHODS["relevance-maps"].relevance(evidence), evidence, r_tt[0], r_ii[0])
+    check(explain("relevance-maps", evidence)[0], evidence, r_tt[0], r_ii[0])
     assert r_ti.shape == r_it.T.shape
 
 
@@ -116,9 +164,9 @@ def meter_maps(evidence, t, n):
 def test_where_the_mean_is_read_it_is_the_mean_of_all_rows_without_the_identity(lengths) -> None:
     evidence = make(DESCRIPTIONS["swin"], *lengths)
     r_tt, r_ii, _, _ = meter_maps(evidence, *lengths)
-    check(METHODS["relevance-maps"].relevance(evidence), evidence, r_tt[0], (r_ii - np.eye(lengths[1])).mean(0))
+    check(explain("relevance-maps", evidence)[0], evidence, r_tt[0], (r_ii - np.eye(lengths[1])).mean(0))
     attention = evidence[f"image{LAYERS - 1}/self/attention"]
-    found = METHODS["raw-attention"].relevance(evidence)
+    found = explain("raw-attention", evidence)[0]
     check(found, evidence, evidence[f"text{LAYERS - 1}/self/attention"][0], attention.mean(0))
 
 
@@ -148,12 +196,12 @@ def test_normalised_relevance_maps_equal_the_recurrence_of_the_paper(lengths) ->
         if not last:
             c = evidence[f"image{i}/self/product"]
             r_ii, r_it = r_ii + c @ r_ii, r_it + c @ r_it
-    found = METHODS["relevance-maps"].relevance(evidence)
+    found = explain("relevance-maps", evidence)[0]
     assert np.allclose(found.text, [0, *r_tt[0, 1:]], rtol=1e-9, atol=1e-12)
     assert np.allclose(found.image, r_ti[0], rtol=1e-9, atol=1e-12)
 
 
-def product(evidence: Evidence, names: list[str], kind: str, length: int) -> np.ndarray:
+def product(evidence: Question, names: list[str], kind: str, length: int) -> np.ndarray:
     """Of matrices with later ones on the left: rownorm(A + I) of attention, C + I of products."""
     r = np.eye(length)
     for name in names:
@@ -169,7 +217,7 @@ def test_chains_equal_products_of_full_matrices(evidence, name, kind) -> None:
     t, n = evidence.lengths.values()
     encoder = [f"encoder{i}/self" for i in range(ENCODER)]
     texts, images = ([f"{stream}{i}/self" for i in range(LAYERS)] for stream in (TEXT, IMAGE))
-    found = METHODS[name].relevance(evidence)
+    found = explain(name, evidence)[0]
     if evidence.description is JOINT:
         row = product(evidence, [f"joint{i}/self" for i in range(LAYERS)], kind, t + n)[0]
         check(found, evidence, row[:t], row[t:])
@@ -188,7 +236,7 @@ def test_chains_equal_products_of_full_matrices(evidence, name, kind) -> None:
         check(found, evidence, text, image[0])
 
 
-def joint_matrix(evidence: Evidence, kind: str) -> np.ndarray:
+def joint_matrix(evidence: Question, kind: str) -> np.ndarray:
     """Over the text's tokens and behind them the image's: of each layer the blocks of all its attentions, later layers on the left;
     (A + I) / row sums of attention, I + C of products."""
     t, n = evidence.lengths.values()
@@ -216,7 +264,7 @@ def test_joint_forms_equal_rows_of_the_one_full_matrix(evidence, name, kind) -> 
         row = full[0] + full[t]
     if evidence.description is DESCRIPTIONS["swin"]:
         row = full[0] + full[t:].mean(0)
-    check(METHODS[name].relevance(evidence), evidence, row[:t], row[t:])
+    check(explain(name, evidence)[0], evidence, row[:t], row[t:])
 
 
 def test_joint_rollout_hands_on_all_that_the_answer_reads(evidence) -> None:
@@ -224,7 +272,7 @@ def test_joint_rollout_hands_on_all_that_the_answer_reads(evidence) -> None:
     t = evidence.lengths[TEXT]
     row = joint_matrix(evidence, "attention")[0]
     assert row.sum() == pytest.approx(1)
-    found = METHODS["joint-rollout"].relevance(evidence)
+    found = explain("joint-rollout", evidence)[0]
     read = sum(stream.read is not None for stream in evidence.description.streams)
     assert found.text.sum() + found.image.sum() <= read + 1e-12
     if evidence.description is DESCRIPTIONS["lxmert"]:  # no class token, one row
@@ -235,7 +283,7 @@ def test_joint_rollout_hands_on_all_that_the_answer_reads(evidence) -> None:
 def test_of_one_stream_the_joint_forms_are_the_published_ones(lengths) -> None:
     evidence = make(JOINT, *lengths)
     for joint, published in (("joint-rollout", "rollout"), ("joint-relevance-maps", "relevance-maps")):
-        for ours, theirs in zip(METHODS[joint].relevance(evidence), METHODS[published].relevance(evidence), strict=True):
+        for ours, theirs in zip(explain(joint, evidence)[0], explain(published, evidence)[0], strict=True):
             assert np.allclose(ours, theirs, rtol=1e-12, atol=0)
 
 
@@ -243,15 +291,13 @@ def test_without_attention_between_the_streams_joint_relevance_maps_are_the_attr
     """No relevance crosses then; the two streams of METER are read by themselves."""
     evidence = make(DESCRIPTIONS["meter"], *lengths)
     apart = {name: array * (0 if "/cross/" in name else 1) for name, array in evidence.arrays.items()}
-    evidence = Evidence(apart, evidence.description, evidence.lengths)
-    for ours, theirs in zip(
-        *(METHODS[name].relevance(evidence) for name in ("joint-relevance-maps", "transformer-attribution")), strict=True
-    ):
+    evidence = replace(evidence, arrays=apart)
+    for ours, theirs in zip(*(explain(name, evidence)[0] for name in ("joint-relevance-maps", "transformer-attribution")), strict=True):
         assert np.allclose(ours, theirs, rtol=1e-12, atol=1e-15)
 
 
 def test_grad_cam_reads_the_last_attention_of_the_text(evidence) -> None:
-    found = METHODS["grad-cam"].relevance(evidence)
+    found = explain("grad-cam", evidence)[0]
     t = evidence.lengths[TEXT]
     if evidence.description is JOINT:
         row = evidence[f"joint{LAYERS - 1}/self/grad-cam"]
@@ -262,7 +308,7 @@ def test_grad_cam_reads_the_last_attention_of_the_text(evidence) -> None:
 
 def test_raw_attention_reads_the_last_attention_to_what_the_answer_does_not_read(lengths) -> None:
     evidence = make(DESCRIPTIONS["lxmert"], *lengths)
-    found = METHODS["raw-attention"].relevance(evidence)
+    found = explain("raw-attention", evidence)[0]
     check(found, evidence, *(evidence[f"text{LAYERS - 1}/{kind}/attention"][0] for kind in ("self", "cross")))
 
 
@@ -282,7 +328,7 @@ def test_weighted_spectral_methods_sum_their_layers(evidence, name, kind) -> Non
 
     for suffix, used in (("", description.published.layers), ("@all", "all")):
         method = METHODS[name + suffix]
-        found = method.relevance(evidence)
+        found = explain(name + suffix, evidence)[0]
         assert method.summed(description) == used
         assert np.allclose(found.text, [0, *over(TEXT, used), 0])
         assert np.allclose(found.image, over(IMAGE, used))
@@ -292,38 +338,52 @@ def test_methods_read_what_they_say_they_need_and_no_more(evidence) -> None:
     for method in METHODS.values():
         needs = method.needs(evidence.description)
         assert len(needs) == len(set(needs))
-        some = Evidence({name: evidence[name] for name in needs}, evidence.description, evidence.lengths)
-        found, full = method.relevance(some), method.relevance(evidence)
+        some = replace(evidence, arrays={name: evidence[name] for name in needs})
+        found, full = explain(method.name, some)[0], explain(method.name, evidence)[0]
         assert np.array_equal(found.text, full.text)
         assert np.array_equal(found.image, full.image)
         for name in needs:
-            missing = Evidence({n: a for n, a in some.arrays.items() if n != name}, evidence.description, evidence.lengths)
+            missing = replace(some, arrays={n: a for n, a in some.arrays.items() if n != name})
             with pytest.raises(KeyError):
-                method.relevance(missing)
+                explain(method.name, missing)
 
 
 def test_every_method_gives_finite_relevance_of_the_right_shape_and_changes_nothing(evidence) -> None:
     t, n = evidence.lengths.values()
-    before = {name: array.copy() for name, array in evidence.arrays.items()}
+    given = batch([evidence])
+    before = {name: array.copy() for name, array in given.arrays.items()}
     for method in METHODS.values():
-        text, image = method.relevance(evidence)
+        text, image = method.relevance(given).one(0, t, n)
         assert text.shape == (t,)
         assert image.shape == (n - sum(evidence.description.special[IMAGE]),)
         assert text[0] == 0
         assert (text >= 0).all() and (image >= 0).all()
-    assert all(np.array_equal(before[name], array) for name, array in evidence.arrays.items())
+    assert all(np.array_equal(before[name], array) for name, array in given.arrays.items())
+
+
+@pytest.mark.parametrize("description", DESCRIPTIONS.values(), ids=DESCRIPTIONS)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_question_in_a_padded_batch_is_explained_as_alone(description, name) -> None:
+    """Words and pictures of several lengths, the longest of either in different questions."""
+    last = tuple(stream._replace(read="last") if stream.parts[0] == TEXT else stream for stream in description.streams)
+    for each in (description, replace(description, streams=last)):
+        questions = [replace(make(each, *lengths), seed=lengths[0]) for lengths in ((4, 26), (9, 7), (3, 2))]
+        for question, found in zip(questions, explain(name, *questions), strict=True):
+            for ours, alone in zip(found, explain(name, question)[0], strict=True):
+                assert ours.shape == alone.shape
+                assert np.allclose(ours, alone, rtol=1e-12, atol=1e-15)
 
 
 def test_partial_lrp_scales_the_whole_matrix_before_a_row_is_read(evidence) -> None:
-    found = METHODS["partial-lrp"].relevance(evidence)
+    found = explain("partial-lrp", evidence)[0]
     if evidence.description is not DESCRIPTIONS["lxmert"]:
         return
     for row, kind in ((found.text, "self"), (found.image, "cross")):
         matrix = evidence[f"text{LAYERS - 1}/{kind}/lrp"]
         scaled = (matrix[0] - matrix.min()) / (matrix.max() - matrix.min())
         assert np.allclose(row, [0, *scaled[1:]] if kind == "self" else scaled)
-    constant = Evidence({name: x * 0 - 1 for name, x in evidence.arrays.items()}, evidence.description, evidence.lengths)
-    assert not any(part.any() for part in METHODS["partial-lrp"].relevance(constant))
+    constant = replace(evidence, arrays={name: x * 0 - 1 for name, x in evidence.arrays.items()})
+    assert not any(part.any() for part in explain("partial-lrp", constant)[0])
 
 
 def test_relevance_propagation_is_offered_where_a_model_has_it_and_refused_by_name_elsewhere() -> None:
@@ -342,8 +402,7 @@ def test_relevance_propagation_is_offered_where_a_model_has_it_and_refused_by_na
 
 
 def test_random_depends_on_the_seed_alone(evidence) -> None:
-    seeded = [Evidence(evidence.arrays, evidence.description, evidence.lengths, seed) for seed in (3, 3, 4)]
-    three, again, four = (METHODS["random"].relevance(each).image for each in seeded)
+    three, again, four = (one.image for one in explain("random", *(replace(evidence, seed=seed) for seed in (3, 3, 4))))
     assert np.array_equal(three, again)
     assert not np.array_equal(three, four)
 

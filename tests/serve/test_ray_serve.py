@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -11,9 +12,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
 
 from xai.base.errors import BadInput
 
@@ -46,26 +44,32 @@ def test_every_request_is_answered_or_gets_503_when_a_replica_is_killed(tmp_path
     assert seen["metrics"]
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"), [({}, 503), ({"X-Request-Id": "ours"}, 500)], ids=["a replica that ended", "the application's own"]
-)
-def test_the_proxy_says_503_of_a_replica_that_ended(headers, status) -> None:
-    async def fail(_) -> PlainTextResponse:
-        return PlainTextResponse("Internal Server Error", 500, headers)
+START = {"type": "http.response.start", "status": 500, "headers": []}
+BODY = {"type": "http.response.body", "body": b"the application's own"}
 
-    starlette = Starlette(routes=[Route("/", fail)], middleware=middlewares())
+
+@pytest.mark.parametrize(
+    ("sent", "status"), [([], 503), ([START], 503), ([START, BODY], 500)], ids=["nothing came", "half an answer", "the application's own"]
+)
+def test_the_proxy_says_503_of_a_replica_that_ended(sent, status) -> None:
+    async def proxy(scope, receive, send) -> None:
+        for message in sent:
+            await send(message)
+
+    (middleware,) = middlewares()
+    wrapped = middleware.cls(proxy, *middleware.args, **middleware.kwargs)
 
     async def ask() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(starlette), base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(wrapped), base_url="http://test") as client:
             return await client.get("/")
-
-    import asyncio
 
     given = asyncio.run(ask())
     assert given.status_code == status
     if status == 503:
         assert given.headers["Retry-After"] == "1"
         assert given.json() == {"error": "the replica that had this request ended: send it again", "code": "gone"}
+    else:
+        assert given.text == "the application's own"
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from xai.bench.perturb.plan import exact_counts, published_counts
-from xai.bench.perturb.request import Chunk, cut_into_chunks, join_chunks, result_columns, shard_chunks
+from xai.bench.perturb.request import cut_into_chunks, join_chunks, result_columns, shard_chunks
 from xai.bench.perturb.run_folder import RunFolder, RunRecord
+from xai.workers.crew import Chunk
 
 SETTINGS: dict[str, Any] = {
     "data": "scenes",

@@ -214,7 +214,9 @@ def test_as_published_lxmert_explains_the_sum_of_all_scores(family_goldens, run)
         found[folder] = {(line["question_id"], line["method"], line["modality"], line["sign"]): line["probabilities"] for line in lines}
     checked = json.loads(Path("sum/cross_check.json").read_text())
     assert checked["same_tokens"] + len(checked["ties"]) == checked["steps"] and not checked["orders_differing"]
-    assert {key[1] for key in found["own"] if found["own"][key] != found["sum"][key]} == {"dsmi-grad"}
+    # The other methods are asked in other batches here, which may change last bits.
+    changed = {key[1] for key, own in found["own"].items() if not np.allclose(own, found["sum"][key], rtol=0, atol=1e-5)}
+    assert changed == {"dsmi-grad"}
     again = run(golden, "--methods", "dsmi-grad,grad-cam", "--resume", "-o", "sum")
     assert again.exit_code == 1 and "with as_published" in again.stderr
     refused = CliRunner().invoke(main, ["bench", "perturb", "--methods", "dsmi-grad@all", "--as-published", "-o", "none"])

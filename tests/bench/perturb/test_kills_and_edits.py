@@ -40,14 +40,13 @@ from xai.bench.perturb.request import (
     shard_chunks,
     table_methods,
 )
-from xai.bench.perturb.run import run_shard
+from xai.bench.perturb.run import Measuring, run_shard
 from xai.bench.perturb.run_folder import RunFolder, RunRecord, merging
-from xai.bench.workers.alone import Alone
-from xai.bench.workers.crew import Measuring
-from xai.bench.workers.state import Board, State
-from xai.bench.workers.supervise import Supervisor
 from xai.runtime.sessions.memory import Memory
 from xai.runtime.sessions.protocol import Session
+from xai.workers.alone import Alone
+from xai.workers.state import Board, State
+from xai.workers.supervise import Supervisor
 
 FEW, MANY = 12, 1000
 DONE, REFUSED = 0, 7

@@ -8,9 +8,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import xai
 from xai.bench.data.datasets import load_samples
 from xai.bench.data.sample import by_image
-from xai.bench.perturb.request import Chunk, Request, table_methods
+from xai.bench.perturb.request import Request, table_methods
 from xai.bench.perturb.run import measure_chunk
 from xai.runtime.sessions.memory import session_memory
+from xai.workers.crew import Chunk
 
 
 def test_the_lines_do_not_depend_on_threads() -> None:

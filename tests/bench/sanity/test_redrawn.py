@@ -17,7 +17,6 @@ from xai.bench.sanity.asking import Asked
 from xai.bench.sanity.randomise import check_agreement
 from xai.bench.sanity.redrawn import INITIAL, RedrawnBundle, draw
 from xai.bench.sanity.weights import Place, Stored, check_bundle, content_digest, find_network, layer_name, load_graphs, network_name
-from xai.export.bundle import export_bundle
 from xai.meter import demo
 from xai.models.contract import Family
 from xai.models.eager import EagerSession
@@ -38,13 +37,6 @@ TOLERANCE = 1e-4
 @pytest.fixture(scope="module")
 def demo_bundle() -> Bundle:
     return read_bundle(demo.BUNDLE, packaged=True)
-
-
-@pytest.fixture(scope="module")
-def tiny_bundle(tiny, tmp_path_factory) -> Bundle:
-    """A METER so small that the exporter could compute with many of its weights ahead."""
-    explainer, folder = tiny.explainer, tmp_path_factory.mktemp("tiny") / "bundle"
-    return export_bundle(explainer.session.family, explainer.encoder.tokenizer, explainer.answers, folder, formats=("onnx",)).bundle
 
 
 def constants(bundle: Bundle, folder: Path) -> dict[str, np.ndarray]:
@@ -74,6 +66,7 @@ def test_every_weight_of_the_demo_is_drawn_and_nothing_else(demo_bundle: Bundle,
 
 
 def test_every_weight_of_a_tiny_meter_is_drawn_and_nothing_else(tiny_bundle: Bundle, tmp_path) -> None:
+    """So small that the exporter could compute with many of its weights ahead."""
     check_all_is_drawn(tiny_bundle, tmp_path)
 
 

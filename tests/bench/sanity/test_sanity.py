@@ -45,7 +45,8 @@ def asked(demo: Explainer) -> list[Asked]:
 def blind(evidence: Evidence) -> Relevance:
     """Looks at the picture's shape and the question's length, and at nothing that the network makes of them."""
     found = raw_attention(evidence)
-    return Relevance(np.arange(len(found.text), dtype=np.float64), np.cos(np.arange(len(found.image))))
+    alike = np.arange(found.text.shape[1], dtype=np.float64), np.cos(np.arange(found.image.shape[1]))
+    return Relevance(*(part[None].repeat(len(rows), 0) for part, rows in zip(alike, found, strict=True)))
 
 
 def hashed(evidence: Evidence) -> Relevance:

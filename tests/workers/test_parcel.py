@@ -12,12 +12,13 @@ import pytest
 from xai.base.errors import XaiError
 from xai.base.messages import LOG
 from xai.bench.perturb.request import Request
-from xai.bench.workers.crew import Measuring, Ready, Refused
-from xai.bench.workers.parcel import Files, pack, unpack
-from xai.bench.workers.ray import Actor, Opening
+from xai.bench.perturb.run import Measuring
 from xai.meter import demo
 from xai.models.load import ModelOptions
 from xai.runtime.sessions.memory import Memory
+from xai.workers.crew import Ready, Refused
+from xai.workers.parcel import Files, pack, unpack
+from xai.workers.ray import Actor, Opening
 
 
 @pytest.fixture(autouse=True)

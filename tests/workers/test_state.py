@@ -12,11 +12,11 @@ from xai.base.errors import XaiError
 from xai.base.lock import locked
 from xai.bench.data.datasets import DATASETS, load_samples
 from xai.bench.data.regions import WHOLE
-from xai.bench.perturb.request import Chunk
 from xai.bench.perturb.run_folder import RunFolder
-from xai.bench.workers.state import Retry, State, Worker, board_of, read_state, summarise
 from xai.cli import main
 from xai.tests.bench.perturb.folders import write_run
+from xai.workers.crew import Chunk
+from xai.workers.state import Retry, State, Worker, board_of, read_state, summarise
 
 
 def busy_state() -> State:

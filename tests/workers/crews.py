@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,10 +10,9 @@ from random import Random
 from typing import Any
 
 from xai.bench.data.sample import Sample
-from xai.bench.perturb.request import Chunk
 from xai.bench.perturb.run import ChunkResults
-from xai.bench.workers.crew import Ended, Finished, Ready, Refused, Report, Task
-from xai.bench.workers.state import Board, State
+from xai.workers.crew import Chunk, Ended, Finished, Ready, Refused, Report, Task
+from xai.workers.state import Board, State
 
 Fate = Callable[[Task | None, int], type[Finished] | type[Ended] | type[Refused]]
 """How a task's n-th try ends, or, without a task, the n-th opening."""
@@ -56,7 +56,7 @@ class ScriptedCrew:
 
     def give(self, place: int, task: Task) -> None:
         self.idle.remove(place)
-        assert [task.samples[i].question_id for i in range(*task.chunk)] == [str(i) for i in range(*task.chunk)]
+        assert [task.items[i].question_id for i in range(*task.chunk)] == [str(i) for i in range(*task.chunk)]
         self.begun.append(task.chunk)
         self.pending[place] = task
 
@@ -82,3 +82,14 @@ class ScriptedCrew:
 
     def __exit__(self, *_: object) -> None:
         self.left = True
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """Work that ends the process at one of its images."""
+
+    def results(self, explainer: Any, task: Task) -> list[str]:
+        names = [item.image for item in task.items[task.chunk.start : task.chunk.stop]]
+        if "bad" in names:
+            os._exit(3)
+        return names

@@ -1,4 +1,4 @@
-"""The process of one worker: `python -m xai.bench.workers.process DESCRIPTOR`, started by `bench/workers/local.py`.
+"""The process of one worker: `python -m xai.workers.process DESCRIPTOR`, started by `workers/local.py`.
 
 Imports little before it must: the environment that it was started with decides how many threads libraries take.
 """
@@ -16,12 +16,12 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xai.bench.workers.crew import Task
-    from xai.bench.workers.local import Opening
+    from xai.workers.crew import Task
+    from xai.workers.local import Opening
 
 
 def main(descriptor: int) -> None:
-    """Open the model, then measure one task after the other until the connection closes, at which the process ends at once."""
+    """Open the model, then do one task after the other until the connection closes, at which the process ends at once."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     connection = Connection(descriptor)
@@ -30,7 +30,7 @@ def main(descriptor: int) -> None:
     threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
 
     from xai.base.errors import first_line
-    from xai.bench.workers.crew import Ended
+    from xai.workers.crew import Ended
 
     warnings.simplefilter("ignore", UserWarning)  # of the model, which the driver has opened as well, and said
     logging.getLogger("xai").setLevel(logging.ERROR)
@@ -42,7 +42,7 @@ def main(descriptor: int) -> None:
 
 def _work(opening: Opening, connection: Connection, tasks: queue.SimpleQueue[Task]) -> None:
     from xai.base.errors import XaiError
-    from xai.bench.workers.crew import Finished, Ready, Refused
+    from xai.workers.crew import Finished, Ready, Refused
 
     try:
         explainer = opening.model.open()
@@ -53,7 +53,7 @@ def _work(opening: Opening, connection: Connection, tasks: queue.SimpleQueue[Tas
     while True:
         task = tasks.get()
         try:
-            results = opening.measuring.results(explainer, task)
+            results = opening.work.results(explainer, task)
         except XaiError as error:
             connection.send(Refused(opening.place, str(error)))
         else:

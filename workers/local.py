@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 
 from xai.base.errors import BadInput
-from xai.bench.workers.crew import Ended, Measuring, Report, Task
 from xai.models.load import ModelOptions
+from xai.workers.crew import Ended, Report, Task, Work
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """How many threads NumPy's, SciPy's and PyTorch's products take; they are read when these are loaded."""
@@ -28,11 +28,11 @@ _PATIENCE = 5.0
 
 @dataclass(frozen=True)
 class Opening:
-    """What a worker is told first: its place, which model to open, and what is measured."""
+    """What a worker is told first: its place, which model to open, and what to do with each chunk."""
 
     place: int
     model: ModelOptions
-    measuring: Measuring
+    work: Work
 
 
 @dataclass
@@ -43,11 +43,11 @@ class _Worker:
 
 @dataclass
 class LocalCrew:
-    """`places` processes with `threads` each, so that their number changes no bit of what they measure; place i sees one of the
+    """`places` processes with `threads` each, so that their number changes no bit of what they find; place i sees one of the
     `devices` (`visible_device`), in turn, where any are named."""
 
     model: ModelOptions
-    measuring: Measuring
+    work: Work
     places: int
     threads: int
     devices: Sequence[str] = ()
@@ -57,7 +57,7 @@ class LocalCrew:
         """Start a process; it opens the model while this one goes on."""
         ours, theirs = socket.socketpair()
         with theirs:
-            arguments = [sys.executable, "-P", "-m", "xai.bench.workers.process", str(theirs.fileno())]
+            arguments = [sys.executable, "-P", "-m", "xai.workers.process", str(theirs.fileno())]
             # A Ctrl-C is for the driver, which ends its workers. They are begun with the signal held back and then ignore it.
             held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
@@ -67,7 +67,7 @@ class LocalCrew:
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, held)
         self._workers[place] = _Worker(process, Connection(ours.detach()))
-        self._send(place, Opening(place, replace(self.model, threads=self.threads), self.measuring))
+        self._send(place, Opening(place, replace(self.model, threads=self.threads), self.work))
 
     def _environment(self, place: int) -> Mapping[str, str]:
         found = os.environ | dict.fromkeys(THREAD_VARIABLES, str(self.threads))

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from xai.cli import main
-from xai.tests.bench.workers.runs import FEW, wait_for
-from xai.tests.bench.workers.test_random_kills import MARK, of_run
+from xai.tests.workers.runs import FEW, wait_for
+from xai.tests.workers.test_random_kills import MARK, of_run
 
 ray = pytest.importorskip("ray")
 SCRIPT = Path(__file__).with_name("ray_cluster.py")

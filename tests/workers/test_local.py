@@ -17,17 +17,15 @@ import xai
 from xai.base.errors import BadInput, XaiError
 from xai.bench.data.datasets import load_samples
 from xai.bench.data.sample import Sample
-from xai.bench.perturb.request import Chunk, Request, table_methods
-from xai.bench.workers.crew import Measuring
-from xai.bench.workers.local import LocalCrew, visible_device
-from xai.bench.workers.supervise import Supervisor
+from xai.bench.perturb.request import Request, table_methods
+from xai.bench.perturb.run import Measuring
 from xai.cli import main
 from xai.commands.bench.crew import CrewOptions
 from xai.models.load import ModelOptions
 from xai.runtime.sessions import memory
 from xai.runtime.sessions.memory import Memory
-from xai.tests.bench.workers.crews import board
-from xai.tests.bench.workers.runs import (
+from xai.tests.workers.crews import board
+from xai.tests.workers.runs import (
     FEW,
     alive,
     begin,
@@ -42,6 +40,9 @@ from xai.tests.bench.workers.runs import (
     wait_for,
     workers_of,
 )
+from xai.workers.crew import Chunk
+from xai.workers.local import LocalCrew, visible_device
+from xai.workers.supervise import Supervisor
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_ctrl_c_ends_all_and_says_how_to_go_on(longer, tmp_path) -> None:
     started = children(process.pid)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 1, errors
     assert [line for line in errors.splitlines() if "%" not in line][-1].startswith("Error: stopped; what is done lies in")
     assert "Traceback" not in errors
     assert not any(map(alive, started))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from xai.tests.bench.workers.runs import begin, children, drafts, outputs, run, state, wait_for
+from xai.tests.workers.runs import begin, children, drafts, outputs, run, state, wait_for
 
 FEW, MANY = 2, 50
 LONGEST = 1.5

@@ -17,7 +17,7 @@ from typing import Any
 
 from ray.cluster_utils import Cluster
 
-from xai.tests.bench.workers.runs import begin, children, drafts, outputs, run, state, wait_for, workers_of
+from xai.tests.workers.runs import begin, children, drafts, outputs, run, state, wait_for, workers_of
 
 MORE = ["--samples", "24", "--methods", "all"]
 """Chunks that take some tenths of a second each."""

@@ -1,7 +1,7 @@
 """Workers that are actors of a Ray cluster, each with CPUs of its own (or a GPU) and the model open.
 
 What Ray does, this does not: it places the actors, finds out that a node is gone, and carries the model's files. An actor that ends is not
-restarted by Ray, so that there is one who counts what ended it (`bench/workers/supervise.py`).
+restarted by Ray, so that there is one who counts what ended it (`workers/supervise.py`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 from xai.base.errors import XaiError, first_line
 from xai.base.versions import XAI_VERSION
-from xai.bench.workers.crew import Ended, Finished, Measuring, Ready, Refused, Report, Task
-from xai.bench.workers.parcel import Label, pack, unpack
 from xai.models.load import ModelOptions
+from xai.workers.crew import Ended, Finished, Ready, Refused, Report, Task, Work
+from xai.workers.parcel import Label, pack, unpack
 
 PATIENCE = 600.0
 """Seconds until a run ends for which no node has a place: clusters that grow by themselves take minutes."""
@@ -36,7 +36,7 @@ class Opening(NamedTuple):
 
     place: int
     label: Label
-    measuring: Measuring
+    work: Work
     threads: int
     folder: str
     """The driver's current folder, from which relative names of files are meant."""
@@ -46,7 +46,7 @@ class Opening(NamedTuple):
 
 
 class Actor:
-    """What runs on a node: opens the model, then measures one task after the other."""
+    """What runs on a node: opens the model, then does one task after the other."""
 
     def open(self, opening: Opening, files: list[Any]) -> Report:
         """Open the model; `files` holds a reference to its files, which are fetched only where they are not there yet."""
@@ -73,9 +73,9 @@ class Actor:
                 raise XaiError(f"{path} is not there: put it into a folder that every node sees under the same name")
 
     def measure(self, task: Task) -> Report:
-        """Measure one chunk."""
+        """Do one chunk."""
         try:
-            return Finished(self.opening.place, self.opening.measuring.results(self.explainer, task))
+            return Finished(self.opening.place, self.opening.work.results(self.explainer, task))
         except XaiError as error:
             return Refused(self.opening.place, str(error))
 
@@ -96,7 +96,7 @@ class RayCrew:
 
     address: str
     model: ModelOptions
-    measuring: Measuring
+    work: Work
     most: int
     threads: int = 1
     needs: tuple[Path, ...] = ()
@@ -133,7 +133,7 @@ class RayCrew:
 
         options = {"num_cpus": self.threads, "num_gpus": self._gpus, "max_restarts": 0, "max_task_retries": 0}
         actor = ray.remote(Actor).options(**options).remote()
-        opening = Opening(place, self._label, self.measuring, self.threads, str(Path.cwd()), self.needs, XAI_VERSION)
+        opening = Opening(place, self._label, self.work, self.threads, str(Path.cwd()), self.needs, XAI_VERSION)
         self._workers[place] = _Worker(actor, actor.open.remote(opening, [self._files]))
 
     def give(self, place: int, task: Task) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from xai.tests.bench.workers.runs import FEW, results, run
+from xai.tests.workers.runs import FEW, results, run
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SBATCH = """#!/bin/bash
 # Stands in for SLURM's: runs the tasks of an array one after the other, here; a job that depends on one that failed is not run.
 array= output=/dev/null log=("$@")

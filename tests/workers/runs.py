@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,9 +21,16 @@ def command(output: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "xai", "bench", "perturb", "-o", str(output), *FEW, *arguments]
 
 
+def heed_interrupts() -> None:
+    """Take back that a shell has what it starts in the background ignore SIGINT, which is inherited."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def begin(output: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
     options.setdefault("env", os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
-    return subprocess.Popen(command(output, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    return subprocess.Popen(
+        command(output, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts, **options
+    )
 
 
 def run(output: Path, *arguments: str) -> str:
@@ -70,7 +78,7 @@ def children(process: int) -> list[int]:
 
 def own_workers() -> list[int]:
     """Workers that this very process has started, and that still run."""
-    return [child for child in children(os.getpid()) if b"xai.bench.workers.process" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [child for child in children(os.getpid()) if b"xai.workers.process" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def wait_for(condition: Callable[[], Any], process: subprocess.Popen[Any] | None = None, seconds: float = 120) -> Any:

@@ -6,14 +6,12 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Generator, Sequence
+from typing import Any
 
 from xai.base.errors import XaiError
 from xai.base.messages import LOG
-from xai.bench.data.sample import Sample
-from xai.bench.perturb.request import Chunk
-from xai.bench.perturb.run import ChunkResults
-from xai.bench.workers.crew import Crew, Ended, Excerpt, Finished, Ready, Refused, Report, Task
-from xai.bench.workers.state import Board, Retry, Worker, name_questions
+from xai.workers.crew import Chunk, Crew, Ended, Excerpt, Finished, Item, Ready, Refused, Report, Task
+from xai.workers.state import QUESTIONS, Board, Retry, Wording, Worker
 
 MOST_DEATHS = 3
 """Workers that one chunk may end, and that may end one after the other while they open the model in a place."""
@@ -24,20 +22,20 @@ TICK = 1.0
 
 
 class Supervisor:
-    """Measures the chunks of one run by a crew; `samples` are the whole run's."""
+    """Has the chunks of one run done by a crew; `items` are the whole run's."""
 
-    def __init__(self, crew: Crew, samples: Sequence[Sample], board: Board) -> None:
-        self.crew, self.samples, self.board = crew, samples, board
+    def __init__(self, crew: Crew, items: Sequence[Item], board: Board, wording: Wording = QUESTIONS) -> None:
+        self.crew, self.items, self.board, self.wording = crew, items, board, wording
         self._workers: list[Worker] = []
         self._failed_openings: Counter[int] = Counter()
         self._deaths: Counter[Chunk] = Counter()
         self._waiting: list[Chunk] = []
         """A heap: the first chunk is given first."""
-        self._found: dict[Chunk, ChunkResults | XaiError] = {}
+        self._found: dict[Chunk, Any] = {}
         self._last: Chunk | None = None
         """The first chunk that cannot be measured: what comes after it is not begun."""
 
-    def measure(self, chunks: Sequence[Chunk]) -> Generator[ChunkResults, None, None]:
+    def measure(self, chunks: Sequence[Chunk]) -> Generator[Any, None, None]:
         """Give the results of each chunk in turn, whoever measures it whenever.
 
         Raises `XaiError` in the place of the first chunk that cannot be measured, or that ended three workers, and where no worker can
@@ -81,8 +79,8 @@ class Supervisor:
             if worker.doing == "waiting":
                 worker.chunk = heapq.heappop(self._waiting)
                 worker.doing, worker.since = "measuring", time.monotonic()
-                samples = tuple(self.samples[worker.chunk.start : worker.chunk.stop])
-                self.crew.give(worker.place, Task(worker.chunk, Excerpt(worker.chunk.start, samples)))
+                items = tuple(self.items[worker.chunk.start : worker.chunk.stop])
+                self.crew.give(worker.place, Task(worker.chunk, Excerpt(worker.chunk.start, items)))
 
     def _hear(self, report: Report) -> None:
         worker = self._workers[report.place - 1]
@@ -117,12 +115,11 @@ class Supervisor:
             return
         self._deaths[chunk] += 1
         if self._deaths[chunk] == MOST_DEATHS:
-            images = ", ".join(sorted({sample.image for sample in self.samples[chunk.start : chunk.stop]})[:3])
-            named = f"{name_questions(chunk)} ({images})"
-            advice = "what was done before is kept: go on with --resume and fewer workers"
-            self._give_up(chunk, f"{named} ended {MOST_DEATHS} workers, the last one by {reason}; {advice}")
+            images = ", ".join(sorted({item.image for item in self.items[chunk.start : chunk.stop]})[:3])
+            named = f"{self.wording.name(chunk)} ({images})"
+            self._give_up(chunk, f"{named} ended {MOST_DEATHS} workers, the last one by {reason}; {self.wording.advice}")
             return
-        LOG.warning("%s ended (%s): another one takes %s", name, reason, name_questions(chunk))
+        LOG.warning("%s ended (%s): another one takes %s", name, reason, self.wording.name(chunk))
         heapq.heappush(self._waiting, chunk)
         self.board.state.retries += (Retry(chunk, reason),)
 

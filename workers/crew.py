@@ -1,4 +1,4 @@
-"""What whoever shares out chunks and whoever measures them say to each other.
+"""What whoever shares out chunks and whoever works on them say to each other.
 
 Workers stand in numbered places. A place is manned, told a task at a time, and reports; a worker that ends leaves its place to another.
 """
@@ -7,41 +7,53 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, overload
+from typing import Any, NamedTuple, Protocol, overload
 
-from xai.bench.data.sample import Sample
-from xai.bench.perturb.request import Chunk, Request
-from xai.bench.perturb.run import ChunkResults, measure_chunk
 from xai.runtime.explainer import Explainer
 
 
-@dataclass(frozen=True)
-class Excerpt(Sequence[Sample]):
-    """The samples of one chunk, under the numbers that they have in the whole run: what a worker is sent of the data."""
+class Chunk(NamedTuple):
+    """Questions `start` to `stop` (excluded) of a run's order; they are run together."""
 
     start: int
-    samples: tuple[Sample, ...]
+    stop: int
+
+
+class Item(Protocol):
+    """A question about an image, whatever else it holds."""
+
+    @property
+    def image(self) -> str:
+        """Name the image."""
+
+
+@dataclass(frozen=True)
+class Excerpt(Sequence[Any]):
+    """The items of one chunk, under the numbers that they have in the whole run: what a worker is sent of the data."""
+
+    start: int
+    items: tuple[Any, ...]
 
     @overload
-    def __getitem__(self, index: int) -> Sample: ...
+    def __getitem__(self, index: int) -> Any: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+    def __getitem__(self, index: slice) -> Sequence[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return self.samples[index.start - self.start : index.stop - self.start]
+            return self.items[index.start - self.start : index.stop - self.start]
         if index < self.start:
             raise IndexError(index)
-        return self.samples[index - self.start]
+        return self.items[index - self.start]
 
     def __len__(self) -> int:
-        return self.start + len(self.samples)
+        return self.start + len(self.items)
 
 
 class Task(NamedTuple):
-    """One chunk with its samples."""
+    """One chunk with its items, which have their numbers in the whole run."""
 
     chunk: Chunk
-    samples: Sequence[Sample]
+    items: Sequence[Any]
 
     @property
     def size(self) -> int:
@@ -49,16 +61,11 @@ class Task(NamedTuple):
         return self.chunk.stop - self.chunk.start
 
 
-@dataclass(frozen=True)
-class Measuring:
-    """What every chunk of a run is measured by."""
+class Work(Protocol):
+    """What is done with every chunk of a run; it is sent to each worker once."""
 
-    request: Request
-    skip_broken: bool
-
-    def results(self, explainer: Explainer, task: Task) -> ChunkResults:
-        """Measure one chunk. Raises `XaiError` as `measure_chunk` does."""
-        return measure_chunk(explainer, task.samples, self.request, task.chunk, self.skip_broken)
+    def results(self, explainer: Explainer, task: Task) -> Any:
+        """Do one chunk; what comes of it can be sent, too. Raises `XaiError` where no other worker would fare better."""
 
 
 class Ready(NamedTuple):
@@ -73,7 +80,7 @@ class Finished(NamedTuple):
     """A task is done."""
 
     place: int
-    results: ChunkResults
+    results: Any
 
 
 class Refused(NamedTuple):

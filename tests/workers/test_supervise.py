@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xai.base.errors import XaiError
-from xai.bench.perturb.request import Chunk
-from xai.bench.workers.crew import Ended, Excerpt, Finished, Refused
-from xai.bench.workers.supervise import AHEAD, MOST_DEATHS, Supervisor
-from xai.tests.bench.workers.crews import ScriptedCrew, board, results_of, sample
+from xai.tests.workers.crews import ScriptedCrew, board, results_of, sample
+from xai.workers.crew import Chunk, Ended, Excerpt, Finished, Refused
+from xai.workers.supervise import AHEAD, MOST_DEATHS, Supervisor
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -6,22 +6,43 @@ Durations are taken from a clock that only goes forward, so that setting the mac
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from xai.base.errors import XaiError
 from xai.base.files import json_bytes
 from xai.base.messages import LOG
 from xai.base.reading import read_json
 from xai.base.records import parse, plain
-from xai.bench.data.sample import Progress
-from xai.bench.perturb.request import Chunk
+from xai.workers.crew import Chunk
+
+Progress = Callable[[int, int], None]
+"""Is told how many are done, of how many."""
 
 _PAUSE = 0.2
 """Seconds between two writes, at least: what happens between them is in the next."""
+
+
+class Wording(NamedTuple):
+    """How a run speaks of what its chunks are made of."""
+
+    one: str
+    first: int
+    """The number of the first one."""
+    advice: str
+    """What to do after a chunk that ended three workers."""
+
+    def name(self, chunk: Sequence[int]) -> str:
+        """Name a chunk by the numbers of its items, both ends included."""
+        start, last = chunk[0] + self.first, chunk[1] - 1 + self.first
+        return f"{self.one} {start}" if start == last else f"{self.one}s {start} to {last}"
+
+
+QUESTIONS = Wording("question", 0, "what was done before is kept: go on with --resume and fewer workers")
+"""Of a results folder, whose lines have the numbers as `index`."""
 
 
 @dataclass
@@ -81,7 +102,8 @@ class State:
 class Board:
     """Keeps `status.json` up to date while a run goes on; one that cannot be written is told of once, and stops nothing."""
 
-    path: Path
+    path: Path | None
+    """None of a run that keeps no such file."""
     state: State
     counter: Progress
     """Who else hears how many questions are done."""
@@ -101,7 +123,7 @@ class Board:
         """Write the state, unless that was done a moment ago and this is not the `last` time."""
         now = time.monotonic()
         self.state.seconds = max(now - self.began, 1e-9)
-        if now < self._written + _PAUSE and not last:
+        if self.path is None or (now < self._written + _PAUSE and not last):
             return
         self._written = now
         workers = tuple(_as_seen(worker, now) for worker in self.state.workers)
@@ -123,7 +145,7 @@ def _as_seen(worker: Worker, now: float) -> Worker:
 
 
 @contextmanager
-def board_of(path: Path, questions: int, counter: Progress) -> Iterator[Board]:
+def board_of(path: Path | None, questions: int, counter: Progress) -> Iterator[Board]:
     """Give a run its board; at the end the file says how it ended, or is gone where nobody could write it."""
     board = Board(path, State(questions), counter)
     try:
@@ -145,21 +167,13 @@ def read_state(path: Path) -> State:
     return parse(State, read_json(path), str(path))
 
 
-def summarise(state: State) -> str:
+def summarise(state: State, wording: Wording = QUESTIONS) -> str:
     """Say in a line what a run's workers did: rate, how busy each was, what was given to another."""
-    parts = [f"{state.rate:.2f} questions a second"]
+    parts = [f"{state.rate:.2f} {wording.one}s a second"]
     if len(state.workers) > 1:
         shares = ", ".join(f"{state.utilisation(worker):.0%}" for worker in state.workers)
         parts.append(f"{len(state.workers)} workers, busy {shares}")
     if state.retries:
-        parts.append(f"given to another worker: {', '.join(map(_retry, state.retries))}")
+        again = ", ".join(f"{wording.name(retry.chunk)} ({retry.reason})" for retry in state.retries)
+        parts.append(f"given to another worker: {again}")
     return "; ".join(parts)
-
-
-def _retry(retry: Retry) -> str:
-    return f"{name_questions(retry.chunk)} ({retry.reason})"
-
-
-def name_questions(chunk: Sequence[int]) -> str:
-    """Name a chunk's questions by their numbers in the run, from 0 and both ends included, as the results' `index`."""
-    return f"question {chunk[0]}" if chunk[1] - chunk[0] == 1 else f"questions {chunk[0]} to {chunk[1] - 1}"

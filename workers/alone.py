@@ -1,4 +1,4 @@
-"""The crew of one that measures in this very process."""
+"""The crew of one that works in this very process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from xai.base.errors import XaiError
-from xai.bench.workers.crew import Finished, Measuring, Ready, Refused, Report, Task
 from xai.runtime.explainer import Explainer
+from xai.workers.crew import Finished, Ready, Refused, Report, Task, Work
 
 
 @dataclass
@@ -16,7 +16,7 @@ class Alone:
     """A place in this process, where the model is open already; what else than `XaiError` a task raises goes through `wait`."""
 
     explainer: Explainer
-    measuring: Measuring
+    work: Work
     places: int = 1
     _task: Task | None = field(default=None, init=False)
 
@@ -28,12 +28,12 @@ class Alone:
         self._task = task
 
     def wait(self, seconds: float) -> Sequence[Report]:
-        """Measure the task that was given, however long that takes."""
+        """Do the task that was given, however long that takes."""
         task, self._task = self._task, None
         if task is None:
             return [Ready(1, f"process {os.getpid()}")]
         try:
-            return [Finished(1, self.measuring.results(self.explainer, task))]
+            return [Finished(1, self.work.results(self.explainer, task))]
         except XaiError as error:
             return [Refused(1, str(error))]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from functools import partial
@@ -224,10 +225,11 @@ def test_auto_takes_no_more_workers_than_the_memory_holds(monkeypatch, caplog) -
     assert places(3, room) == 3
     assert not caplog.records
     assert places(5) == 5
-    assert "5 workers of 1.2 GB each are more than this machine has" in caplog.text
-    with pytest.raises(BadInput, match=r"too little: 6.51 GB is the least for 5 workers beside this process; 3 would fit"):
+    assert f"5 workers of {worker / 2**30:.2g} GB each are more than this machine has" in caplog.text
+    five, one = (re.escape(memory.in_gb(memory.SPARE + count * worker)) for count in (5, 1))
+    with pytest.raises(BadInput, match=f"too little: {five} is the least for 5 workers beside this process; 3 would fit"):
         places(5, room)
-    with pytest.raises(BadInput, match=r"too little: 1.51 GB is the least for 1 workers beside this process$"):
+    with pytest.raises(BadInput, match=f"too little: {one} is the least for 1 workers beside this process$"):
         places("auto", room - 3 * worker)
 
 

@@ -25,9 +25,10 @@ BACKEND = "MPLBACKEND"
 def keep_large_blocks() -> None:
     """Let malloc keep freed blocks of any size for the next request, a setting of the process.
 
-    glibc returns blocks over 32 MB to the system at once. PyTorch allocates by malloc, and an attention map of METER at 576 px is
-    81 MB: asked for anew, each one costs the page faults of all its pages again, which is more than half of the time of the evidence
-    (benchmarks/NOTES.md). The process holds on to up to 2 GB that it has freed. Does nothing where the C library has no `mallopt`.
+    glibc returns blocks over 32 MB to the system at once. PyTorch allocates by malloc, as does ONNX Runtime without its arena, and an
+    attention map of METER at 576 px is 81 MB: asked for anew, each one costs the page faults of all its pages again, which is more than
+    half of the time of PyTorch's evidence (benchmarks/NOTES.md). The process holds on to up to 2 GB that it has freed. Does nothing where
+    the C library has no `mallopt`.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

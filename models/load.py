@@ -15,6 +15,7 @@ from xai.base.arguments import MAX_THREADS, whole_number
 from xai.base.errors import BadInput, XaiError
 from xai.base.files import hash_file
 from xai.base.messages import LOG
+from xai.base.process import keep_large_blocks
 from xai.pull.cache import Located, locate
 from xai.pull.catalogue import find_entry, near
 
@@ -251,10 +252,11 @@ def _load_bundle(found: FoundModel, session: str | None, once: Sequence[str], **
     from xai.runtime.sessions.open import open_session
 
     bundle = load_bundle(found, weights_later=bool(once))
-    running = open_session(bundle, session, **options, lean=bool(once) and bundle.is_large)
+    if lean := bool(once) and bundle.is_large:
+        keep_large_blocks()  # a lean session has no arena that would keep them
+    running = open_session(bundle, session, **options, lean=lean)
     running.load_ahead(once)
-    remark = demo.remark if found.kind == "demo" else None
-    return _explainer(running, bundle.file("tokenizer.json"), bundle.file("answers.json"), remark)
+    return _explainer(running, bundle.file("tokenizer.json"), bundle.file("answers.json"), demo.remark if found.path is None else None)
 
 
 def _load_eager(
@@ -278,7 +280,6 @@ def _load_eager(
     try:
         import torch
 
-        from xai.base.process import keep_large_blocks
         from xai.models.eager import EagerSession
         from xai.models.meter import load_meter_family
     except ModuleNotFoundError as error:
@@ -319,12 +320,8 @@ def _explainer(session: Session, tokenizer: str | Path, answers: str | Path | Se
         names = load_answers(Path(answers), size.answers)
     else:
         names = numbered_answers(size.answers) if answers is None else Answers(answers)
-    return Explainer(
-        session,
-        QuestionEncoder(load_tokenizer(tokenizer), size.max_text_tokens, size.vocab_size, f"the tokenizer {tokenizer}"),
-        names,
-        remark,
-    )
+    encoder = QuestionEncoder(load_tokenizer(tokenizer), size.max_text_tokens, size.vocab_size, f"the tokenizer {tokenizer}")
+    return Explainer(session, encoder, names, remark)
 
 
 def _hash_saved(folder: Path) -> str:

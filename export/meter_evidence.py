@@ -5,48 +5,42 @@ Exporters cannot record `autograd.grad`, so the backward pass is written out in 
 This module is the single source of every exported graph that explains.
 
 Only token 0 of each stream is pooled, so in the last layer gradients exist for one query row: that row is computed,
-the others are zeros.
+the others are zeros. Between the streams products are taken in the order that does not project the image's tokens.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xai.meter.attention import key_bias, merge_heads, split_heads
+from xai.export.meter_attention import (
+    Attended,
+    Norm,
+    apply,
+    apply_back,
+    attend,
+    attend_from_few,
+    attend_to_few,
+    normalise,
+    normalise_back,
+)
+from xai.meter.attention import key_bias
 from xai.meter.layer import Attention, TransformerLayer
 from xai.meter.model import Meter, Pooler
 from xai.models.contract import choose
 
 
-class Norm(NamedTuple):
-    """What the gradient of a LayerNorm needs: its input with mean 0 and variance 1, and 1 / standard deviation."""
+class Cross(NamedTuple):
+    """What a layer's cross-attention looks at, and in which order of products."""
 
-    unit: Tensor  # (B, T, width)
-    rstd: Tensor  # (B, T, 1)
-
-    def first(self) -> Norm:
-        return Norm(self.unit[:, :1], self.rstd[:, :1])
-
-
-class Attended(NamedTuple):
-    """What the gradient of an attention block needs; `q` is already divided by sqrt(d)."""
-
-    q: Tensor  # (B, H, Nq, d)
-    k: Tensor  # (B, H, Nk, d)
-    v: Tensor  # (B, H, Nk, d)
-    probabilities: Tensor  # (B, H, Nq, Nk)
-    mixed: Tensor  # (B, H, Nq, d), probabilities @ v
-    norm: Norm
-
-    def first(self) -> Attended:
-        q, probabilities, mixed = (x[:, :, :1] for x in (self.q, self.probabilities, self.mixed))
-        return Attended(q, self.k, self.v, probabilities, mixed, self.norm.first())
+    attend: Callable[[Attention, Tensor, Tensor, Tensor], tuple[Tensor, Attended]]
+    keys: Tensor  # (B, N of the other stream, width)
+    bias: Tensor  # (B, 1, 1, N of the other stream)
 
 
 class Record(NamedTuple):
@@ -69,78 +63,18 @@ class Site(NamedTuple):
     keys: Tensor  # (B, Nk)
 
 
-def normalise(u: Tensor, layer: nn.LayerNorm) -> tuple[Tensor, Norm]:
-    """LayerNorm with statistics in float32 or better: half precision loses them, and ONNX stores them as float32."""
-    wide = torch.promote_types(u.dtype, torch.float32)
-    v = u.to(wide)
-    y, mean, rstd = torch.native_layer_norm(v, layer.normalized_shape, layer.weight.to(wide), layer.bias.to(wide), layer.eps)
-    return y.to(u.dtype), Norm((v - mean) * rstd, rstd)
-
-
-def normalise_back(dy: Tensor, saved: Norm, layer: nn.LayerNorm) -> Tensor:
-    """Gradient with respect to a LayerNorm's input, from that of its output, both (B, T, width)."""
-    g = dy.to(saved.unit.dtype) * layer.weight.to(saved.unit.dtype)
-    du = saved.rstd * (g - g.mean(-1, keepdim=True) - saved.unit * (g * saved.unit).mean(-1, keepdim=True))
-    return du.to(dy.dtype)
-
-
-def apply(layer: nn.Linear, x: Tensor) -> Tensor:
-    """A linear layer in the type of its weights, which may be narrower than that of `x`."""
-    return layer(x.to(layer.weight.dtype))
-
-
-def apply_back(layer: nn.Linear, dy: Tensor) -> Tensor:
-    """Gradient with respect to a linear layer's input."""
-    return dy.to(layer.weight.dtype) @ layer.weight
-
-
 def gelu_slope(a: Tensor) -> Tensor:
     """Derivative of the erf form of GELU: the normal distribution's cdf + a * pdf."""
     return 0.5 * (1 + torch.erf(a * math.sqrt(0.5))) + a * torch.exp(-0.5 * a * a) * (1 / math.sqrt(2 * math.pi))
 
 
-def attend(block: Attention, x: Tensor, keys: Tensor, bias: Tensor) -> tuple[Tensor, Attended]:
-    """Attention of `x` (B, Nq, width) on `keys` (B, Nk, width), added to `x` and normalised."""
-    q = split_heads(apply(block.self.query, x), block.heads)
-    q = q * q.shape[-1] ** -0.5
-    k = split_heads(apply(block.self.key, keys), block.heads)
-    v = split_heads(apply(block.self.value, keys), block.heads)
-    # Scores keep the type of `x` where products are narrower: the softmax turns their rounding into a factor.
-    probabilities = (q.to(x.dtype) @ k.to(x.dtype).transpose(-1, -2) + bias).softmax(-1)
-    mixed = probabilities.to(v.dtype) @ v
-    y, norm = normalise(apply(block.output.dense, merge_heads(mixed)) + x, block.output.LayerNorm)
-    return y, Attended(q, k, v, probabilities, mixed, norm)
-
-
-class AttentionGradient(NamedTuple):
-    """Gradients with respect to the queries' input, the keys' input and the probabilities."""
-
-    x: Tensor
-    keys: Tensor
-    probabilities: Tensor
-
-
-def attend_back(block: Attention, saved: Attended, dy: Tensor) -> AttentionGradient:
-    """`dy` (B, Nq, width) is the gradient of the block's output; it and `saved` may both have been cut to the first query."""
-    du = normalise_back(dy, saved.norm, block.output.LayerNorm)
-    d_mixed = split_heads(apply_back(block.output.dense, du), block.heads)
-    gradient = d_mixed @ saved.v.transpose(-1, -2)
-    # The softmax's row sum of P * G equals this sum over d, which is shorter.
-    d_scores = saved.probabilities * (gradient - (d_mixed * saved.mixed).sum(-1, keepdim=True))
-    d_scores = d_scores.to(saved.k.dtype)
-    dq = d_scores @ saved.k * saved.k.shape[-1] ** -0.5
-    dk = d_scores.transpose(-1, -2) @ saved.q
-    dv = saved.probabilities.to(d_mixed.dtype).transpose(-1, -2) @ d_mixed
-    d_keys = apply_back(block.self.key, merge_heads(dk)) + apply_back(block.self.value, merge_heads(dv))
-    return AttentionGradient(du + apply_back(block.self.query, merge_heads(dq)), d_keys, gradient)
-
-
-def run_layer(layer: TransformerLayer, x: Tensor, bias: Tensor, other: Tensor | None, other_bias: Tensor) -> Record:
-    """`TransformerLayer.forward`, keeping what the gradient needs; `other` is the stream of its cross-attention, if it has one."""
+def run_layer(layer: TransformerLayer, x: Tensor, bias: Tensor, cross: Cross | None = None) -> Record:
+    """`TransformerLayer.forward`, keeping what the gradient needs."""
+    own: Attended
     x, own = attend(layer.attention, x, x, bias)
     crossed = None
-    if other is not None:
-        x, crossed = attend(layer.crossattention, x, other, other_bias)
+    if cross is not None:
+        x, crossed = cross.attend(layer.crossattention, x, cross.keys, cross.bias)
     inner = apply(layer.intermediate.dense, x)
     x, norm = normalise(apply(layer.output.dense, F.gelu(inner)) + x, layer.output.LayerNorm)
     return Record(x, own, crossed, inner, norm)
@@ -165,8 +99,8 @@ def layer_back(layer: TransformerLayer, record: Record, dy: Tensor, first_row_on
     dx = du + apply_back(layer.intermediate.dense, gelu_slope(inner.to(du.dtype)) * apply_back(layer.output.dense, du))
     d_other, cross_gradient = None, None
     if crossed is not None:
-        dx, d_other, cross_gradient = attend_back(layer.crossattention, crossed, dx)
-    dx, d_keys, gradient = attend_back(layer.attention, own, dx)
+        dx, d_other, cross_gradient = crossed.back(layer.crossattention, dx)
+    dx, d_keys, gradient = own.back(layer.attention, dx)
     dx = fill_rows(dx, record.x.shape[1]) if first_row_only else dx
     return LayerGradient(dx + d_keys, d_other, gradient, cross_gradient, not first_row_only)
 
@@ -259,15 +193,15 @@ class EvidenceGraph(nn.Module):
         encoder: list[Record] = []
         x = text_embeddings.to(types.dtype)
         for layer in encoder_layers:
-            encoder.append(run_layer(layer, x, text_bias, None, text_bias))
+            encoder.append(run_layer(layer, x, text_bias))
             x = encoder[-1].x
         x = apply(model.cross_modal_text_transform, x) + types[0]
         y = apply(model.cross_modal_image_transform, image_tokens) + types[1]
         text: list[Record] = []
         image: list[Record] = []
         for text_layer, image_layer in zip(text_layers, image_layers, strict=True):
-            text.append(run_layer(text_layer, x, text_bias, y, image_bias))
-            image.append(run_layer(image_layer, y, image_bias, x, text_bias))
+            text.append(run_layer(text_layer, x, text_bias, Cross(attend_from_few, y, image_bias)))
+            image.append(run_layer(image_layer, y, image_bias, Cross(attend_to_few, x, text_bias)))
             x, y = text[-1].x, image[-1].x
 
         text_pooled, image_pooled = pool(model.cross_modal_text_pooler, x), pool(model.cross_modal_image_pooler, y)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,22 +141,18 @@ def without_padding(arrays: Mapping[str, Array], description: Description, masks
     """A batch's evidence with 0 where no token is; whatever a network gave there, NaN included, counts for nothing."""
     real = {stream.name: stream_mask(description, stream.name, masks) for stream in description.streams}
     padded = {name for name, mask in real.items() if not mask.all()}
-    kept: dict[tuple[str | None, ...], Array] = {}
-    found = dict(arrays)
+    alike: dict[tuple[Any, ...], list[str]] = {}  # on a GPU arrays of one shape are one launch, on the host a copy each is cheaper
     for name, array in arrays.items():
-        axes = tuple(stream if stream in padded else None for stream in token_axes(name, description))
-        if not any(axes):
-            continue
-        xp = namespace(array)
-        if axes not in kept:
-            masked = [
-                real[stream][(slice(None), *(slice(None) if j == i else None for j in range(len(axes))))]
-                for i, stream in enumerate(axes)
-                if stream
-            ]
-            kept[axes] = xp.asarray(masked[0] if len(masked) == 1 else masked[0] & masked[1])
-        mask = kept[axes]
-        found[name] = xp.where(mask[(..., *(None,) * (array.ndim - mask.ndim))], array, array.dtype.type(0))
+        axes = token_axes(name, description)
+        if padded & set(axes):
+            alike.setdefault((axes, array.shape, array.dtype, name if namespace(array) is np else ""), []).append(name)
+    found = dict(arrays)
+    for (axes, shape, dtype, _), names in alike.items():
+        xp = namespace(arrays[names[0]])
+        kept = real[axes[0]][:, :, None] & real[axes[1]][:, None] if len(axes) == 2 else real[axes[0]]
+        mask = xp.asarray(kept.reshape(kept.shape + (1,) * (len(shape) - kept.ndim)))
+        together = arrays[names[0]][None] if len(names) == 1 else xp.stack([arrays[name] for name in names])
+        found |= zip(names, xp.where(mask, together, dtype.type(0)), strict=True)
     return found
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -37,13 +37,13 @@ class Propagated:
         """X R for X (B, k, N)."""
         if x.shape[-2] > self.length:
             return x @ self.rows(namespace(x).eye(self.length, dtype=x.dtype))
-        total = 0
+        handed = []
         for left, right in reversed(self.updates):
             if right is None:
                 x = x + x @ left
             else:
-                total = total + (x @ left) @ right
-        return x + total
+                handed.append((x @ left) @ right)
+        return sum(handed, x)
 
     def transposed(self, x: Array) -> Array:
         """R^T X for X (B, N, k)."""
@@ -132,22 +132,36 @@ def read_jointly(
     for sites in reversed(joint_steps(description)):
         blocks = [(site, matrix(site)) for site in sites]
         if normalised:
-            for stream in rows:
-                rows[stream] = rows[stream] / (1 + sum(block.sum(-1) for site, block in blocks if site.queries == stream))
+            for stream in {site.queries for site, _ in blocks}:
+                rows[stream] = rows[stream] / sum((block.sum(-1) for site, block in blocks if site.queries == stream), 1)
         handed = {stream: [times(rows[site.queries], block) for site, block in blocks if site.keys == stream] for stream in rows}
         rows = {stream: sum(parts, rows[stream]) for stream, parts in handed.items()}
     return rows
 
 
 class Handed(NamedTuple):
-    """What every stream gathered: of itself, and by (queries, keys) of another (B, Nq, Nk), where a pair is absent while it is 0."""
+    """What every stream gathered: of itself, and by (queries, keys) of another (B, Nq, Nk), as far as that is asked for and not 0."""
 
     own: Mapping[str, Propagated | Formed]
     other: Mapping[tuple[str, str], Array]
 
 
-def propagate(evidence: Evidence) -> Handed:
-    """Hand relevance on through every attention that the answer depends on (docs/methods.md, Baselines, `relevance-maps`).
+Pair = tuple[str, str]
+"""Two streams: queries, keys."""
+
+
+def _needed(order: Sequence[Sequence[Site]], asked: Iterable[Pair]) -> list[set[Pair]]:
+    """What streams gathered of others is read after each step, if these are `asked` for in the end."""
+    after, found = set(asked), []
+    for step in reversed(order):
+        found.append(set(after))
+        after |= {(site.keys, site.queries) for site in step if site.queries != site.keys}
+    return found[::-1]
+
+
+def propagate(evidence: Evidence, asked: Iterable[Pair]) -> Handed:
+    """Hand relevance on through every attention that the answer depends on (docs/methods.md, Baselines, `relevance-maps`); of what
+    streams gather of others these pairs are `asked` for.
 
     Unless it is normalised, what an image gathers of itself is only ever multiplied by a thin matrix and read in few rows, so it is
     not formed; what it gathers of another stream is thin.
@@ -161,17 +175,19 @@ def propagate(evidence: Evidence) -> Handed:
         return Formed(length) if stream.parts == (TEXT,) else Propagated(length)
 
     own = {stream.name: begin(stream) for stream in description.streams}
-    other: dict[tuple[str, str], Array] = {}
-    for step in steps(description.sites):
-        added: dict[tuple[str, str], Array] = {}
+    other: dict[Pair, Array] = {}
+    order = list(steps(description.sites))
+    for step, needed in zip(order, _needed(order, asked), strict=True):
+        added: dict[Pair, Array] = {}
         outer: list[tuple[str, Array, Array]] = []
         for site in step:
             c, q, k = evidence[f"{site.name}/product"], site.queries, site.keys
             if q == k:
                 own[q].add_product(c)
-                added |= {pair: c @ x for pair, x in other.items() if pair[0] == q}
+                added |= {pair: c @ x for pair, x in other.items() if pair[0] == q and pair in needed}
                 continue
-            added[q, k] = own[q].transposed(own[k].rows(c))
+            if (q, k) in needed:
+                added[q, k] = own[q].transposed(own[k].rows(c))
             if (k, q) in other:
                 outer.append((q, c, other[k, q]))
         other |= {pair: other[pair] + x if pair in other else x for pair, x in added.items()}
@@ -187,7 +203,7 @@ def handed_to_words(evidence: Evidence) -> Array:
     """
     description = evidence.description
     text, image = description.stream_of(TEXT), description.stream_of(IMAGE)
-    handed = propagate(evidence)
+    handed = propagate(evidence, [(text.name, image.name)])
     if text.name != image.name:
         found = handed.other[text.name, image.name]
     else:

@@ -60,8 +60,9 @@ def finish_content(evidence: Evidence, text: Array, image: Array) -> Relevance:
     tokens = evidence.tokens(TEXT)[:, None]
     if (tokens < evidence.masks[TEXT].shape[1]).any():  # there a shorter question's last special tokens stand
         text = xp.where(xp.asarray(np.arange(text.shape[1]) < tokens - before - behind), text, text.dtype.type(0))
-    zeros = [xp.zeros_like(text, shape=(len(text), count)) for count in (before, behind)]
-    return Relevance(xp.concatenate([zeros[0], text, zeros[1]], axis=1), image)
+    rows = xp.zeros(evidence.masks[TEXT].shape, text.dtype)
+    rows[:, before : rows.shape[1] - behind] = text
+    return Relevance(rows, image)
 
 
 def dsmi(evidence: Evidence) -> Relevance:
@@ -213,7 +214,7 @@ def partial_lrp(evidence: Evidence) -> Relevance:
 def relevance_maps(evidence: Evidence) -> Relevance:
     """Relevance propagated within and between the streams (`rm`; docs/methods.md, Baselines)."""
     description = evidence.description
-    own, other = propagate(evidence)
+    own, other = propagate(evidence, [(description.streams[0].name, stream.name) for stream in description.streams if not stream.read])
     like = evidence[f"{description.sites[0].name}/product"]
 
     def row(modality: str) -> Array:

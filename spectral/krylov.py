@@ -75,7 +75,7 @@ class Krylov:
         self._basis = xp.empty((len(start), self._locked + capacity + 1, start.shape[1]), start.dtype)
         self._basis[:, : self._locked] = locked
         self._projected = xp.zeros((len(start), capacity, capacity))
-        self._lengths = xp.zeros((len(start), capacity + 1))
+        self._lengths = xp.zeros((len(start), capacity + 1), start.dtype)
         self._tiny = 64 * float(np.finfo(start.dtype).eps)
         self.size = 0
         self._append(start, 0)
@@ -88,11 +88,10 @@ class Krylov:
         vector = vector - (first.swapaxes(1, 2) @ known)[:, 0]
         second = known @ vector[:, :, None]
         vector -= (second.swapaxes(1, 2) @ known)[:, 0]
-        length = xp.sqrt((vector[:, None] @ vector[:, :, None])[:, 0, 0])
+        length = xp.sqrt((vector[:, None] @ vector[:, :, None])[:, 0, 0], out=self._lengths[:, position])
         # Too short for a direction: the space is invariant. A zero vector takes no further part, without a branch on the data.
-        new = length > self._tiny
-        xp.multiply(length, new, out=self._lengths[:, position])
-        xp.multiply(vector, (new / xp.maximum(length, self._tiny))[:, None], out=self._basis[:, row])
+        length = xp.where(length > self._tiny, length, np.inf)
+        xp.divide(vector, length[:, None], out=self._basis[:, row])
         return first[:, self._locked :, 0], second[:, self._locked :, 0]
 
     def extend(self, size: int) -> None:
@@ -117,11 +116,12 @@ class Krylov:
     def _pairs(self) -> tuple[Array, Array, Array]:
         """What `Ritz` holds, where the basis lies."""
         size = self.size
-        missing = (self._lengths[:, :size, None] == 0) * (BROKEN * self._xp.eye(size))
+        missing = (self._lengths[:, :size, None] <= self._tiny) * self._xp.asarray(BROKEN * np.eye(size))
         values, coordinates = self._xp.linalg.eigh(self._projected[:, :size, :size] + missing, UPLO="U")
         coordinates = coordinates[:, :, ::-1]
-        coupling = self._lengths[:, size, None] * abs(coordinates[:, -1])
-        return values[:, ::-1], coupling.astype(np.float64, copy=False), coordinates
+        last = self._lengths[:, size, None]
+        coupling = last * (last > self._tiny) * abs(coordinates[:, -1])
+        return values[:, ::-1], coupling, coordinates
 
     def first(self, ritz: Ritz, index: NDArray[np.int64]) -> Checked:
         """The first Ritz vectors of some of the problems, checked by one product."""

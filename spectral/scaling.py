@@ -29,7 +29,8 @@ def scaling(degrees: Array) -> Scaling:
     xp = namespace(degrees)
     root = xp.sqrt(degrees)
     whole = xp.sqrt(degrees.sum(1, keepdims=True))
-    inverse = xp.where(root > 0, 1 / xp.where(root > 0, root, 1), 0)
+    joined = root > 0
+    inverse = xp.where(joined, 1 / xp.where(joined, root, 1), 0)
     return Scaling(degrees, inverse, root / xp.where(whole > 0, whole, 1))
 
 

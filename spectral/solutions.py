@@ -84,7 +84,8 @@ class Solutions:
         """Record graphs in one piece; true for those that are proven. The others stay NOT_CONVERGED, as a best guess."""
         xp, width = self._xp, found.vector.shape[1]
         sign = xp.sign(xp.take_along_axis(found.vector, abs(found.vector).argmax(1)[:, None], 1))
-        self._vector[items], self._map[items] = 0, 0
+        if width < self._map.shape[1]:
+            self._vector[items], self._map[items] = 0, 0
         self._vector[items, :width], self._map[items, :width] = found.vector * sign, found.map
         self._value[items], self._residual[items] = 1 - found.value, found.residual
         self._gap[items], self._angle[items] = np.where(found.gap > 0, found.gap, np.nan), found.angle

@@ -24,7 +24,9 @@ KINDS = "biufc"
 """Types of arrays that a device holds: no objects, strings or times."""
 WAIT = frozenset({"nonzero", "flatnonzero", "argwhere", "unique", "extract"})
 """Functions whose result has a size that only the device knows."""
-VIEWS = frozenset({"reshape", "ravel", "transpose", "swapaxes", "squeeze", "expand_dims", "broadcast_to", "moveaxis", "diagonal"})
+VIEWS = frozenset(
+    {"empty", "empty_like", "reshape", "ravel", "transpose", "swapaxes", "squeeze", "expand_dims", "broadcast_to", "moveaxis", "diagonal"}
+)
 """Functions that launch nothing, of arrays that lie as they should."""
 
 
@@ -69,7 +71,8 @@ class ndarray:
             if name in HAS["functions"] and HAS["functions"][name] is not None:
                 _check_names(name, kwargs)
             _check_kind(name, kwargs)
-            _count(name)
+            if not (name == "astype" and kwargs.get("copy") is False and np.dtype(args[0]) == self._host.dtype):
+                _count(name)
             return on_device(value(*map(_host_of, args), **{key: _host_of(one) for key, one in kwargs.items()}))
 
         return method

@@ -16,7 +16,7 @@ from xai.runtime.description import Special
 from xai.runtime.engine import check_logits
 from xai.runtime.inputs.encode import embed_texts, pad_ids, place
 from xai.runtime.sessions.protocol import Session
-from xai.spectral.arrays import Array, namespace
+from xai.spectral.arrays import Array, namespace, to_numpy
 
 
 class Kept(NamedTuple):
@@ -47,7 +47,7 @@ def text_to_cut(session: Session, questions: Sequence[NDArray[np.int64]]) -> Arr
     return embed_texts(session, questions).embeddings
 
 
-def answer_kept(session: Session, image: Kept, text: Kept) -> Array:
+def answer_kept(session: Session, image: Kept, text: Kept) -> NDArray[np.floating]:
     """Logits (B, answers) from nothing but the tokens that are kept. Raises `XaiError` where they are not finite."""
     image_tokens, image_mask = _masked(image.taken())
     words = text.taken()
@@ -55,7 +55,7 @@ def answer_kept(session: Session, image: Kept, text: Kept) -> Array:
         words = session.run("embed_text", {"ids": words})["text_embeddings"]
     text_embeddings, text_mask = _masked(words)
     inputs = {"image_tokens": image_tokens, "image_mask": image_mask, "text_embeddings": text_embeddings, "text_mask": text_mask}
-    logits = session.run("answer", inputs, ["logits"])["logits"]
+    logits: NDArray[np.floating] = to_numpy(session.run("answer", inputs, ["logits"])["logits"])
     check_logits(session, logits)
     return logits
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from xai.spectral.arrays import Array, blocks, namespace, to_host
 from xai.spectral.bounds import angle_bound, cholesky_bound, frobenius_bound
-from xai.spectral.graphs import FeatureGraphs, Items, WeightGraphs, chunks
+from xai.spectral.graphs import FeatureGraphs, Items, WeightGraphs, chunks, take
 from xai.spectral.krylov import Checked, Krylov, Operator, Ritz
 from xai.spectral.result import DEGENERATE_GAP, Algorithm, Certificate
 from xai.spectral.scaling import Scaling, row_sums, scaling, start_vectors
@@ -63,8 +63,8 @@ def survey(weights: Array, degrees: Array | None = None) -> tuple[Array, Array]:
     """Degrees (b, n), unless they are known, and ||D^-1/2 W D^-1/2||_F^2 (b,) of weights (b, n, n), where these lie."""
     xp = namespace(weights)
     if xp is not np:
-        degrees = row_sums(weights) if degrees is None else degrees
-        squares = scaling(degrees).inverse_root ** 2
+        degrees = weights.sum(2, dtype=np.float64) if degrees is None else degrees
+        squares = (degrees > 0) / xp.maximum(degrees, np.finfo(np.float64).tiny)
         rows = ((weights * weights) @ squares.astype(weights.dtype)[:, :, None])[:, :, 0]
         return degrees, (rows * squares).sum(1)
     given, degrees, energy = degrees, np.empty(weights.shape[:2]), np.empty(len(weights))
@@ -122,10 +122,10 @@ def iterate(problem: Problem, solutions: Solutions, seed: int, dtype: np.dtype) 
         expected = angle_bound(ritz.coupling[:, 0], ritz.values[:, 0] - bound, dtype)
         claimed = np.flatnonzero(keep & (expected <= solutions.tolerance))
         if len(claimed):
-            checked = krylov.first(ritz, claimed) if every is None else Checked(*(part[claimed] for part in every))
+            checked = krylov.first(ritz, claimed) if every is None else Checked(*(take(part, claimed) for part in every))
             solutions.products[items[index[claimed]]] += 1
             which = index[claimed]
-            found = simple(checked, scale.inverse_root[which], bound[claimed], dtype)
+            found = simple(checked, take(scale.inverse_root, which), bound[claimed], dtype)
             keep[claimed] = ~solutions.record(items[which], found, problem.method, Certificate.ENERGY, 8 * dtype.itemsize)
         if not keep.any():
             return None

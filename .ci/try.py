@@ -4,6 +4,7 @@ What an extra brings must work; without it, the command must say in one line whi
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,7 +25,7 @@ def run(xai: Path, *arguments: str, lacks: str | None = None) -> str:
     if lacks is None and done.returncode == 0:
         return "works"
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
-    if lacks is not None and done.returncode == 1 and len(errors) == 1 and f"xai-vqa[{lacks}]" in errors[0]:
+    if lacks is not None and done.returncode == 1 and len(errors) == 1 and re.search(rf"xai-vqa\[(.*,)?{lacks}\]", errors[0]):
         return "says what it lacks"
     return f"FAILED ({done.returncode}): {(done.stderr.strip() or done.stdout).splitlines()[-1:]}"
 

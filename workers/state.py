@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -134,6 +134,8 @@ class Board:
             draft.write_bytes(json_bytes(plain(state), indent=1))
             draft.replace(self.path)
         except OSError as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
             if not self._warned:
                 LOG.warning("cannot save %s: %s; xai bench status will not know how far this run is", self.path, error.strerror)
             self._warned = True

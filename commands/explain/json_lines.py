@@ -62,9 +62,9 @@ class _File:
 
     def write(self, line: bytes) -> None:
         try:
-            self.file.seek(self.end)
-            self.file.write(line)
-            self.file.flush()
+            rest = memoryview(line)
+            while rest:  # past the buffer, which would keep what did not fit, and try again when it is closed
+                rest = rest[os.pwrite(self.file.fileno(), rest, self.end + len(line) - len(rest)) :]
         except OSError as error:
             os.ftruncate(self.file.fileno(), self.end)  # no half of a line
             raise XaiError(f"cannot save {self.path}: {error.strerror}; the lines so far are there, --resume goes on") from error

@@ -104,7 +104,8 @@ class Krylov:
     def ritz(self) -> Ritz:
         """The Ritz pairs of the basis, from the projected matrix in float64."""
         values, coupling, coordinates = self._pairs()
-        return Ritz(*to_host(values, coupling), coordinates)
+        host = to_host(values, coupling)
+        return Ritz(host[0], host[1], coordinates)
 
     def look(self) -> tuple[Ritz, Checked]:
         """The Ritz pairs, and of every problem the first one, checked. Waits for the device once."""

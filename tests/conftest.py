@@ -17,9 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# Before PyTorch loads them: MKL and ATen take other kernels on every kind of CPU, and bounds of 1e-5 are for one kind of rounding.
+# Before PyTorch loads it: MKL takes another kernel on every kind of CPU, and bounds of 1e-5 are for one kind of rounding.
 os.environ.setdefault("MKL_CBWR", "AVX2")
-os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
 # As the command does: NumPy's threads spin on the cores that the other tests want (`xai.base.process.let_blas_sleep`).
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 

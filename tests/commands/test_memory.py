@@ -154,25 +154,26 @@ def private_memory_of(process: int) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-def test_a_server_stays_below_the_least_that_it_names(middle) -> None:
+def test_a_server_stays_below_the_least_that_it_names(middle, tmp_path) -> None:
     import httpx
 
     small = ["--max-batch", "4", "--queue", "4", "--max-pixels", "1000000", "--max-body", "1000000", "--image-cache", "1000000"]
     command = ["serve", f"middle={middle}", "--port", "0", "--threads", "1", "--drain-pause", "0", *small]
     least = least_of(command)
     limit = round(float(least) * GIBIBYTE)
-    server = subprocess.Popen(
-        [sys.executable, "-m", "xai", *command, "--memory", least],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)),
-        env=os.environ | ONE_THREAD,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stderr is not None
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "xai", *command, "--memory", least],
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)),
+            env=os.environ | ONE_THREAD,
+            stderr=file,
+        )
     try:
-        where = next(found[0] for line in server.stderr if (found := re.search(r"http://[\d.:]+", line)))
-        threading.Thread(target=server.stderr.read, daemon=True).start()
-        with httpx.Client(base_url=where, timeout=60) as client:
+        while (found := re.search(r"http://[\d.:]+", log.read_text())) is None:
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.1)
+        with httpx.Client(base_url=found[0], timeout=60) as client:
             while client.get("/readyz").status_code != 200:
                 assert server.poll() is None
                 time.sleep(0.1)
@@ -193,11 +194,12 @@ def test_a_server_stays_below_the_least_that_it_names(middle) -> None:
         assert server.wait(30) == 0
     finally:
         server.kill()
+        server.wait()
 
 
 @pytest.mark.parametrize("session", ["eager", "torchscript"])
-def test_what_is_not_known_is_not_bounded(session, tmp_path) -> None:
-    options = ["--session", session, *(["--trust"] if session == "torchscript" else [])]
+def test_what_is_not_known_is_not_bounded(session, tiny_bundle, tmp_path) -> None:
+    options = ["--session", "eager"] if session == "eager" else ["--model", str(tiny_bundle.folder), "--session", session, "--trust"]
     for command in (["explain", SCENE, QUESTION], ["bench", "perturb", "--samples", "1", "-o", str(tmp_path / "out")]):
         done = CliRunner().invoke(main, [*command, *options, "--memory", "8"])
         assert done.exit_code == 1

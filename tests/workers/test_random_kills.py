@@ -25,7 +25,7 @@ OF_ONNX_RUNTIME = ".ses"
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "out"
-    run(folder)
+    run(folder, "--threads", "1")
     return folder
 
 

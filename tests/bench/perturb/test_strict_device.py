@@ -11,10 +11,10 @@ import xai
 from xai.bench.data.datasets import load_samples
 from xai.bench.measures.table import MEASURES
 from xai.bench.perturb.answering import Measured, run_chunk
-from xai.bench.perturb.memory import session_memory
 from xai.bench.perturb.plan import batch_subsets
 from xai.bench.perturb.request import Chunk, Request, table_methods
 from xai.bench.perturb.run import prepare_chunk
+from xai.runtime.sessions.memory import session_memory
 from xai.tests import strict_cupy
 from xai.tests.runtime.test_strict_device import MOST_WAITS, DeviceSession
 

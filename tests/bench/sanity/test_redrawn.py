@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,7 +78,10 @@ def test_every_weight_of_other_families_is_drawn_and_nothing_else(name: str, fam
 
 def test_the_weights_found_are_those_of_the_checkpoint(demo_bundle: Bundle) -> None:
     network = find_network(Stored(demo_bundle, load_graphs(demo_bundle)))
-    state = load_file(demo.WEIGHTS)
+    # What a key's bias adds to the scores is the same for all image tokens, so that softmax, and the graphs, leave it out.
+    state = {
+        name: x for name, x in load_file(demo.WEIGHTS).items() if not re.search(r"text_layers\.\d\.crossattention\.self\.key\.bias", name)
+    }
     assert {weight.digest for weight in network.weights} == {content_digest(values) for values in state.values()}
     assert sum(weight.size for weight in network.weights) == sum(values.size for values in state.values())
     fused = [weight for weight in network.weights if weight.name.endswith("in_proj_weight")]
@@ -96,8 +100,8 @@ def test_layers_come_from_the_answer_down(demo_bundle: Bundle) -> None:
     blocks = [name for name in names if "resblocks" in name]
     assert [name[-1] for name in blocks] == ["3", "2", "1", "0"]
     assert names.index(across[-1]) < names.index("text_transformer.encoder.layer.1") < names.index(blocks[0])
-    (unnamed,) = [weight for weight in network.weights if "(" in weight.name]
-    assert unnamed.name == "text_transformer.embeddings.(embed_text/select)"
+    unnamed = [weight.name.partition("(")[0] for weight in network.weights if "(" in weight.name]
+    assert sorted(unnamed) == ["cross_modal_image_layers.0.", "cross_modal_image_layers.1.", "text_transformer.embeddings."]
 
 
 @pytest.mark.parametrize(

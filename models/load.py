@@ -186,7 +186,7 @@ def load(
     demo comes as both. `provider` says where it runs: `cpu`, `cuda`, or for `onnx` another of ONNX Runtime's providers; `allow_fallback`
     lets ONNX Runtime take another one, `trust` allows TorchScript, `threads` sets the threads, at most `MAX_THREADS`.
 
-    `lean` lets ONNX Runtime use weights where they lie, and give memory back after each run (`OnnxSession`). `once` is for who explains
+    `lean` lets ONNX Runtime use weights where they lie, and copy none for speed (`OnnxSession`). `once` is for who explains
     once and ends: the graphs of a bundle that this runs. Threads load them and hash the weights meanwhile, and a large bundle is lean.
 
     Raises `BadInput` for an argument that cannot be, and `XaiError` where something is missing or does not fit.

@@ -172,7 +172,7 @@ def _explain_images(
     check_paths(paths, lines, outputs, asked.boxes)
     model.find()
 
-    explainer = open_within(model, memory, 1, [question], asked.passes, once=asked.graphs if one else ())
+    explainer = open_within(model, None if workers else memory, 1, [question], asked.passes, once=asked.graphs if one else ())
     processes = within(workers, memory, explainer, 1, [question], model.threads)
 
     from xai.base.files import write

@@ -93,7 +93,7 @@ def explain_pairs(
                 raise _refused(pair, BadInput(f"image {pair.path} does not exist"))
     with open_lines(path, resume) as lines:
         questions = [pair.question for pair in pairs]
-        explainer = open_within(model, memory, TOGETHER, questions, graphs=2)
+        explainer = open_within(model, None if workers else memory, TOGETHER, questions, graphs=2)
         processes = within(workers, memory, explainer, TOGETHER, questions, model.threads)
         own = explainer.session
         run = [identify(model.model, own.name), own.name, own.precision, own.provider, asked.methods, asked.top_k]

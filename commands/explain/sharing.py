@@ -32,8 +32,9 @@ def within(
     if memory is None:
         return wanted
 
-    from xai.runtime.sessions.memory import check_workers, explaining_takes, process_takes
+    from xai.runtime.sessions.memory import check_bounded, check_workers, explaining_takes, process_takes
 
+    check_bounded(explainer.session)
     driver = process_takes()
     worker = driver + explaining_takes(explainer.session, rows, explainer.encoder.longest(questions))
     return min(wanted, check_workers(memory, driver, worker, 1 if workers == AUTO else wanted))

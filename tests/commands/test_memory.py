@@ -205,3 +205,13 @@ def test_what_is_not_known_is_not_bounded(session, tiny_bundle, tmp_path) -> Non
         assert done.exit_code == 1
         assert f"--memory bounds what ONNX Runtime takes on the CPU, not {session}" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_workers_of_explain_are_counted(tmp_path) -> None:
+    command = ["explain", SCENE, str(EXAMPLES / "scene2.png"), QUESTION, "-o", f"{tmp_path}/out/", "--threads", "1"]
+    one, two = least_of(command), least_of([*command, "--workers", "2"])
+    assert float(two) > 2 * float(one)
+    refused = CliRunner().invoke(main, [*command, "--workers", "2", "--memory", f"{1.5 * float(one):.2f}"])
+    assert refused.exit_code == 1 and f"{two} GB is the least for 2 workers beside this process" in refused.stderr
+    run_within(two, [*command[:-2], "--workers", "2"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scene1.png", "scene2.png"]

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import warnings
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,10 @@ def main(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     connection = Connection(descriptor)
-    opening = connection.recv()
+    try:
+        opening = connection.recv()
+    except (EOFError, OSError):  # the driver ended first
+        return
     tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
 
@@ -37,7 +41,8 @@ def main(descriptor: int) -> None:
     try:
         _work(opening, connection, tasks)
     except Exception as error:  # such as MemoryError: the driver says it, and starts another worker
-        connection.send(Ended(opening.place, f"{type(error).__name__}: {first_line(error)}"))
+        with suppress(OSError):  # where the driver has ended, nobody listens
+            connection.send(Ended(opening.place, f"{type(error).__name__}: {first_line(error)}"))
 
 
 def _work(opening: Opening, connection: Connection, tasks: queue.SimpleQueue[Task]) -> None:

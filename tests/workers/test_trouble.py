@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,12 @@ def test_a_clock_that_is_set_while_workers_measure_changes_nothing(tmp_path) -> 
     assert drafts(out) == []
     run(tmp_path / "whole", *LONGER)
     assert outputs(out) == outputs(tmp_path / "whole")
+
+
+def test_a_worker_whose_driver_ends_at_once_ends_without_a_word() -> None:
+    ours, its = socket.socketpair()
+    with ours, its:
+        command = [sys.executable, "-P", "-m", "xai.workers.process", str(its.fileno())]
+        process = subprocess.Popen(command, pass_fds=[its.fileno()], stderr=subprocess.PIPE, text=True)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 0

@@ -6,6 +6,8 @@ import operator
 
 from xai.base.errors import BadInput
 
+GIBIBYTE = 2**30
+"""Bytes of a GB of memory, wherever one is asked for or named."""
 MAX_THREADS = 1024
 """More than a machine has cores; libraries that are asked for a hundred thousand threads start them, and fill the memory."""
 

@@ -25,8 +25,6 @@ from xai.runtime.sessions.memory import MOST_QUESTIONS, session_memory
 from xai.runtime.sessions.protocol import Session
 from xai.workers.crew import Chunk
 
-MEMORY = 4 * 2**30
-
 
 class Clocked:
     """A session that counts the processor seconds of its answers."""
@@ -55,7 +53,7 @@ class Cost(NamedTuple):
 
 def cost(session: Session, prepared: Sequence[PreparedQuestion], measures: tuple[str, ...]) -> Cost:
     """Measure some questions once."""
-    request = Request(table_methods(["all"]), session_memory(session, MEMORY), MOST_QUESTIONS, measures=measures)
+    request = Request(table_methods(["all"]), session_memory(session), MOST_QUESTIONS, measures=measures)
     clocked, found, start = Clocked(session), [], time.process_time()
     for first in range(0, len(prepared), MOST_QUESTIONS):
         found += run_chunk(clocked, prepared[first : first + MOST_QUESTIONS], request)

@@ -53,7 +53,6 @@ from xai.runtime.sessions.open import open_session
 from xai.runtime.sessions.protocol import Session
 from xai.workers.crew import Chunk
 
-MEMORY = 4 * 2**30
 RUNS_PER_METHOD = 4
 """Two modalities, two signs; each run of the published code explains and encodes anew."""
 
@@ -124,7 +123,7 @@ def reference_parts(session: EagerSession, prepared: PreparedQuestion) -> dict[s
 
 def published_table(session: Session) -> Request:
     """The eight published methods, without the floor."""
-    memory = session_memory(session, MEMORY)
+    memory = session_memory(session)
     return Request(tuple(method for method in table_methods(AS_PUBLISHED) if method.name != FLOOR), memory, MOST_QUESTIONS)
 
 

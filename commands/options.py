@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from xai.base.arguments import MAX_THREADS
+from xai.base.arguments import GIBIBYTE, MAX_THREADS
 from xai.base.messages import LOG
-from xai.commands.bench.finite import Finite
 from xai.commands.completion import complete_file, complete_model
+from xai.commands.finite import Finite
 from xai.models.load import LAYER_ORDERS, MODEL_VARIABLE, ONLY_CHECKPOINTS, ModelOptions, default_model
 
 if TYPE_CHECKING:
@@ -92,7 +93,6 @@ _OPTIONS = {
 
 Command = Callable[..., Any]
 
-GIBIBYTE = 2**30
 MOST_MEMORY = 2**20
 """Gibibytes that can be asked for: more than any machine has."""
 
@@ -172,6 +172,11 @@ def chosen_model(model: str | None, bundle: str | None = None, checkpoint: str |
             LOG.warning("%s is now --model, and goes in the next release", option)
         return value
     return default_model()
+
+
+def cores_hold(threads: int) -> int:
+    """Count the processes of so many threads that the cores hold, one at least."""
+    return max(1, len(os.sched_getaffinity(0)) // threads)
 
 
 def worker_count(_: click.Context, __: click.Parameter, value: str | None) -> int | Literal["auto"] | None:

@@ -14,7 +14,7 @@ import click
 from xai.base.arguments import MAX_THREADS
 from xai.base.errors import XaiError
 from xai.base.messages import LOG
-from xai.commands.bench.finite import Finite
+from xai.commands.finite import Finite
 from xai.commands.options import MODEL_METAVAR, memory_option
 from xai.models.load import ModelOptions, default_model
 

@@ -19,10 +19,7 @@ from xai.runtime.inputs.question import EncodedQuestion
 from xai.runtime.sessions.memory import session_memory
 
 TOGETHER = 4
-"""Questions that are explained in one batch, where they fit into `MEMORY`."""
-
-MEMORY = 2**30
-"""Bytes of one run of the model."""
+"""Questions that are explained in one batch, where they fit into a run."""
 
 
 class Asked(NamedTuple):
@@ -67,7 +64,7 @@ def ask(explainer: Explainer, samples: Sequence[Sample], boxes: BoxSource | None
 
 def explain(explainer: Explainer, asked: Sequence[Asked], methods: Sequence[str], together: int = TOGETHER) -> Iterator[Found]:
     """Explain every question by every method, at most `together` of them in a batch."""
-    memory, special = session_memory(explainer.session, MEMORY), sum(explainer.session.description.special[IMAGE])
+    memory, special = session_memory(explainer.session), sum(explainer.session.description.special[IMAGE])
     patches, words = (max(sizes) for sizes in zip(*((math.prod(a.image.shape), len(a.question.ids)) for a in asked), strict=True))
     together = min(together, memory.evidence(patches + special, words))
     for start in range(0, len(asked), together):

@@ -21,9 +21,6 @@ ALONE = "dsmi-grad"
 MODEL_STAGES = ("encode_image", "fuse_gradients", "spectral")
 """What the published procedure does, too: no decoding, no picture."""
 
-MEMORY = 4 * 2**30
-"""Bytes that one run of the model may take in the perturbation test."""
-
 MOST_QUESTIONS = 64
 """Of the perturbation test."""
 
@@ -124,10 +121,10 @@ def measure_perturbation(model: ModelOptions, seconds: float) -> dict[str, Any]:
     from xai.runtime.sessions.memory import session_memory
     from xai.workers.crew import Chunk
 
-    explainer = model.open()
+    explainer = replace(model, lean=True).open()  # as the command does
     session = explainer.session
     methods = tuple(method for method in table_methods(AS_PUBLISHED) if method.name != FLOOR)
-    memory = session_memory(session, MEMORY)
+    memory = session_memory(session)
 
     def run(count: int) -> float:
         prepared, _ = prepare_chunk(explainer, by_image(load_samples("scenes", count)), Chunk(0, count), skip_broken=False)

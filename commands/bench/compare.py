@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from xai.base.errors import XaiError
-from xai.commands.bench.finite import Finite
+from xai.commands.finite import Finite
 
 REGRESSED = 3
 """Exit code where B is slower than allowed."""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from xai.base.arguments import MAX_THREADS
+from xai.base.arguments import GIBIBYTE, MAX_THREADS
 from xai.base.messages import LOG
-from xai.commands.options import AUTO, worker_count
+from xai.commands.options import AUTO, cores_hold, worker_count
 from xai.models.load import ModelOptions
 
 if TYPE_CHECKING:
@@ -65,18 +65,17 @@ class CrewOptions:
         session, driver = explainer.session, process_takes()
         most = max(each.stop - each.start for each in cut_into_chunks([sample.image for sample in samples], chunk))
         worker = driver + perturbing_takes(session, most, explainer.encoder.longest(sample.question for sample in samples))
-        if memory is not None:
-            check_bounded(session)
-            if alone:
-                check_fits(memory, worker, f"that measuring by {session.source} needs")
-                return self
         count = self.workers if isinstance(self.workers, int) else max(1, len(self.devices))
-        if memory is not None:
-            return replace(self, fitting=check_workers(memory, driver, worker, count))
-        fitting = max(1, (os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") - driver) // worker)
-        if count > fitting and not self.devices:
-            LOG.warning("%d workers of %.2g GB each are more than this machine has: take fewer", count, worker / 2**30)
-        return replace(self, fitting=fitting)
+        if memory is None:
+            fitting = max(1, (os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") - driver) // worker)
+            if count > fitting and not self.devices:
+                LOG.warning("%d workers of %.2g GB each are more than this machine has: take fewer", count, worker / GIBIBYTE)
+            return replace(self, fitting=fitting)
+        check_bounded(session)
+        if alone:
+            check_fits(memory, worker, f"that measuring by {session.source} needs")
+            return self
+        return replace(self, fitting=check_workers(memory, driver, worker, count))
 
     def crew(self, model: ModelOptions, explainer: Explainer, measuring: Measuring, chunks: int, needs: tuple[Path, ...]) -> Crew:
         """Those who measure `chunks`, for which they read the paths `needs`. Raises `BadInput` for a device that is not there."""
@@ -91,8 +90,7 @@ class CrewOptions:
         if self.workers is None and not self.devices:
             return Alone(explainer, measuring)
         threads = model.threads or 1
-        cores = max(1, len(os.sched_getaffinity(0)) // threads)
-        wanted = self.workers if isinstance(self.workers, int) else len(self.devices) or min(cores, self.fitting)
+        wanted = self.workers if isinstance(self.workers, int) else len(self.devices) or min(cores_hold(threads), self.fitting)
         if self.workers != AUTO and chunks < wanted:
             LOG.warning("there are %d chunks for %d workers: a smaller --batch cuts more of them", chunks, wanted)
         devices = [visible_device(number) for number in self.devices]

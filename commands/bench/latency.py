@@ -12,9 +12,9 @@ import click
 from xai.base.errors import BadInput, XaiError
 from xai.base.files import check_folder, is_standard_output, json_bytes, write
 from xai.base.messages import say
-from xai.commands.bench.finite import Finite
 from xai.commands.completion import complete_method
 from xai.commands.explain.asked import method_names
+from xai.commands.finite import Finite
 from xai.commands.options import model_options
 from xai.models.load import ModelOptions
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from xai.commands.bench.finite import Finite
+from xai.commands.finite import Finite
 from xai.commands.options import MODEL_METAVAR
 
 

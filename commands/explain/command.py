@@ -173,7 +173,7 @@ def _explain_images(
     model.find()
 
     explainer = open_within(model, None if workers else memory, 1, [question], asked.passes, once=asked.graphs if one else ())
-    processes = within(workers, memory, explainer, 1, [question], model.threads)
+    processes = within(workers, memory, explainer, 1, [question], asked.passes, model.threads)
 
     from xai.base.files import write
 

@@ -94,7 +94,7 @@ def explain_pairs(
     with open_lines(path, resume) as lines:
         questions = [pair.question for pair in pairs]
         explainer = open_within(model, None if workers else memory, TOGETHER, questions, graphs=2)
-        processes = within(workers, memory, explainer, TOGETHER, questions, model.threads)
+        processes = within(workers, memory, explainer, TOGETHER, questions, 2, model.threads)
         own = explainer.session
         run = [identify(model.model, own.name), own.name, own.precision, own.provider, asked.methods, asked.top_k]
         options = [asked.target, asked.versus, asked.as_published, asked.truncate, asked.seed]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal
 
 from xai.base.messages import say
-from xai.commands.options import AUTO
+from xai.commands.options import AUTO, cores_hold
 from xai.models.load import ModelOptions
 
 if TYPE_CHECKING:
@@ -20,15 +19,16 @@ Workers = int | Literal["auto"]
 
 
 def within(
-    workers: Workers | None, memory: int | None, explainer: Explainer, rows: int, questions: Iterable[str], threads: int | None
+    workers: Workers | None, memory: int | None, explainer: Explainer, rows: int, questions: Iterable[str], graphs: int, threads: int | None
 ) -> int | None:
     """The number of workers, None for this process alone: `auto` is what the cores hold of `threads` (1), and `memory` bytes where given.
 
-    `rows` of the questions are explained at once. Raises `BadInput` where memory does not hold the workers that are asked for.
+    `rows` of the questions are explained at once, `graphs` as `explaining_takes` takes it. Raises `BadInput` where memory does not
+    hold the workers that are asked for.
     """
     if workers is None:
         return None
-    wanted = max(1, len(os.sched_getaffinity(0)) // (threads or 1)) if workers == AUTO else workers
+    wanted = cores_hold(threads or 1) if workers == AUTO else workers
     if memory is None:
         return wanted
 
@@ -36,7 +36,7 @@ def within(
 
     check_bounded(explainer.session)
     driver = process_takes()
-    worker = driver + explaining_takes(explainer.session, rows, explainer.encoder.longest(questions))
+    worker = driver + explaining_takes(explainer.session, rows, explainer.encoder.longest(questions), graphs)
     return min(wanted, check_workers(memory, driver, worker, 1 if workers == AUTO else wanted))
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xai.base.arguments import GIBIBYTE
 from xai.base.errors import BadInput
 from xai.base.process import private_memory
 from xai.runtime.description import IMAGE, Aspect, Boxes, Description, Square
 from xai.runtime.sessions.protocol import Session
 
-GIBIBYTE = 2**30
 RUN = GIBIBYTE
 """Bytes for one run of a model where many rows share it: a constant, as the last bits of results depend on which rows go together."""
 MOST_QUESTIONS = 32
